@@ -1,0 +1,90 @@
+// A deterministic environment without an engine, for tests and for measuring what the
+// pool itself costs.
+#ifndef JAXFACTORY_COUNTING_ENV_H_
+#define JAXFACTORY_COUNTING_ENV_H_
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "env.h"
+
+namespace jaxfactory {
+
+struct CountingConfig {
+  std::size_t obs_bytes = 16;
+  int episode_length = 10;  // steps; every third episode is truncated, not terminated
+  int fail_at = 0;          // the step that throws, 0 for none
+};
+
+// The observation is filled with the step's number plus the seed, modulo 251; the reward
+// is the number of the step plus the action.
+class CountingEnv final : public Env {
+ public:
+  CountingEnv(const CountingConfig& config, std::uint32_t seed)
+      : config_(config), seed_(seed) {}
+
+  void BeginReset(const StepSlot& slot) override {
+    slot_ = slot;
+    Write(0, false);
+    Open();
+  }
+
+  void BeginStep(const std::int32_t* action, const StepSlot& slot) override {
+    slot_ = slot;
+    ++step_;
+    ++total_;
+    if (total_ == config_.fail_at) {
+      throw EngineError("The counting environment fails at step " +
+                        std::to_string(total_) + ".");
+    }
+    const double reward = step_ + action[0];
+    episode_return_ += reward;
+    const bool last = step_ == config_.episode_length;
+    Write(reward, last);
+    if (last) {
+      std::memset(slot_.final_obs, Pattern(), config_.obs_bytes);
+      ++episode_;
+      Open();
+    } else {
+      std::memset(slot_.obs, Pattern(), config_.obs_bytes);
+      *slot_.is_first = 0;
+    }
+  }
+
+  bool Advance() override { return true; }
+
+ private:
+  int Pattern() const {
+    return static_cast<int>((static_cast<unsigned>(total_) + seed_) % 251);
+  }
+
+  void Open() {
+    step_ = 0;
+    episode_return_ = 0;
+    std::memset(slot_.obs, Pattern(), config_.obs_bytes);
+    *slot_.is_first = 1;
+  }
+
+  void Write(double reward, bool last) {
+    const bool cut = episode_ % 3 == 2;
+    *slot_.reward = static_cast<float>(reward);
+    *slot_.own_reward = reward;
+    *slot_.terminated = last && !cut ? 1 : 0;
+    *slot_.truncated = last && cut ? 1 : 0;
+    *slot_.restarted = 0;
+    *slot_.episode_return = static_cast<float>(episode_return_);
+    *slot_.episode_own_return = static_cast<float>(episode_return_);
+    *slot_.episode_length = step_;
+  }
+
+  CountingConfig config_;
+  std::uint32_t seed_;
+  StepSlot slot_;
+  int step_ = 0, total_ = 0, episode_ = 0;
+  double episode_return_ = 0;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_COUNTING_ENV_H_

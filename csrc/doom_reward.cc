@@ -1,0 +1,64 @@
+#include "doom_reward.h"
+
+#include <algorithm>
+
+#include "game_names.h"
+
+namespace jaxfactory {
+namespace {
+
+// Adds `weight` for each unit by which a counter rose, and remembers the counter.
+template <typename Number>
+void AddRise(double& reward, Number& last, Number now, double weight) {
+  if (weight != 0 && now > last) reward += (now - last) * weight;
+  last = now;
+}
+
+}  // namespace
+
+double OwnReward::Update(const protocol::GameState& state, int tics, bool ended) {
+  double reward = 0;
+  const double map_reward = static_cast<double>(state.map_reward) / 65536.0;
+  reward += map_reward - map_reward_;
+  map_reward_ = map_reward;
+
+  reward += (tics > 0 ? tics : 0) * weights_.living;
+  if (state.player_dead) {
+    reward -= weights_.death_penalty;
+  } else if (ended) {
+    reward += weights_.map_exit;
+  }
+  AddRise(reward, kills_, state.player_kill_count, weights_.kill);
+  AddRise(reward, secrets_, state.player_secret_count, weights_.secret);
+  AddRise(reward, items_, state.player_item_count, weights_.item);
+  AddRise(reward, frags_, state.player_frag_count, weights_.frag);
+  AddRise(reward, hits_, state.player_hit_count, weights_.hit);
+  AddRise(reward, hits_taken_, state.player_hits_taken, -weights_.hit_taken_penalty);
+  AddRise<double>(reward, damage_, state.player_damage_count, weights_.damage_made);
+  AddRise<double>(reward, damage_taken_, state.player_damage_taken,
+                  -weights_.damage_taken_penalty);
+  AddRise(reward, health_, state.player_health, weights_.health);
+  AddRise(reward, armor_, state.player_armor, weights_.armor);
+  return reward;
+}
+
+double ShapingReward::Update(const protocol::GameState& state, bool last) {
+  double reward = 0;
+  for (std::size_t i = 0; i < terms_.size(); ++i) {
+    const ShapingTerm& term = terms_[i];
+    const double now = ReadVariable(state, term.variable);
+    double change = now - last_[i];
+    last_[i] = now;
+    if (first_ || last || change == 0) continue;
+    if (term.per_event) {
+      reward += change > 0 ? term.rise : term.fall;
+    } else {
+      if (term.cap > 0) change = std::min(change, term.cap);
+      reward += change > 0 ? change * term.rise : -change * term.fall;
+    }
+  }
+  first_ = false;
+  return reward;
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,49 @@
+// Rewards from the engine's shared state: the game's own and the shaping.
+#ifndef JAXFACTORY_DOOM_REWARD_H_
+#define JAXFACTORY_DOOM_REWARD_H_
+
+#include <vector>
+
+#include "engine_protocol.h"
+#include "spec.h"
+
+namespace jaxfactory {
+
+// What `DoomGame::getLastReward` computes, in the same order of floating-point
+// operations, so that the two are equal to the last bit.
+class OwnReward {
+ public:
+  explicit OwnReward(const GameReward& weights) : weights_(weights) {}
+
+  // The reward since the last call. `tics` is the time that passed, `ended` whether the
+  // map or the player's life has ended. Called once when an episode opens, for the
+  // values that changes are counted from.
+  double Update(const protocol::GameState& state, int tics, bool ended);
+
+ private:
+  GameReward weights_;
+  double map_reward_ = 0;
+  int kills_ = 0, secrets_ = 0, items_ = 0, frags_ = 0, hits_ = 0, hits_taken_ = 0,
+      health_ = 0, armor_ = 0;
+  double damage_ = 0, damage_taken_ = 0;
+};
+
+// Rewards for changes of game variables between two decisions; none on an episode's
+// first decision (there is nothing to compare with) and on its last.
+class ShapingReward {
+ public:
+  explicit ShapingReward(const std::vector<ShapingTerm>& terms)
+      : terms_(terms), last_(terms.size()) {}
+
+  void Restart() { first_ = true; }
+  double Update(const protocol::GameState& state, bool last);
+
+ private:
+  const std::vector<ShapingTerm>& terms_;
+  std::vector<double> last_;
+  bool first_ = true;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_DOOM_REWARD_H_

@@ -1,0 +1,257 @@
+#include "env_pool.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace jaxfactory {
+
+std::uint32_t EnvSeed(std::uint64_t seed, int index) {
+  // SplitMix64 (Steele et al. 2014): neighbouring inputs give unrelated outputs.
+  std::uint64_t x = seed * 0x100000001B3ULL + static_cast<std::uint64_t>(index) + 1;
+  x += 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return static_cast<std::uint32_t>((x ^ (x >> 31)) >> 32);
+}
+
+EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variables,
+                 const std::vector<int>& head_sizes, const EnvFactory& factory)
+    : config_(config),
+      obs_bytes_(obs_bytes),
+      num_variables_(num_variables),
+      head_sizes_(head_sizes),
+      seeds_(config.env_seeds) {
+  const std::size_t envs = static_cast<std::size_t>(config_.num_envs);
+  const std::size_t rows = static_cast<std::size_t>(config_.num_slabs) *
+                           static_cast<std::size_t>(config_.num_steps + 1) * envs;
+  slabs_.obs = AlignedArray<std::uint8_t>(rows * obs_bytes);
+  slabs_.final_obs = AlignedArray<std::uint8_t>(envs * obs_bytes);
+  slabs_.reward = AlignedArray<float>(rows);
+  slabs_.own_reward = AlignedArray<double>(rows);
+  for (auto* flags : {&slabs_.terminated, &slabs_.truncated, &slabs_.is_first,
+                      &slabs_.restarted}) {
+    *flags = AlignedArray<std::uint8_t>(rows);
+  }
+  slabs_.episode_return = AlignedArray<float>(rows);
+  slabs_.episode_own_return = AlignedArray<float>(rows);
+  slabs_.episode_length = AlignedArray<std::int32_t>(rows);
+  slabs_.variables =
+      AlignedArray<double>(rows * static_cast<std::size_t>(num_variables));
+
+  for (int i = static_cast<int>(seeds_.size()); i < config_.num_envs; ++i) {
+    seeds_.push_back(EnvSeed(config_.seed, i));
+  }
+  for (int i = 0; i < config_.num_envs; ++i) {
+    envs_.push_back(factory(i, seeds_[static_cast<std::size_t>(i)]));
+  }
+
+  int num_workers = config_.num_workers;
+  if (num_workers == 0) num_workers = static_cast<int>(UsableCores().size());
+  num_workers = std::min(num_workers, group_size());
+  config_.num_workers = num_workers;
+  groups_.resize(static_cast<std::size_t>(config_.num_groups));
+  for (int g = 0; g < config_.num_groups; ++g) {
+    Group& group = groups_[static_cast<std::size_t>(g)];
+    group.envs_of_worker.resize(static_cast<std::size_t>(num_workers));
+    for (int i = 0; i < group_size(); ++i) {
+      group.envs_of_worker[static_cast<std::size_t>(i % num_workers)].push_back(
+          g * group_size() + i);
+    }
+    group.actions.resize(static_cast<std::size_t>(group_size()) * head_sizes_.size());
+  }
+  workers_ = std::make_unique<WorkerPool>(num_workers, config_.pin);
+}
+
+EnvPool::~EnvPool() { Close(); }
+
+void EnvPool::Close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  workers_->Stop();
+  envs_.clear();
+}
+
+EnvPool::Group& EnvPool::GroupAt(int group) {
+  if (closed_) throw std::logic_error("The pool is closed.");
+  if (group < 0 || group >= config_.num_groups) {
+    throw std::invalid_argument("Group " + std::to_string(group) +
+                                " does not exist; there are " +
+                                std::to_string(config_.num_groups) + ", from 0.");
+  }
+  return groups_[static_cast<std::size_t>(group)];
+}
+
+void EnvPool::SendReset(int group) {
+  Group& target = GroupAt(group);
+  if (target.sent) {
+    throw std::logic_error("Group " + std::to_string(group) +
+                           " is still stepping; call recv for it before reset.");
+  }
+  target.steps = 0;
+  Dispatch(group, /*reset=*/true);
+}
+
+void EnvPool::Send(int group, std::span<const std::int32_t> actions) {
+  Group& target = GroupAt(group);
+  if (target.sent) {
+    throw std::logic_error("Group " + std::to_string(group) +
+                           " has been sent actions already; call recv for it first.");
+  }
+  if (!target.ready_once) {
+    throw std::logic_error("Call reset before the first step.");
+  }
+  if (actions.size() != target.actions.size()) {
+    throw std::invalid_argument(
+        "Expected " + std::to_string(group_size()) + " x " +
+        std::to_string(head_sizes_.size()) + " action indices, got " +
+        std::to_string(actions.size()) + " values.");
+  }
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    const std::size_t head = i % head_sizes_.size();
+    if (actions[i] < 0 || actions[i] >= head_sizes_[head]) {
+      throw std::invalid_argument(
+          "Action index " + std::to_string(actions[i]) + " of environment " +
+          std::to_string(i / head_sizes_.size()) + " is outside head " +
+          std::to_string(head) + ", which has " + std::to_string(head_sizes_[head]) +
+          " choices, from 0.");
+    }
+  }
+  std::copy(actions.begin(), actions.end(), target.actions.begin());
+  ++target.steps;
+  Dispatch(group, /*reset=*/false);
+}
+
+void EnvPool::Dispatch(int group, bool reset) {
+  Group& target = GroupAt(group);
+  const Position position = PositionOf(target.steps);
+  target.sent = true;
+  {
+    const std::lock_guard lock(mutex_);
+    target.pending = workers_->size();
+    target.error = nullptr;
+  }
+  for (int worker = 0; worker < workers_->size(); ++worker) {
+    workers_->Run(worker, [this, &target, worker, reset, position] {
+      Work(target, worker, reset, position);
+    });
+  }
+}
+
+void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
+  const std::vector<int>& envs =
+      group.envs_of_worker[static_cast<std::size_t>(worker)];
+  std::exception_ptr error;
+  std::vector<Env*> active;
+  active.reserve(envs.size());
+  // Every way in which an environment's job can end leads to the signal below.
+  const auto guarded = [&error](auto&& action) {
+    try {
+      return action();
+    } catch (...) {
+      if (!error) error = std::current_exception();
+      return true;  // finished, as far as this step goes
+    }
+  };
+  const int first_env = static_cast<int>(&group - groups_.data()) * group_size();
+  for (const int index : envs) {
+    Env* env = envs_[static_cast<std::size_t>(index)].get();
+    const StepSlot slot = SlotOf(index, position);
+    if (position.slot == 1 && group.steps > 1) CopyLastObservation(index, position.slab);
+    const std::int32_t* action =
+        group.actions.data() +
+        static_cast<std::size_t>(index - first_env) * head_sizes_.size();
+    const bool failed = guarded([&] {
+      if (reset) {
+        env->BeginReset(slot);
+      } else {
+        env->BeginStep(action, slot);
+      }
+      return false;
+    });
+    if (!failed) active.push_back(env);
+  }
+  while (!active.empty() && !workers_->stopping()) {
+    std::erase_if(active, [&](Env* env) {
+      return guarded([&] { return env->Advance(); });
+    });
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (error && !group.error) group.error = error;
+    --group.pending;
+  }
+  ready_.notify_all();
+}
+
+bool EnvPool::Recv(int group, std::chrono::milliseconds patience, Position* position) {
+  Group& target = GroupAt(group);
+  if (!target.sent) {
+    throw std::logic_error("Nothing was sent to group " + std::to_string(group) +
+                           "; call send or reset before recv.");
+  }
+  std::unique_lock lock(mutex_);
+  if (!ready_.wait_for(lock, patience, [&] { return target.pending == 0; })) {
+    return false;
+  }
+  target.sent = false;
+  if (target.error) std::rethrow_exception(std::exchange(target.error, nullptr));
+  target.ready_once = true;
+  *position = PositionOf(target.steps);
+  return true;
+}
+
+Position EnvPool::PositionOf(std::int64_t step) const {
+  if (step == 0) return {0, 0};
+  return {static_cast<int>((step - 1) / config_.num_steps % config_.num_slabs),
+          static_cast<int>((step - 1) % config_.num_steps) + 1};
+}
+
+StepSlot EnvPool::SlotOf(int env, Position position) const {
+  const auto row = [&](int slot) {
+    return (static_cast<std::size_t>(position.slab) *
+                static_cast<std::size_t>(config_.num_steps + 1) +
+            static_cast<std::size_t>(slot)) *
+               static_cast<std::size_t>(config_.num_envs) +
+           static_cast<std::size_t>(env);
+  };
+  const std::size_t at = row(position.slot);
+  StepSlot slot;
+  slot.previous_obs =
+      slabs_.obs.data() + row(std::max(position.slot - 1, 0)) * obs_bytes_;
+  slot.obs = slabs_.obs.data() + at * obs_bytes_;
+  slot.final_obs = slabs_.final_obs.data() + static_cast<std::size_t>(env) * obs_bytes_;
+  slot.reward = slabs_.reward.data() + at;
+  slot.own_reward = slabs_.own_reward.data() + at;
+  slot.terminated = slabs_.terminated.data() + at;
+  slot.truncated = slabs_.truncated.data() + at;
+  slot.is_first = slabs_.is_first.data() + at;
+  slot.restarted = slabs_.restarted.data() + at;
+  slot.episode_return = slabs_.episode_return.data() + at;
+  slot.episode_own_return = slabs_.episode_own_return.data() + at;
+  slot.episode_length = slabs_.episode_length.data() + at;
+  slot.variables =
+      slabs_.variables.data() + at * static_cast<std::size_t>(num_variables_);
+  return slot;
+}
+
+// A new slab begins with the observation that the one before ended with, so that each
+// slab holds a whole rollout.
+void EnvPool::CopyLastObservation(int env, int slab) {
+  const int before = (slab + config_.num_slabs - 1) % config_.num_slabs;
+  const StepSlot from = SlotOf(env, {before, config_.num_steps});
+  const StepSlot to = SlotOf(env, {slab, 0});
+  std::memcpy(to.obs, from.obs, obs_bytes_);
+  *to.is_first = *from.is_first;
+}
+
+std::vector<int> EnvPool::pids() const {
+  std::vector<int> pids;
+  for (const auto& env : envs_) pids.push_back(env->pid());
+  return pids;
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,106 @@
+// The pool: action -> Send -> workers advance their environments, which write straight
+// into the slab -> Recv waits for the group, or rethrows its first error.
+#ifndef JAXFACTORY_ENV_POOL_H_
+#define JAXFACTORY_ENV_POOL_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "env.h"
+#include "slab.h"
+#include "spec.h"
+#include "worker_pool.h"
+
+namespace jaxfactory {
+
+using EnvFactory =
+    std::function<std::unique_ptr<Env>(int index, std::uint32_t seed)>;
+
+// The results of all steps: `num_slabs` slabs of `num_steps + 1` slots of `num_envs`
+// rows. Slot 0 of a slab repeats the observation of the last slot of the slab before.
+struct Slabs {
+  AlignedArray<std::uint8_t> obs;        // [slabs, slots, B, bytes]
+  AlignedArray<std::uint8_t> final_obs;  // [B, bytes]
+  AlignedArray<float> reward;            // [slabs, slots, B], as all that follow
+  AlignedArray<double> own_reward;
+  AlignedArray<std::uint8_t> terminated, truncated, is_first, restarted;
+  AlignedArray<float> episode_return, episode_own_return;
+  AlignedArray<std::int32_t> episode_length;
+  AlignedArray<double> variables;  // [slabs, slots, B, V]
+};
+
+// Which slab and which of its slots a step was written to.
+struct Position {
+  int slab = 0, slot = 0;
+};
+
+class EnvPool {
+ public:
+  EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variables,
+          const std::vector<int>& head_sizes, const EnvFactory& factory);
+  ~EnvPool();
+  EnvPool(const EnvPool&) = delete;
+  EnvPool& operator=(const EnvPool&) = delete;
+
+  // Begins a new episode in every environment of a group, in slot 0 of the first slab.
+  void SendReset(int group);
+  // Begins a step; `actions` has one row for each environment of the group and one index
+  // for each head. Throws std::invalid_argument for an index that a head does not have.
+  void Send(int group, std::span<const std::int32_t> actions);
+  // Waits at most `patience` for a group. Returns false if it is not ready; rethrows the
+  // first error that one of its environments met.
+  bool Recv(int group, std::chrono::milliseconds patience, Position* position);
+  // Stops the workers and ends all engines. Later calls throw.
+  void Close();
+
+  const PoolConfig& config() const { return config_; }
+  const Slabs& slabs() const { return slabs_; }
+  int group_size() const { return config_.num_envs / config_.num_groups; }
+  const std::vector<std::uint32_t>& seeds() const { return seeds_; }
+  std::vector<int> pids() const;
+
+ private:
+  struct Group {
+    std::vector<std::vector<int>> envs_of_worker;
+    std::vector<std::int32_t> actions;
+    std::int64_t steps = 0;  // sent since the reset
+    bool sent = false;       // and not yet received
+    bool ready_once = false;
+    int pending = 0;           // workers at work; guarded by mutex_
+    std::exception_ptr error;  // guarded by mutex_
+  };
+
+  void Dispatch(int group, bool reset);
+  void Work(Group& group, int worker, bool reset, Position position);
+  void CopyLastObservation(int env, int slab);
+  StepSlot SlotOf(int env, Position position) const;
+  Position PositionOf(std::int64_t step) const;
+  Group& GroupAt(int group);
+
+  PoolConfig config_;
+  std::size_t obs_bytes_;
+  int num_variables_;
+  std::vector<int> head_sizes_;
+  std::vector<std::uint32_t> seeds_;
+  Slabs slabs_;
+  std::vector<std::unique_ptr<Env>> envs_;
+  std::vector<Group> groups_;
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  bool closed_ = false;
+  std::unique_ptr<WorkerPool> workers_;
+};
+
+// The seed of environment `index` in a pool with `seed`.
+std::uint32_t EnvSeed(std::uint64_t seed, int index);
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_ENV_POOL_H_

@@ -1,0 +1,110 @@
+// Plain structs that say what a pool steps and where its results go.
+#ifndef JAXFACTORY_SPEC_H_
+#define JAXFACTORY_SPEC_H_
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace jaxfactory {
+
+// The engine did not do what was asked; the text is a sentence for the user.
+class EngineError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// How one engine process is started.
+struct EngineConfig {
+  std::string executable;
+  std::vector<std::string> arguments;  // everything but the instance id and the seed
+  std::string directory = "/";         // where it runs, and makes a folder of its own
+  double start_timeout = 60.0;         // seconds
+  double timeout = 10.0;               // seconds that one order may take
+};
+
+// The image that the policy sees: the screen (and the other buffers, as further
+// channels), nearest-neighbour resized.
+struct FrameSpec {
+  int screen_width = 160, screen_height = 120;
+  int width = 128, height = 72;
+  int screen_channels = 3;  // 3 interleaved, or 1
+  bool depth = false, labels = false, automap = false;
+
+  int channels() const {
+    return screen_channels + (depth ? 1 : 0) + (labels ? 1 : 0) +
+           (automap ? screen_channels : 0);
+  }
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(width) * height * channels();
+  }
+};
+
+// The reward keys of a ViZDoom .cfg; see DoomGame's setters of the same names.
+struct GameReward {
+  double living = 0, death_penalty = 0, map_exit = 0, kill = 0, secret = 0, item = 0,
+         frag = 0, hit = 0, hit_taken_penalty = 0, damage_made = 0,
+         damage_taken_penalty = 0, health = 0, armor = 0;
+};
+
+// Adds to the reward when a game variable changes between two decisions.
+struct ShapingTerm {
+  int variable = 0;
+  double rise = 0, fall = 0;  // per unit of change, or once if `per_event`
+  double cap = 0;             // the largest change that counts; 0 for no limit
+  bool per_event = false;
+};
+
+// What one choice of an action head does: values for buttons.
+using Choice = std::vector<std::pair<int, double>>;
+
+struct DoomConfig {
+  EngineConfig engine;
+  FrameSpec frame;
+  GameReward reward;
+  std::vector<ShapingTerm> shaping;
+  double reward_scale = 1;
+  std::string map = "map01";
+  int frame_skip = 4;
+  unsigned timeout = 0;     // tics, 0 for none
+  unsigned start_time = 1;  // tics that pass before the first observation
+  std::vector<int> buttons;
+  std::vector<std::pair<int, double>> max_values;  // of delta buttons
+  std::vector<std::vector<Choice>> heads;
+  std::vector<int> variables;
+  bool restart_failed = true;  // restart an engine that fails, else report the error
+};
+
+struct PoolConfig {
+  int num_envs = 1;
+  int num_groups = 1;
+  int num_workers = 0;   // 0: one for each core that the process may use
+  int num_steps = 32;    // steps until the next slab is begun
+  int num_slabs = 2;
+  bool pin = true;       // workers and their engines to a core each
+  std::uint64_t seed = 0;
+  std::vector<std::uint32_t> env_seeds;  // empty: derived from `seed`
+};
+
+// Where one environment writes one step.
+struct StepSlot {
+  const std::uint8_t* previous_obs = nullptr;
+  std::uint8_t* obs = nullptr;
+  std::uint8_t* final_obs = nullptr;
+  float* reward = nullptr;
+  double* own_reward = nullptr;
+  std::uint8_t* terminated = nullptr;
+  std::uint8_t* truncated = nullptr;
+  std::uint8_t* is_first = nullptr;
+  std::uint8_t* restarted = nullptr;
+  float* episode_return = nullptr;
+  float* episode_own_return = nullptr;
+  std::int32_t* episode_length = nullptr;  // tics
+  double* variables = nullptr;             // [V]
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_SPEC_H_

@@ -1,0 +1,89 @@
+#include "worker_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <utility>
+
+namespace jaxfactory {
+namespace {
+
+void PinTo(int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(core, &set);
+  // Pinning only makes it faster: where it is forbidden, go on without.
+  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+}  // namespace
+
+std::vector<int> UsableCores() {
+  std::vector<int> cores;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &set)) cores.push_back(core);
+    }
+  }
+  if (cores.empty()) cores.push_back(0);
+  return cores;
+}
+
+WorkerPool::WorkerPool(int num_workers, bool pin) {
+  const std::vector<int> cores = UsableCores();
+  // Signals are for the caller's threads: Python handles them there.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  for (int i = 0; i < num_workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>());
+    Worker& worker = *workers_.back();
+    const int core = cores[static_cast<std::size_t>(i) % cores.size()];
+    worker.thread = std::thread([this, &worker, core, pin] {
+      if (pin) PinTo(core);
+      Loop(worker);
+    });
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+WorkerPool::~WorkerPool() { Stop(); }
+
+void WorkerPool::Run(int worker, Job job) {
+  Worker& target = *workers_[static_cast<std::size_t>(worker)];
+  {
+    const std::lock_guard lock(target.mutex);
+    target.jobs.push_back(std::move(job));
+  }
+  target.wake.notify_one();
+}
+
+void WorkerPool::Stop() {
+  for (const auto& worker : workers_) {
+    const std::lock_guard lock(worker->mutex);
+    stopping_.store(true);
+  }
+  for (const auto& worker : workers_) {
+    worker->wake.notify_all();
+    if (worker->thread.joinable()) worker->thread.join();
+  }
+}
+
+void WorkerPool::Loop(Worker& worker) {
+  while (true) {
+    Job job;
+    {
+      std::unique_lock lock(worker.mutex);
+      worker.wake.wait(lock, [&] { return stopping_ || !worker.jobs.empty(); });
+      if (stopping_) return;
+      job = std::move(worker.jobs.front());
+      worker.jobs.pop_front();
+    }
+    job();
+  }
+}
+
+}  // namespace jaxfactory

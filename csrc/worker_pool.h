@@ -1,0 +1,52 @@
+// Threads, one pinned to a core, each with a queue of its own.
+#ifndef JAXFACTORY_WORKER_POOL_H_
+#define JAXFACTORY_WORKER_POOL_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace jaxfactory {
+
+// Cores that this process may use, in ascending order.
+std::vector<int> UsableCores();
+
+// Runs jobs on the worker that they are given to, each worker's in order. Stopping
+// drops jobs that have not begun and joins the threads; a job that runs long must look
+// at `stopping` itself. Jobs must not throw.
+class WorkerPool {
+ public:
+  using Job = std::function<void()>;
+
+  WorkerPool(int num_workers, bool pin);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()); }
+  void Run(int worker, Job job);
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+  void Stop();
+
+ private:
+  struct Worker {
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::deque<Job> jobs;  // guarded by mutex
+    std::thread thread;
+  };
+
+  void Loop(Worker& worker);
+
+  std::atomic<bool> stopping_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_WORKER_POOL_H_

@@ -1,0 +1,9 @@
+"""``python -m jaxfactory`` is the ``jaxfactory`` command."""
+
+import sys
+
+from jaxfactory.cli import main
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""Checkpoints: everything that training goes on from, written all or nothing.
+
+A checkpoint is a directory named by its frames. ``state/`` holds the arrays, written
+by Orbax as a flat dictionary whose keys are the leaves' paths; ``host.json`` holds
+what lives on the host, and every leaf's shape and type, so that a state of another
+network is refused by name. Both are written into a scratch directory that one rename
+makes a checkpoint: a process killed in the middle leaves scratch, never half a
+checkpoint.
+"""
+
+import fcntl
+import json
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from jaxfactory import runs
+from jaxfactory.config import Config
+from jaxfactory.errors import UserError
+from jaxfactory.metrics import EpisodeStats
+
+
+State = TypeVar("State")
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A state that knows how many frames it was trained for."""
+
+    @property
+    def frames(self) -> int:
+        """Frames."""
+
+
+KEPT = 2
+_SCRATCH = ".unfinished"
+
+
+class SavedRun(NamedTuple):
+    """A checkpoint on disk and the settings it was trained with.
+
+    Attributes:
+        config: The run's settings.
+        path: The checkpoint's directory.
+        frames: Frames it was trained for.
+    """
+
+    config: Config
+    path: Path
+    frames: int
+
+    def restore(self, target: State) -> State:
+        """Return the saved state in the structure of ``target``.
+
+        Args:
+            target: A freshly initialised state of the same network.
+        """
+        return read_state(self.path, target)
+
+
+def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
+    """Find a run's checkpoint; its arrays are read by ``SavedRun.restore``.
+
+    Args:
+        run_dir: The run.
+        kind: ``"latest"`` or ``"best"``.
+
+    Raises:
+        UserError: If the directory is no run or has no such checkpoint.
+    """
+    config = runs.load_config(run_dir)
+    saved = runs.checkpoint_dirs(run_dir, kind)
+    if not saved:
+        remedy = (
+            "the best one is kept once 100 episodes have ended; try --checkpoint latest"
+            if kind == "best"
+            else f"train it first with `jaxfactory train --run {run_dir}`"
+        )
+        raise UserError(f"the run {run_dir} has no {kind} checkpoint: {remedy}")
+    return SavedRun(config, saved[-1], int(saved[-1].name))
+
+
+class Checkpointer:
+    """Saves and restores one run; a context manager that holds the run's lock.
+
+    Args:
+        run_dir: The run's directory; made if it does not exist.
+        config: The run's settings.
+        clock: Returns seconds; decides when ``maybe_save`` saves.
+
+    Raises:
+        UserError: On entering, if the directory cannot be used for this run.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config: Config,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run_dir = Path(run_dir)
+        # Wall-clock seconds of the sessions before this one.
+        self.seconds = 0.0
+        self._config = config
+        self._clock = clock
+        self._last_save = clock()
+        self._saved_frames = -1
+        self._best = -np.inf
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "Checkpointer":
+        runs.open_run(self.run_dir, self._config)
+        self._lock = _take_lock(self.run_dir / runs.LOCK)
+        self._folder = self.run_dir / runs.CHECKPOINTS
+        self._folder.mkdir(exist_ok=True)
+        # What a process left that was killed while it saved.
+        shutil.rmtree(self._folder / _SCRATCH, ignore_errors=True)
+        self._last_save = self._clock()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def saved_frames(self) -> int:
+        """Frames of the newest checkpoint on disk; 0 in a new run."""
+        saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        return int(saved[-1].name) if saved else 0
+
+    def restore_or(self, state: State, stats: EpisodeStats | None = None) -> State:
+        """Return the newest saved state, or ``state`` in a new run.
+
+        If the newest checkpoint cannot be read, the one before it is taken, with a
+        warning. Afterwards ``seconds`` is the checkpoint's.
+
+        Args:
+            state: The initial state, which also gives structure, shapes and types.
+            stats: Takes over the saved window of episodes.
+
+        Raises:
+            UserError: If the checkpoint holds another network's state, or none of
+                the run's checkpoints can be read.
+        """
+        saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        for path in reversed(saved):
+            try:
+                host = _read_host(path)
+                restored = read_state(path, state)
+            except UserError:
+                raise
+            except Exception as error:  # Orbax raises many kinds on damaged files.
+                warnings.warn(
+                    f"the checkpoint {path} cannot be read ({error}); "
+                    "the one before it is tried",
+                    stacklevel=2,
+                )
+                continue
+            self._saved_frames = int(host["frames"])
+            self.seconds = float(host["seconds"])
+            self._best = -np.inf if host["best"] is None else float(host["best"])
+            if stats is not None:
+                stats.load(host["episodes"])
+            return restored
+        if saved:
+            raise UserError(
+                f"no checkpoint of the run {self.run_dir} can be read; "
+                "give --run a new directory"
+            )
+        return state
+
+    def maybe_save(self, state: Counted, stats: EpisodeStats, seconds: float) -> bool:
+        """Save if the configured minutes have passed; return whether it did."""
+        if self._clock() - self._last_save < 60 * self._config.checkpoint_minutes:
+            return False
+        self.save(state, stats, seconds)
+        return True
+
+    def save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
+        """Save now, and keep the state as the best one if its mean return is.
+
+        Args:
+            state: A pytree of arrays, typed random keys and Python numbers; its
+                ``frames`` name the checkpoint.
+            stats: The window of episodes; only a full one can be the best.
+            seconds: Wall-clock seconds of training so far.
+        """
+        frames = int(state.frames)
+        if frames != self._saved_frames:
+            score = stats.summary("return").mean
+            best = bool(stats.full and score > self._best)
+            self._best = score if best else self._best
+            host = {
+                "frames": frames,
+                "seconds": seconds,
+                "best": None if self._best == -np.inf else self._best,
+                "episodes": stats.state(),
+            }
+            if best:
+                self._commit(state, host, "best", kept=1)
+            self._commit(state, host, "latest", kept=KEPT)
+            self._saved_frames = frames
+        self._last_save = self._clock()
+
+    def _commit(self, state: Any, host: dict[str, Any], kind: str, kept: int) -> None:
+        scratch = self._folder / _SCRATCH
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        arrays = _named_arrays(state)
+        shapes = {name: _shape(array) for name, array in arrays.items()}
+        text = json.dumps({**host, "leaves": shapes})
+        (scratch / "host.json").write_text(text)
+        # Orbax refuses empty arrays; their shape alone brings them back.
+        full = {name: array for name, array in arrays.items() if array.size}
+        ocp.save((scratch / "state").resolve(), full)
+        final = self._folder / kind / f"{host['frames']:012d}"
+        final.parent.mkdir(exist_ok=True)
+        if final.exists():  # Damaged: training went back to the one before it.
+            shutil.rmtree(final)
+        scratch.rename(final)
+        others = [
+            path for path in runs.checkpoint_dirs(self.run_dir, kind) if path != final
+        ]
+        # By time, not by name: a damaged checkpoint may have more frames.
+        others.sort(key=lambda path: path.stat().st_mtime)
+        for path in others[: len(others) + 1 - kept]:
+            shutil.rmtree(path)
+
+
+def read_state(path: Path, target: State) -> State:
+    """Return a checkpoint's state in the structure of ``target``.
+
+    Raises:
+        UserError: If a leaf is missing, is left over or has another shape.
+    """
+    leaves = _read_host(path)["leaves"]
+    wanted = {name: _shape(array) for name, array in _named_arrays(target).items()}
+    for name in sorted(leaves.keys() | wanted.keys()):
+        if leaves.get(name) != wanted.get(name):
+            raise UserError(
+                f"the checkpoint {path} does not fit these settings: {name} is "
+                f"{leaves.get(name, 'missing')} there and "
+                f"{wanted.get(name, 'missing')} here; give --run another directory"
+            )
+    blank = {
+        name: np.empty(shape, dtype) for name, (shape, dtype) in _undo_shapes(wanted)
+    }
+    full = {name: array for name, array in blank.items() if array.size}
+    arrays = {**blank, **ocp.load((path / "state").resolve(), full)}
+    flat, structure = jax.tree_util.tree_flatten_with_path(target)
+    restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
+    return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
+    """Return (name, (shape, dtype)) of every leaf that `_shape` described."""
+    result = []
+    for name, text in shapes.items():
+        dtype, _, sizes = text.partition("[")
+        shape = [int(size) for size in sizes.rstrip("]").split(",") if size]
+        result.append((name, (shape, dtype)))
+    return result
+
+
+def _shape(array: np.ndarray) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
+def _name(where: Any) -> str:
+    return jax.tree_util.keystr(where, simple=True, separator=".")
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
+
+
+def _named_arrays(state: Any) -> dict[str, np.ndarray]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    plain = {
+        _name(where): jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        for where, leaf in flat
+    }
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
+
+
+def _like(leaf: Any, array: np.ndarray) -> Any:
+    """Turn a restored array into what stands at its place in the target."""
+    if _is_key(leaf):
+        data = jnp.array(array)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(jnp.array(array), leaf.sharding)
+    if isinstance(leaf, bool | int | float):
+        return type(leaf)(array)
+    return array
+
+
+def _read_host(path: Path) -> dict[str, Any]:
+    host: dict[str, Any] = json.loads((path / "host.json").read_text())
+    return host
+
+
+def _take_lock(path: Path) -> IO[str]:
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise UserError(
+            f"another process is training in {path.parent}; "
+            "wait for it or give --run another directory"
+        ) from error
+    return lock

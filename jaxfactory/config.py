@@ -1,0 +1,263 @@
+"""Every setting, its default, its bounds, and the presets.
+
+Frozen dataclasses, validated when made: a value that cannot work raises a
+``UserError`` (a ``ValueError``) whose sentence carries the value, the reason and the
+remedy.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxfactory.errors import UserError
+
+
+def _positive(owner: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value <= 0:
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"--{flag} {value} must be greater than 0; leave it out for the default"
+            )
+
+
+def _within(owner: Any, name: str, low: float, high: float) -> None:
+    value = getattr(owner, name)
+    if not low <= value <= high:
+        flag = name.replace("_", "-")
+        raise UserError(f"--{flag} {value} must lie between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """Environments and the pool that steps them."""
+
+    scenario: str = "health_gathering_supreme"
+    """A scenario's name (see `jaxfactory scenarios`) or the path of a .cfg file."""
+    num_envs: int = 64
+    """Environments stepped in parallel, each one engine process."""
+    num_groups: int = 2
+    """Groups of environments: one steps while the policy thinks for the other."""
+    num_workers: int = 0
+    """Worker threads that drive the engines; 0 is one for each core."""
+    frame_skip: int = 4
+    """Game tics that each action is held for."""
+    width: int = 128
+    """Width in pixels of the image that the policy sees."""
+    height: int = 72
+    """Height in pixels of the image that the policy sees."""
+    screen_width: int = 160
+    """Width in pixels that the engine renders."""
+    screen_height: int = 120
+    """Height in pixels that the engine renders."""
+    grayscale: bool = False
+    """One grey channel instead of red, green and blue."""
+    depth: bool = False
+    """Append the depth buffer as a channel."""
+    labels: bool = False
+    """Append the labels buffer (one value for each visible object) as a channel."""
+    automap: bool = False
+    """Append the automap's channels."""
+    timeout: int | None = None
+    """Tics after which an episode is truncated; none keeps the scenario's own."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "num_envs", "num_groups", "frame_skip", "width", "height")
+        if self.num_envs % self.num_groups:
+            raise UserError(
+                f"--num-envs {self.num_envs} must be a multiple of --num-groups "
+                f"{self.num_groups}, so that groups are of equal size; "
+                f"try {max(1, self.num_envs // self.num_groups) * self.num_groups}"
+            )
+        if self.num_workers < 0:
+            raise UserError(
+                f"--num-workers {self.num_workers} must be 0 (one a core) or more"
+            )
+        if self.timeout is not None and self.timeout <= 0:
+            raise UserError(
+                f"--timeout {self.timeout} must be greater than 0 tics; "
+                "leave it out for the scenario's own"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The actor-critic's shape."""
+
+    conv_channels: tuple[int, ...] = (32, 64, 128)
+    """Output channels of each convolution."""
+    conv_kernels: tuple[int, ...] = (8, 4, 3)
+    """Kernel size of each convolution."""
+    conv_strides: tuple[int, ...] = (4, 2, 2)
+    """Stride of each convolution."""
+    hidden_size: int = 512
+    """Units of the dense layer after the convolutions."""
+    core: Literal["gru", "lstm", "none"] = "gru"
+    """Recurrent core between the encoder and the heads."""
+    core_size: int = 512
+    """Units of the recurrent core."""
+    measurements_sizes: tuple[int, ...] = (128, 128)
+    """Units of the dense layers that read the measurements, where there are any."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "hidden_size", "core_size")
+        lengths = {
+            len(self.conv_channels),
+            len(self.conv_kernels),
+            len(self.conv_strides),
+        }
+        if len(lengths) != 1:
+            raise UserError(
+                f"--conv-channels {self.conv_channels}, --conv-kernels "
+                f"{self.conv_kernels} and --conv-strides {self.conv_strides} must have "
+                "the same number of entries, one for each convolution"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Proximal policy optimisation."""
+
+    num_steps: int = 32
+    """Steps of each environment in a rollout; also the recurrent chunk."""
+    num_minibatches: int = 4
+    """Minibatches that the environments of a rollout are split into."""
+    num_epochs: int = 2
+    """Passes over each rollout."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    adam_eps: float = 1e-6
+    """Adam's epsilon."""
+    max_grad_norm: float = 4.0
+    """Global gradient norm above which gradients are scaled down; 0 turns it off."""
+    gamma: float = 0.99
+    """Discount of a decision."""
+    gae_lambda: float = 0.95
+    """Exponential weight of the advantage estimator."""
+    clip_eps: float = 0.1
+    """The ratio is clipped to [1/(1+eps), 1+eps]."""
+    value_clip: float = 0.2
+    """How far a value may move from the acting one, in normalised units."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
+    """Exploration term: symmetric KL to the uniform policy, or entropy."""
+    ent_coef: float = 0.001
+    """Weight of the exploration term."""
+    normalize_obs: bool = True
+    """Normalise every observation element by its running mean and variance."""
+    normalize_returns: bool = True
+    """Normalise returns by their running mean and variance."""
+    bootstrap_truncated: bool = True
+    """Bootstrap truncated episodes from their final observation."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            self, "num_steps", "num_minibatches", "num_epochs", "learning_rate",
+            "adam_eps", "clip_eps", "value_clip",
+        )  # fmt: skip
+        _within(self, "gamma", 0.0, 1.0)
+        _within(self, "gae_lambda", 0.0, 1.0)
+        _within(self, "max_grad_norm", 0.0, 1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One training run."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    total_frames: int = 4_000_000
+    """Frames (game tics, all environments together) to train for."""
+    seed: int = 0
+    """Seed of the environments, the network and the sampled actions."""
+    serial: bool = False
+    """Run everything in one thread, for debugging."""
+    checkpoint_minutes: float = 2.0
+    """Minutes between checkpoints."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "total_frames", "checkpoint_minutes")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed} must lie between 0 and 4294967295")
+        if self.env.num_envs % self.ppo.num_minibatches:
+            raise UserError(
+                f"--num-envs {self.env.num_envs} must be a multiple of "
+                f"--num-minibatches {self.ppo.num_minibatches}, because a minibatch "
+                "holds whole environments"
+            )
+
+    @property
+    def frames_per_iteration(self) -> int:
+        """Frames that one rollout takes from all environments together."""
+        return self.env.num_envs * self.ppo.num_steps * self.env.frame_skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Play a trained agent's episodes in parallel and print its score."""
+
+    run: Path | None = None
+    """The run's directory; without it, the run under runs/ that was saved last."""
+    checkpoint: Literal["latest", "best"] = "latest"
+    """The last checkpoint, or the one with the best mean return in training."""
+    episodes: int = 100
+    """Episodes to play; each environment plays a fixed share of them."""
+    num_envs: int = 20
+    """Environments stepped in parallel, each one engine process."""
+    deterministic: bool = False
+    """Take the most probable action instead of sampling."""
+    seed: int = 1000
+    """Seed of the episodes and of the sampled actions."""
+    render_mp4: bool = False
+    """Write a video of an episode into the run's directory."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "episodes", "num_envs")
+        _within(self, "seed", 0, 2**32 - 1)
+
+
+PRESETS: dict[str, Config] = {
+    "default": Config(),
+    # The settings that this field publishes its Doom scores with.
+    "reference": Config(
+        env=EnvConfig(num_envs=32),
+        ppo=PPOConfig(
+            num_minibatches=1,
+            num_epochs=1,
+            learning_rate=1e-4,
+            bootstrap_truncated=False,
+        ),
+    ),
+}
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain nested dictionaries, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(data: dict[str, Any]) -> Config:
+    """Rebuild a configuration from what `to_dict` returned.
+
+    Raises:
+        UserError: If a setting is unknown or its value cannot work.
+    """
+    sections = {"env": EnvConfig, "network": NetworkConfig, "ppo": PPOConfig}
+    values = dict(data)
+    try:
+        for name, cls in sections.items():
+            section = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.get(name, {}).items()
+            }
+            values[name] = cls(**section)
+        return Config(**values)
+    except TypeError as error:
+        raise UserError(
+            "the configuration holds a setting that this version does not know "
+            f"({error})"
+        ) from error

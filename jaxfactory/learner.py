@@ -1,0 +1,284 @@
+"""The training state and the update that turns a rollout into a better one.
+
+An update is three kinds of jitted step with Python loops between them, over epochs
+and minibatches. A `lax.scan` over minibatches would look tidier, but on the CPU
+backend a convolution's gradient inside a scan runs 40 times slower.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int32, Key
+
+from jaxfactory import normalization
+from jaxfactory.advantages import gae
+from jaxfactory.config import PPOConfig
+from jaxfactory.losses import LossMetrics, ppo_loss
+from jaxfactory.networks import ActorCritic
+from jaxfactory.normalization import Normalizer
+from jaxfactory.types import Batch, Params, Rollout
+
+
+class TrainState(NamedTuple):
+    """Everything that training goes on from.
+
+    Attributes:
+        params: The network's parameters.
+        opt_state: The optimiser's state.
+        normalizer: Statistics of observations and returns.
+        step: Updates made, each from one rollout.
+        frames: Frames trained on. A Python integer, counted outside of jit: int32
+            would overflow after 2^31 frames, half a day at 50,000 frames/s.
+        key: A typed key. A checkpoint stores ``jax.random.key_data(key)`` and
+            restores with ``jax.random.wrap_key_data``.
+    """
+
+    params: Params
+    opt_state: Any
+    normalizer: Normalizer
+    step: Int32[Array, ""]
+    frames: int
+    key: Key[Array, ""]
+
+
+Metrics = dict[str, Array]
+Update = Callable[[TrainState, Rollout], tuple[TrainState, Metrics]]
+
+
+def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
+    """Return Adam behind a clip of the global gradient norm."""
+    adam = optax.adam(config.learning_rate, b1=0.9, b2=0.999, eps=config.adam_eps)
+    if not config.max_grad_norm:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)
+
+
+def init_train_state(
+    network: ActorCritic, config: PPOConfig, key: Key[Array, ""]
+) -> TrainState:
+    """Return the state before the first update.
+
+    Args:
+        network: The actor-critic.
+        config: Settings of the optimiser.
+        key: A typed key, consumed here.
+    """
+    params_key, state_key = jax.random.split(key)
+    params = jax.jit(network.init)(params_key)
+    return TrainState(
+        params=params,
+        opt_state=make_optimizer(config).init(params),
+        normalizer=normalization.init_normalizer(network.spec.observation),
+        step=jnp.zeros((), jnp.int32),
+        frames=0,
+        key=state_key,
+    )
+
+
+class _Prepared(NamedTuple):
+    normalizer: Normalizer
+    advantage: Float[Array, "T B"]
+    target: Float[Array, "T B"]
+    step: Int32[Array, ""]
+    key: Key[Array, ""]
+    permutations: tuple[tuple[Int32[Array, "E"], ...], ...]
+    metrics: Metrics
+
+
+def make_update(
+    network: ActorCritic, config: PPOConfig, *, frame_skip: int = 1
+) -> Update:
+    """Return ``update(state, rollout) -> (state, metrics)``.
+
+    The update returns at once, while the device still works, and fetches nothing:
+    `metrics` are device scalars. On the CPU backend the rollout's NumPy arrays may be
+    read in place (https://github.com/jax-ml/jax/issues/37830), so the caller must not
+    rewrite them before the returned state is ready.
+
+    The optimiser's state is donated: the state passed in may not be used for another
+    update. Its parameters and statistics are not, because a sampler on another thread
+    may still be acting with them.
+
+    Args:
+        network: The actor-critic.
+        config: Settings of the algorithm.
+        frame_skip: Frames that one step of the rollout stands for.
+
+    Returns:
+        The update. It raises a ``ValueError`` if a rollout's environments cannot be
+        split evenly into minibatches.
+    """
+    prepare = _make_prepare(config)
+    minibatch_step = _make_minibatch_step(network, config)
+    whole_batch = config.num_minibatches == 1
+
+    def update(state: TrainState, rollout: Rollout) -> tuple[TrainState, Metrics]:
+        num_steps, num_envs = rollout.reward.shape
+        _check_minibatches(num_envs, config)
+        prepared = prepare(state.normalizer, rollout, state.step, state.key)
+        permutations = prepared.permutations
+        chunk = _as_batch(rollout, prepared)
+        params, opt_state, history = state.params, state.opt_state, []
+        for epoch in range(config.num_epochs):
+            for index in range(config.num_minibatches):
+                envs = None if whole_batch else permutations[epoch][index]
+                params, opt_state, metrics = minibatch_step(
+                    params, opt_state, prepared.normalizer, chunk, envs
+                )
+                history.append(metrics)
+        state = TrainState(
+            params=params,
+            opt_state=opt_state,
+            normalizer=prepared.normalizer,
+            step=prepared.step,
+            frames=state.frames + num_steps * num_envs * frame_skip,
+            key=prepared.key,
+        )
+        return state, _mean_metrics(tuple(history)) | prepared.metrics
+
+    return update
+
+
+def _check_minibatches(num_envs: int, config: PPOConfig) -> None:
+    if num_envs % config.num_minibatches:
+        raise ValueError(
+            f"a rollout of {num_envs} environments cannot be split into "
+            f"{config.num_minibatches} minibatches of whole environments; make one a "
+            "multiple of the other"
+        )
+
+
+def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
+    """Return the jitted first part of an update: statistics, advantages, targets."""
+
+    @jax.jit
+    def prepare(
+        normalizer: Normalizer, rollout: Rollout, step: Array, key: Array
+    ) -> _Prepared:
+        key, shuffle_key = jax.random.split(key)
+        obs_stats, return_stats = normalizer
+        if config.normalize_obs:
+            # obs[T] is the next rollout's obs[0], and counted there.
+            obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
+            obs_stats = normalization.update_obs(obs_stats, obs)
+        units = return_stats if config.normalize_returns else None
+        value = _to_reward_units(rollout.value, units)
+        advantage, returns = _estimate(rollout, value, units, config)
+        target = returns
+        if config.normalize_returns:
+            return_stats = normalization.update(return_stats, returns, (0, 1))
+            target = normalization.normalize(returns, return_stats)
+        variance = jnp.maximum(returns.var(), 1e-8)
+        metrics = {
+            "explained_variance": 1.0 - (returns - value).var() / variance,
+            "value_mean": value.mean(),
+            "return_mean": returns.mean(),
+            "return_std": returns.std(),
+            "advantage_std": advantage.std(),
+            "reward_mean": rollout.reward.mean(),
+        }
+        return _Prepared(
+            normalizer=Normalizer(obs_stats, return_stats),
+            advantage=advantage,
+            target=target,
+            step=step + 1,
+            key=key,
+            permutations=_permutations(shuffle_key, rollout.reward.shape[1], config),
+            metrics=metrics,
+        )
+
+    return prepare
+
+
+def _to_reward_units(value: Array, stats: Any) -> Array:
+    return value if stats is None else normalization.denormalize(value, stats)
+
+
+def _estimate(
+    rollout: Rollout, value: Array, units: Any, config: PPOConfig
+) -> tuple[Array, Array]:
+    terminated, truncated = rollout.terminated, rollout.truncated
+    if not config.bootstrap_truncated:
+        terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
+    return gae(
+        rollout.reward,
+        value,
+        terminated,
+        truncated,
+        _to_reward_units(rollout.final_value, units),
+        _to_reward_units(rollout.bootstrap_value, units),
+        config.gamma,
+        config.gae_lambda,
+    )
+
+
+def _permutations(key: Array, num_envs: int, config: PPOConfig) -> Any:
+    """Return environment indices int32 ``[E]``, nested by epoch and minibatch."""
+    keys = jax.random.split(key, config.num_epochs)
+    shuffled = [jax.random.permutation(epoch_key, num_envs) for epoch_key in keys]
+    return tuple(tuple(jnp.split(p, config.num_minibatches)) for p in shuffled)
+
+
+def _as_batch(rollout: Rollout, prepared: _Prepared) -> Batch:
+    # The observations keep their step T here: it is cut off inside the jitted step,
+    # where cutting is free.
+    return Batch(
+        obs=rollout.obs,
+        is_first=rollout.is_first,
+        action=rollout.action,
+        log_prob=rollout.log_prob,
+        value=rollout.value,
+        advantage=prepared.advantage,
+        target=prepared.target,
+        carry=rollout.carry,
+    )
+
+
+def _select(chunk: Batch, envs: Array | None) -> Batch:
+    """Cut off step T, and keep the given environments, all if None."""
+    num_steps = chunk.advantage.shape[0]
+    chunk = chunk._replace(
+        obs=jax.tree.map(lambda x: x[:num_steps], chunk.obs),
+        is_first=chunk.is_first[:num_steps],
+    )
+    if envs is None:
+        return chunk
+    carry = jax.tree.map(lambda x: x[envs], chunk.carry)
+    rest = jax.tree.map(lambda x: x[:, envs], chunk._replace(carry=()))
+    return rest._replace(carry=carry)
+
+
+def _make_minibatch_step(network: ActorCritic, config: PPOConfig) -> Callable[..., Any]:
+    optimizer = make_optimizer(config)
+
+    def minibatch_step(
+        params: Params,
+        opt_state: Any,
+        normalizer: Normalizer,
+        chunk: Batch,
+        envs: Array | None,
+    ) -> tuple[Params, Any, Metrics]:
+        batch = _select(chunk, envs)
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(
+            params, batch, network=network, normalizer=normalizer, config=config
+        )
+        # optax raises a float to an integer power, which strict promotion forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return params, opt_state, _named(metrics, grads)
+
+    return jax.jit(minibatch_step, donate_argnames="opt_state")
+
+
+def _named(metrics: LossMetrics, grads: Params) -> Metrics:
+    squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
+    return {**metrics._asdict(), "grad_norm": jnp.sqrt(sum(squares))}
+
+
+@jax.jit
+def _mean_metrics(history: tuple[Metrics, ...]) -> Metrics:
+    return jax.tree.map(lambda *values: jnp.stack(values).mean(), *history)

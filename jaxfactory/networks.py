@@ -1,0 +1,314 @@
+"""Encoder, recurrent core and heads of the actor-critic.
+
+Flax NNX defines the layers, and this is the only module that knows it: outside,
+parameters are plain nested dictionaries of arrays, and `ActorCritic` is a handful of
+pure functions over them.
+"""
+
+import math
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from jaxfactory.config import NetworkConfig
+from jaxfactory.convolution import conv2d
+from jaxfactory.types import Carry, EnvSpec, Observation, ObservationSpec, Params
+
+
+def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+    bound = 1.0 / math.sqrt(fan_in)
+    return nnx.Param(
+        jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound)
+    )
+
+
+def _affine(x: Array, kernel: Array, bias: Array) -> Array:
+    y = x @ kernel
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+class Dense(nnx.Module):
+    """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialisation."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
+        self.kernel = _uniform(rngs, (inputs, outputs), inputs)
+        self.bias = _uniform(rngs, (outputs,), inputs)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        return _affine(x, self.kernel[...], self.bias[...])
+
+
+class OrthogonalDense(nnx.Module):
+    """Affine layer with an orthogonal kernel of gain 1 and a bias of zeros."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
+        kernel = jax.nn.initializers.orthogonal()(rngs.params(), (inputs, outputs))
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros((outputs,)))
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        return _affine(x, self.kernel[...], self.bias[...])
+
+
+class Conv(nnx.Module):
+    """Convolution without padding, ``[N, H, W, C] -> [N, P, Q, O]``."""
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs
+    ):
+        fan_in = size * size * inputs
+        self.kernel = _uniform(rngs, (size, size, inputs, outputs), fan_in)
+        self.bias = _uniform(rngs, (outputs,), fan_in)
+        self.stride = stride
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        y = conv2d(x, self.kernel[...], self.stride)
+        return y + jnp.broadcast_to(self.bias[...], y.shape)
+
+
+class Encoder(nnx.Module):
+    """Convolutions and a dense layer; measurements through a small MLP beside them."""
+
+    def __init__(self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs):
+        height, width, channels = spec.image
+        layers = list(
+            zip(
+                config.conv_channels,
+                config.conv_kernels,
+                config.conv_strides,
+                strict=True,
+            )
+        )
+        for index, (outputs, size, stride) in enumerate(layers):
+            if min(height, width) < size:
+                raise ValueError(
+                    f"convolution {index + 1} of {len(layers)} has a {size}x{size} "
+                    f"kernel, larger than the {height}x{width} (height x width) that "
+                    f"is left of the {spec.image[0]}x{spec.image[1]} image; use a "
+                    "larger image, or smaller --conv-kernels or --conv-strides"
+                )
+            # Named attributes and not a list: the parameters' dictionary then has
+            # strings for keys all the way down, as checkpoints want it.
+            setattr(self, f"conv_{index}", Conv(channels, outputs, size, stride, rngs))
+            height, width = (height - size) // stride + 1, (width - size) // stride + 1
+            channels = outputs
+        self.num_convs = len(layers)
+        self.dense = Dense(height * width * channels, config.hidden_size, rngs)
+        self.num_features = config.hidden_size
+        self.num_measurement_layers = 0
+        if spec.measurements:
+            sizes = (spec.measurements, *config.measurements_sizes)
+            for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+                layer = OrthogonalDense(inputs, outputs, rngs)
+                setattr(self, f"measurements_{index}", layer)
+            self.num_measurement_layers = len(sizes) - 1
+            self.num_features += sizes[-1]
+        self.has_measurements = spec.measurements > 0
+
+    def __call__(self, obs: Observation) -> Array:
+        """Return features ``[N, features]`` of observations ``[N, ...]``."""
+        x = obs["image"]
+        for index in range(self.num_convs):
+            x = nnx.elu(getattr(self, f"conv_{index}")(x))
+        x = nnx.elu(self.dense(x.reshape(x.shape[0], -1)))
+        if not self.has_measurements:
+            return x
+        y = obs["measurements"]
+        for index in range(self.num_measurement_layers):
+            y = nnx.elu(getattr(self, f"measurements_{index}")(y))
+        return jnp.concatenate([x, y], axis=-1)
+
+
+class GRU(nnx.Module):
+    """Gated recurrent unit, in the form that resets after the recurrent product.
+
+    The gates are in the order reset, update, candidate, with
+    ``n = tanh(W x + b + r * (U h + c))``, as in cuDNN and PyTorch, so that trained
+    weights can be exchanged with them.
+    """
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        self.kernel = _uniform(rngs, (inputs, 3 * size), size)
+        self.bias = _uniform(rngs, (3 * size,), size)
+        self.recurrent_kernel = _uniform(rngs, (size, 3 * size), size)
+        self.recurrent_bias = _uniform(rngs, (3 * size,), size)
+        self.size = size
+
+    def project(self, x: Array) -> Array:
+        """Apply the input's weights, which need no carry: all steps at once."""
+        return _affine(x, self.kernel[...], self.bias[...])
+
+    def step(self, h: Array, projected: Array) -> tuple[Array, Array]:
+        """Take one step, ``[B, size]`` and ``[B, 3 size] -> (carry, output)``."""
+        recurrent = _affine(h, self.recurrent_kernel[...], self.recurrent_bias[...])
+        x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(recurrent, 3, axis=-1)
+        reset = nnx.sigmoid(x_r + h_r)
+        keep = nnx.sigmoid(x_z + h_z)
+        candidate = jnp.tanh(x_n + reset * h_n)
+        h = candidate + keep * (h - candidate)
+        return h, h
+
+
+class LSTM(nnx.Module):
+    """Long short-term memory; gates in the order input, forget, cell, output."""
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        self.kernel = _uniform(rngs, (inputs, 4 * size), size)
+        self.bias = _uniform(rngs, (4 * size,), size)
+        self.recurrent_kernel = _uniform(rngs, (size, 4 * size), size)
+        self.recurrent_bias = _uniform(rngs, (4 * size,), size)
+        self.size = size
+
+    def project(self, x: Array) -> Array:
+        """Apply the input's weights, which need no carry: all steps at once."""
+        return _affine(x, self.kernel[...], self.bias[...])
+
+    def step(self, carry: tuple[Array, Array], projected: Array) -> tuple[Carry, Array]:
+        """Take one step, ``[B, size]`` twice and ``[B, 4 size] -> (carry, output)``."""
+        h, c = carry
+        gates = projected + _affine(
+            h, self.recurrent_kernel[...], self.recurrent_bias[...]
+        )
+        write, keep, cell, read = jnp.split(gates, 4, axis=-1)
+        c = nnx.sigmoid(keep) * c + nnx.sigmoid(write) * jnp.tanh(cell)
+        h = nnx.sigmoid(read) * jnp.tanh(c)
+        return (h, c), h
+
+
+class NoCore(nnx.Module):
+    """In place of a recurrent core: the features as they are, and an empty carry."""
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        del size, rngs
+        self.size = inputs
+
+    def project(self, x: Array) -> Array:
+        """Return the features."""
+        return x
+
+    def step(self, carry: Carry, projected: Array) -> tuple[Carry, Array]:
+        """Return both as they are."""
+        return carry, projected
+
+
+_CORES = {"gru": GRU, "lstm": LSTM, "none": NoCore}
+
+
+class _Module(nnx.Module):
+    def __init__(self, spec: EnvSpec, config: NetworkConfig, rngs: nnx.Rngs):
+        self.encoder = Encoder(spec.observation, config, rngs)
+        core = _CORES[config.core]
+        self.core = core(self.encoder.num_features, config.core_size, rngs)
+        self.policy = OrthogonalDense(self.core.size, sum(spec.action.heads), rngs)
+        self.value = OrthogonalDense(self.core.size, 1, rngs)
+
+    def heads(self, x: Array) -> tuple[Array, Array]:
+        return self.policy(x), self.value(x)[..., 0]
+
+
+class ActorCritic:
+    """The actor-critic as pure functions over plain parameters.
+
+    Attributes:
+        spec: What it reads and what it decides.
+        config: Its shape.
+        heads: Number of choices of each action head.
+        num_parameters: Number of trained floats.
+
+    Raises:
+        ValueError: If a convolution is larger than what is left of the image.
+    """
+
+    def __init__(self, spec: EnvSpec, config: NetworkConfig):
+        self.spec = spec
+        self.config = config
+        self.heads = tuple(spec.action.heads)
+        abstract = nnx.eval_shape(lambda: _Module(spec, config, nnx.Rngs(0)))
+        self._graph, state = nnx.split(abstract)
+        self.num_parameters = sum(math.prod(p.shape) for p in jax.tree.leaves(state))
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        """Return fresh parameters, a nested dictionary with strings for keys."""
+        module = _Module(self.spec, self.config, nnx.Rngs(key))
+        return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+    def initial_carry(self, batch: int) -> Carry:
+        """Return the carry at the start of an episode; leaves ``[batch, features]``."""
+        size = self.config.core_size
+        shapes = {"gru": 1, "lstm": 2, "none": 0}[self.config.core]
+        leaves = tuple(jnp.zeros((batch, size), jnp.float32) for _ in range(shapes))
+        return leaves[0] if shapes == 1 else leaves
+
+    def apply(
+        self,
+        params: Params,
+        obs: Observation,
+        carry: Carry,
+        is_first: Bool[Array, "B"],
+    ) -> tuple[Float[Array, "B A"], Float[Array, "B"], PyTree]:
+        """Take one step.
+
+        Args:
+            params: Parameters.
+            obs: Normalised observations; leaves float32 ``[B, ...]``.
+            carry: Recurrent state before the step; leaves ``[B, features]``.
+            is_first: Where the carry is reset before it is read.
+
+        Returns:
+            ``(logits, value, carry)``; the value is in normalised units.
+        """
+        module = self._bind(params)
+        projected = module.core.project(module.encoder(obs))
+        carry, features = module.core.step(_reset(carry, is_first), projected)
+        return (*module.heads(features), carry)
+
+    def unroll(
+        self,
+        params: Params,
+        obs: Observation,
+        is_first: Bool[Array, "T B"],
+        carry: Carry,
+    ) -> tuple[Float[Array, "T B A"], Float[Array, "T B"], PyTree]:
+        """Take T steps: encoder, input weights and heads at once, the core in a scan.
+
+        Args:
+            params: Parameters.
+            obs: Normalised observations; leaves float32 ``[T, B, ...]``.
+            is_first: Where the carry is reset before it is read.
+            carry: Recurrent state before the first step; leaves ``[B, features]``.
+
+        Returns:
+            ``(logits, value, carry)`` with the carry after the last step.
+        """
+        module = self._bind(params)
+        lead = is_first.shape
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), obs)
+        projected = module.core.project(module.encoder(flat))
+        projected = projected.reshape(*lead, -1)
+        if not jax.tree.leaves(carry):
+            return (*module.heads(projected), carry)
+
+        def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
+            x, first = xs
+            return module.core.step(_reset(carry, first), x)
+
+        carry, features = lax.scan(step, carry, (projected, is_first))
+        return (*module.heads(features), carry)
+
+    def _bind(self, params: Params) -> _Module:
+        return nnx.merge(self._graph, nnx.State(params))
+
+
+def _reset(carry: Carry, is_first: Array) -> Carry:
+    def clear(leaf: Array) -> Array:
+        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
+
+    return jax.tree.map(clear, carry)

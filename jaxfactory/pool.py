@@ -1,0 +1,438 @@
+"""The Python face of the C++ environment pool.
+
+NumPy only: this module never imports JAX, so that the pool serves any learner.
+"""
+
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+
+from jaxfactory import _core, scenarios
+from jaxfactory.config import EnvConfig
+from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+from jaxfactory.scenarios import Scenario
+from jaxfactory.spec import EnvSpec, ObservationSpec
+
+
+# An engine that failed and could not be restarted, or must not be.
+EngineError = _core.EngineError
+
+_RGB24, _GRAY8 = 1, 8
+
+
+class StepInfo(NamedTuple):
+    """What comes with a step besides what is trained on; rows as in `Step`.
+
+    Attributes:
+        final_obs: Where an episode ended with this step, its last observation. Valid
+            until the group's next `send`.
+        own_reward: The scenario's own reward, before shaping and scaling.
+        episode_return: Sum of `Step.reward` over the episode so far, this step
+            included.
+        episode_own_return: Sum of `own_reward` over the episode so far.
+        episode_length: Tics of the episode so far.
+        game_variables: In the order of `EnvPool.variable_names`; of the state that
+            `Step.reward` is for, so at an episode's end of its last state.
+        restarted: The engine failed and was replaced.
+    """
+
+    final_obs: UInt8[np.ndarray, "B H W C"]
+    own_reward: Float64[np.ndarray, " B"]
+    episode_return: Float32[np.ndarray, " B"]
+    episode_own_return: Float32[np.ndarray, " B"]
+    episode_length: Int32[np.ndarray, " B"]
+    game_variables: Float64[np.ndarray, "B V"]
+    restarted: Bool[np.ndarray, " B"]
+
+
+class Step(NamedTuple):
+    """What the environments answered; the arrays are views into the pool's slabs.
+
+    They stay as they are until `num_slabs * num_steps` further steps (by default 64)
+    have been sent to their group, or until it is reset; copy what must live longer.
+    Where an episode ended, `obs` is already the first observation of the next one.
+
+    Attributes:
+        obs: Pixels, and the depth, labels and automap buffers where they were asked
+            for, as channels in this order.
+        reward: Shaped and scaled; what is trained on.
+        is_first: Whether `obs` opens an episode.
+    """
+
+    obs: UInt8[np.ndarray, "B H W C"]
+    reward: Float32[np.ndarray, " B"]
+    terminated: Bool[np.ndarray, " B"]
+    truncated: Bool[np.ndarray, " B"]
+    is_first: Bool[np.ndarray, " B"]
+    info: StepInfo
+
+
+class EnvPool:
+    """Many Doom engines stepped in parallel by C++ threads.
+
+    A context manager: leaving it ends every engine. `step` steps all environments;
+    `send` and `recv` step one group of them while the caller does something else.
+
+    The same seed and the same actions give the same episodes, whatever the number of
+    groups, workers and cores.
+
+    Attributes:
+        spec: Shapes of observations and actions.
+        num_envs: Environments, B.
+        num_groups: Groups that they are split into, in order and of equal size.
+        seeds: Seed of each environment's engine, as `DoomGame.set_seed` takes it.
+        variable_names: The game variables in `StepInfo.game_variables`.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        *,
+        scenario: Scenario | None = None,
+        seed: int = 0,
+        num_steps: int = 32,
+        num_slabs: int = 2,
+        env_seeds: list[int] | None = None,
+        variables: list[str] | None = None,
+        on_failure: Literal["restart", "raise"] = "restart",
+        engine_timeout: float = 10.0,
+        start_timeout: float = 60.0,
+        pin: bool = True,
+    ):
+        """Start the engines; the first `reset` waits for them.
+
+        Args:
+            config: The environments.
+            scenario: Instead of the one that `config` names.
+            seed: Of the environments; each gets its own from it.
+            num_steps: Steps that one slab holds, besides the observation before them.
+            num_slabs: Slabs that are used in turn.
+            env_seeds: Instead of those derived from `seed`, one for each environment.
+            variables: Game variables to report, instead of the scenario's.
+            on_failure: Whether an engine that dies, hangs or reports an error is
+                replaced and its episode truncated, or `EngineError` is raised.
+            engine_timeout: Seconds that an engine may take for one tic.
+            start_timeout: Seconds that an engine may take to start.
+            pin: Pin each worker, and the engines that it drives, to one core.
+
+        Raises:
+            UserError: If the scenario, its map or the engine does not fit.
+        """
+        self.scenario = scenario or scenarios.find(config.scenario)
+        self._game = self.scenario.load()
+        self._heads = scenarios.action_heads(self.scenario, self._game)
+        if not self._heads:
+            raise UserError(f"{self._game.path} has no buttons that make an action")
+        self.variable_names = tuple(variables or self._game.variables)
+        doom = _doom_config(config, self.scenario, self._game, self._heads)
+        doom.variables = [_variable(name) for name in self.variable_names]
+        doom.restart_failed = on_failure == "restart"
+        # Engines make a folder where they run; it goes with the pool.
+        self._scratch = tempfile.TemporaryDirectory(prefix="jaxfactory-")
+        doom.engine.directory = self._scratch.name
+        doom.engine.timeout = engine_timeout
+        doom.engine.start_timeout = start_timeout
+        if env_seeds is not None and len(env_seeds) != config.num_envs:
+            raise UserError(
+                f"{len(env_seeds)} env_seeds were given for {config.num_envs} "
+                "environments; give one for each"
+            )
+        self.num_envs = config.num_envs
+        self.num_groups = config.num_groups
+        self.frame_skip = config.frame_skip
+        self.num_steps = num_steps
+        channels = doom.frame.channels
+        self.spec = EnvSpec(
+            ObservationSpec(image=(config.height, config.width, channels)),
+            scenarios.action_spec(self._heads),
+        )
+        self._core = _core.Pool(
+            doom,
+            _pool_config(
+                num_envs=config.num_envs,
+                num_groups=config.num_groups,
+                num_workers=config.num_workers,
+                num_steps=num_steps,
+                num_slabs=num_slabs,
+                seed=seed,
+                env_seeds=env_seeds or [],
+                pin=pin,
+            ),
+        )
+        self.seeds = tuple(self._core.seeds)
+        self.num_workers = self._core.num_workers
+        self.arrays = _shaped(self._core.arrays(), self.spec.observation.image)
+
+    def __enter__(self) -> "EnvPool":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all engines. Arrays handed out before stay readable."""
+        self._core.close()
+        self._scratch.cleanup()
+
+    @property
+    def engine_pids(self) -> list[int]:
+        """Process ids of the engines; read it only while no group is stepping."""
+        return self._core.pids
+
+    def rows(self, group: int) -> slice:
+        """Return the rows of a group in arrays over all environments."""
+        size = self.num_envs // self.num_groups
+        return slice(group * size, (group + 1) * size)
+
+    def reset(self) -> Step:
+        """Begin a new episode in every environment, in slot 0 of slab 0."""
+        for group in range(self.num_groups):
+            self._core.send_reset(group)
+        return self._recv_all()
+
+    def step(self, actions: Int32[np.ndarray, "B heads"]) -> Step:
+        """Step every environment once.
+
+        Raises:
+            ValueError: If an action's index is outside its head.
+            EngineError: If an engine failed and is not restarted.
+        """
+        actions = self._checked(actions, self.num_envs)
+        for group in range(self.num_groups):
+            self._core.send(group, actions[self.rows(group)])
+        return self._recv_all()
+
+    def send(self, group: int, actions: Int32[np.ndarray, "b heads"]) -> None:
+        """Begin a step of one group; returns at once."""
+        size = self.num_envs // self.num_groups
+        self._core.send(group, self._checked(actions, size))
+
+    def recv(self, group: int) -> Step:
+        """Wait for a group's step and return its rows."""
+        return self._view(*self._core.recv(group), self.rows(group))
+
+    def slab(self, index: int) -> dict[str, np.ndarray]:
+        """Return one slab's arrays, `[num_steps + 1, B, ...]`, as views."""
+        return {
+            name: array[index]
+            for name, array in self.arrays.items()
+            if name != "final_obs"
+        }
+
+    def _checked(self, actions: np.ndarray, rows: int) -> np.ndarray:
+        actions = np.ascontiguousarray(actions, dtype=np.int32)
+        heads = len(self.spec.action.heads)
+        if actions.shape != (rows, heads):
+            raise ValueError(
+                f"actions have shape {actions.shape}, but {rows} environments with "
+                f"{heads} action head(s) take ({rows}, {heads})"
+            )
+        return actions
+
+    def _recv_all(self) -> Step:
+        # Collect every group before anything is raised, so that none stays half sent.
+        position, failure = None, None
+        for group in range(self.num_groups):
+            try:
+                position = self._core.recv(group)
+            except EngineError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return self._view(*position, slice(None))
+
+    def _view(self, slab: int, slot: int, rows: slice) -> Step:
+        def at(name: str) -> np.ndarray:
+            return self.arrays[name][slab, slot, rows]
+
+        return Step(
+            obs=at("obs"),
+            reward=at("reward"),
+            terminated=at("terminated"),
+            truncated=at("truncated"),
+            is_first=at("is_first"),
+            info=StepInfo(
+                final_obs=self.arrays["final_obs"][rows],
+                own_reward=at("own_reward"),
+                episode_return=at("episode_return"),
+                episode_own_return=at("episode_own_return"),
+                episode_length=at("episode_length"),
+                game_variables=at("game_variables"),
+                restarted=at("restarted"),
+            ),
+        )
+
+
+def make_pool(
+    scenario: str | EnvConfig = "health_gathering_supreme",
+    *,
+    num_envs: int = 16,
+    seed: int = 0,
+    frame_skip: int = 4,
+    **options,
+) -> EnvPool:
+    """Start a pool of environments.
+
+    Args:
+        scenario: A scenario's name, the path of a .cfg file, or a whole `EnvConfig`
+            (then `num_envs` and `frame_skip` are its own).
+        num_envs: Environments stepped in parallel.
+        seed: The same seed and actions give the same episodes.
+        frame_skip: Tics that each action is held for.
+        **options: Further fields of `EnvConfig` and arguments of `EnvPool`.
+
+    Returns:
+        A context manager; leaving it ends every engine.
+
+    Raises:
+        ValueError: If an option cannot work.
+
+    Example:
+        >>> with make_pool("basic", num_envs=2) as pool:
+        ...     step = pool.reset()
+        ...     step = pool.step(np.zeros((2, 1), np.int32))
+    """
+    if isinstance(scenario, EnvConfig):
+        return EnvPool(scenario, seed=seed, **options)
+    fields = EnvConfig.__dataclass_fields__
+    chosen = {name: options.pop(name) for name in list(options) if name in fields}
+    if "num_groups" not in chosen and num_envs % 2:
+        chosen["num_groups"] = 1
+    config = EnvConfig(
+        scenario=scenario, num_envs=num_envs, frame_skip=frame_skip, **chosen
+    )
+    return EnvPool(config, seed=seed, **options)
+
+
+def _pool_config(**fields) -> _core.PoolConfig:
+    config = _core.PoolConfig()
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config
+
+
+def _shaped(
+    arrays: dict[str, np.ndarray], image: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """Give observations their image shape and flags their type, without copies."""
+    for name in ("terminated", "truncated", "is_first", "restarted"):
+        arrays[name] = arrays[name].view(np.bool_)
+    for name in ("obs", "final_obs"):
+        arrays[name] = arrays[name].reshape(*arrays[name].shape[:-1], *image)
+    return arrays
+
+
+def _doom_config(
+    config: EnvConfig, scenario: Scenario, game: GameConfig, heads: tuple
+) -> _core.DoomConfig:
+    doom = _core.DoomConfig()
+    doom.frame = _frame_spec(config)
+    doom.engine.executable, doom.engine.arguments = _command_line(config, game)
+    rewards = _core.GameReward()
+    for name, value in game.rewards.items():
+        setattr(rewards, name, value)
+    doom.reward = rewards
+    doom.shaping = [_shaping_term(term) for term in scenario.shaping]
+    doom.reward_scale = scenario.reward_scale
+    doom.map = game.map
+    doom.frame_skip = config.frame_skip
+    doom.timeout = game.timeout if config.timeout is None else config.timeout
+    doom.start_time = game.start_time
+    doom.buttons = [_button(name) for name in game.buttons]
+    doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
+    doom.heads = [
+        [[(_button(name), value) for name, value in choice] for choice in head]
+        for head in heads
+    ]
+    return doom
+
+
+def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
+    frame = _core.FrameSpec()
+    frame.screen_width, frame.screen_height = config.screen_width, config.screen_height
+    frame.width, frame.height = config.width, config.height
+    frame.screen_channels = 1 if config.grayscale else 3
+    frame.depth, frame.labels = config.depth, config.labels
+    frame.automap = config.automap
+    return frame
+
+
+def _shaping_term(term: scenarios.Shaping) -> _core.ShapingTerm:
+    made = _core.ShapingTerm()
+    made.variable = _variable(term.variable)
+    made.rise, made.fall, made.cap = term.rise, term.fall, term.cap
+    made.per_event = term.per_event
+    return made
+
+
+def _button(name: str) -> int:
+    index = _core.button_index(name)
+    if index < 0:
+        raise UserError(f"there is no button named {name!r}; see ViZDoom's Button")
+    return index
+
+
+def _variable(name: str) -> int:
+    index = _core.variable_index(name)
+    if index < 0:
+        raise UserError(
+            f"there is no game variable named {name!r}; see ViZDoom's GameVariable"
+        )
+    return index
+
+
+def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
+    """Return the engine's executable and its arguments, without id and seed."""
+    installed = importlib.metadata.version("vizdoom")
+    if installed != _core.ENGINE_VERSION:
+        raise UserError(
+            f"vizdoom {installed} is installed, but this build speaks to the engine of "
+            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
+            f"{_core.ENGINE_VERSION}"
+        )
+    folder = scenarios._vizdoom_folder()
+    width, height = config.screen_width, config.screen_height
+    arguments = [
+        "-iwad", str(_iwad(folder)),
+        "-file", str(scenarios.find_wad(game)),
+        # Nobody reads the settings that an engine would save.
+        "-config", "/dev/null",
+        "+map", game.map,
+        "-skill", str(game.skill),
+        "-width", str(width), "-height", str(height),
+        "+vid_aspect", str(_aspect(width, height)),
+        "+fullscreen", "0",
+        "+viz_controlled", "1",
+        "+use_mouse", "0",
+        "+viz_render_mode", str(game.render_mode),
+        "+viz_noconsole", "1",
+        "+viz_screen_format", str(_GRAY8 if config.grayscale else _RGB24),
+        "+viz_window_hidden", "1",
+        "+viz_noxserver", "1",
+        "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
+    ]  # fmt: skip
+    if config.depth:
+        arguments += ["+viz_depth", "1"]
+    if config.labels:
+        arguments += ["+viz_labels", "1"]
+    if config.automap:
+        mode = str(game.automap_mode)
+        arguments += ["+viz_automap", "1", "+viz_automap_mode", mode]
+    return str(folder / "vizdoom"), arguments + game.game_args
+
+
+def _iwad(folder: Path) -> Path:
+    # As DoomGame does: the original game's data where the user has put them there.
+    original = folder / "doom2.wad"
+    return original if original.is_file() else folder / "freedoom2.wad"
+
+
+def _aspect(width: int, height: int) -> int:
+    """Return the engine's number for an aspect ratio, 0 for any other."""
+    known = {(16, 9): 1, (16, 10): 2, (4, 3): 3, (5, 4): 4}
+    return next((n for (w, h), n in known.items() if width * h == height * w), 0)

@@ -1,0 +1,93 @@
+"""The corridor: pool, sampler, learner and what hangs off them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxfactory.checkpoint import Checkpointer
+from jaxfactory.config import Config
+from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
+from jaxfactory.learner import TrainState, init_train_state, make_update
+from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
+from jaxfactory.networks import ActorCritic
+from jaxfactory.pool import make_pool
+from jaxfactory.sampler import make_sampler
+from jaxfactory.writers import (
+    CompositeWriter,
+    JsonlWriter,
+    TensorBoardWriter,
+    Writer,
+)
+
+
+def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> TrainState:
+    """Train until ``config.total_frames``, going on from what the run has saved.
+
+    Args:
+        config: All settings.
+        run_dir: Where config.json, metrics and checkpoints go.
+        writer: Takes the metrics besides metrics.jsonl and TensorBoard.
+
+    Returns:
+        The trained state.
+
+    Raises:
+        UserError: If the run directory cannot be used for these settings.
+        TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
+    """
+    writers = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
+    stats, timer = EpisodeStats(), Stopwatch()
+    with (
+        catch_interrupts() as interrupt,
+        Checkpointer(run_dir, config) as checkpointer,
+        CompositeWriter(*writers, *([writer] if writer else [])) as output,
+        make_pool(
+            config.env,
+            # A resumed run plays other episodes than the ones it began with.
+            seed=(config.seed + checkpointer.saved_frames) % 2**32,
+            num_steps=config.ppo.num_steps,
+        ) as pool,
+    ):
+        network = ActorCritic(pool.spec, config.network)
+        key = jax.random.key(config.seed)
+        state = init_train_state(network, config.ppo, key)
+        state = checkpointer.restore_or(state, stats)
+        throughput = Throughput(state.frames, checkpointer.seconds)
+        update = make_update(network, config.ppo, frame_skip=config.env.frame_skip)
+        output.begin(state.frames)
+        late: tuple[Any, dict[str, float], int] | None = None
+        with make_sampler(pool, network, config) as sampler:
+            while state.frames < config.total_frames and not interrupt.signum:
+                with timer.leg("collect"):
+                    rollout = sampler.collect(state)
+                with timer.leg("update"):
+                    state, losses = update(state, rollout)
+                stats.extend(sampler.episodes)
+                host = {
+                    **stats.metrics(),
+                    **throughput.update(state.frames),
+                    **sampler.metrics(),
+                    **timer.drain(),
+                }
+                # One iteration late, so that the device is never waited for.
+                if late:
+                    _write(output, *late)
+                late = (losses, host, state.frames)
+                with timer.leg("checkpoint"):
+                    checkpointer.maybe_save(state, stats, throughput.seconds)
+        if late:
+            _write(output, *late)
+        checkpointer.save(state, stats, throughput.seconds)
+    if interrupt.signum:
+        raise TrainingInterrupted(interrupt.signum, run_dir)
+    return state
+
+
+def _write(
+    output: Writer, losses: Mapping[str, Any], host: dict[str, float], frames: int
+) -> None:
+    fetched = jax.device_get(dict(losses))
+    named = {f"losses/{name}": float(value) for name, value in fetched.items()}
+    output.write({**named, **host}, frames)

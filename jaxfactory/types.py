@@ -1,0 +1,90 @@
+"""What flows through the house, and how its arrays are aligned in time.
+
+The alignment contract, which every module obeys:
+
+At step ``t`` the agent sees ``obs[t]`` (``is_first[t]`` is true if it opens an
+episode) and takes ``action[t]`` with ``log_prob[t]`` and ``value[t]``. The
+environment answers with ``reward[t]``, ``terminated[t]`` and ``truncated[t]``; then
+comes ``obs[t+1]``. Leaves are ``[T, B, ...]``, time first; ``obs`` and ``is_first``
+have one step more, ``[T+1, B, ...]``, because the last observation is what the
+value of the state after the rollout is bootstrapped from.
+
+Where ``terminated``, the return is bootstrapped with 0. Where ``truncated``, it is
+bootstrapped with ``final_value[t]``, the value of the observation that ended the
+episode. Episodes restart in the same step (SAME_STEP autoreset): ``obs[t+1]``
+already belongs to the next episode, and no transition is a dummy. The recurrent
+carry is reset where ``is_first``.
+
+``value`` and ``final_value`` are in the units of the normalised return, as the value
+head predicts them; ``reward`` is in the environment's units.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int32
+
+from jaxfactory.spec import ActionSpec as ActionSpec
+from jaxfactory.spec import EnvSpec as EnvSpec
+from jaxfactory.spec import ObservationSpec as ObservationSpec
+
+
+# A dictionary of arrays with equal leading axes: "image" is uint8 [..., H, W, C];
+# "measurements", where a scenario has them, float32 [..., M].
+Observation = dict[str, Any]
+# The recurrent state: a pytree of float32 [B, features] arrays, () without a core.
+Carry = Any
+# Network parameters: nested dictionaries of arrays.
+Params = Any
+
+
+class Rollout(NamedTuple):
+    """T steps of B environments, aligned as the module's contract says.
+
+    Attributes:
+        obs: Observations; leaves ``[T+1, B, ...]``.
+        is_first: Whether ``obs[t]`` opens an episode.
+        action: One index a head.
+        log_prob: Of the joint action under the policy that acted.
+        value: Normalised value prediction when acting.
+        reward: What is trained on: shaped and scaled.
+        terminated: The episode ended in a terminal state.
+        truncated: The episode was cut (time-out, engine restart).
+        final_value: Normalised value of the final observation; read only where
+            ``truncated``.
+        bootstrap_value: Normalised value of ``obs[T]``, by the acting parameters.
+        carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
+        policy_version: Updates that the acting parameters had seen.
+    """
+
+    obs: Observation
+    is_first: Bool[Array, "T+1 B"]
+    action: Int32[Array, "T B heads"]
+    log_prob: Float[Array, "T B"]
+    value: Float[Array, "T B"]
+    reward: Float[Array, "T B"]
+    terminated: Bool[Array, "T B"]
+    truncated: Bool[Array, "T B"]
+    final_value: Float[Array, "T B"]
+    bootstrap_value: Float[Array, "B"]
+    carry: Carry
+    policy_version: Any = 0
+
+
+class Batch(NamedTuple):
+    """A minibatch for the loss: whole chunks of T steps of E environments.
+
+    Attributes:
+        obs: Observations; leaves ``[T, E, ...]``.
+        advantage: Not yet normalised.
+        target: Normalised return that the value head regresses on.
+        carry: Recurrent state before the chunk; leaves ``[E, features]``.
+    """
+
+    obs: Observation
+    is_first: Bool[Array, "T E"]
+    action: Int32[Array, "T E heads"]
+    log_prob: Float[Array, "T E"]
+    value: Float[Array, "T E"]
+    advantage: Float[Array, "T E"]
+    target: Float[Array, "T E"]
+    carry: Carry

@@ -1,0 +1,76 @@
+"""What the pool must equal: `vizdoom.DoomGame`, driven through its public API."""
+
+from typing import NamedTuple
+
+import numpy as np
+import vizdoom
+
+from jaxfactory import scenarios
+
+
+class Played(NamedTuple):
+    """One decision as DoomGame reports it; `screen` is None at an episode's end."""
+
+    screen: np.ndarray | None
+    reward: float
+    variables: list[float]
+    dead: bool
+    finished: bool
+    timed_out: bool
+    length: int
+    first_screen: np.ndarray | None  # of the next episode
+
+
+def make_game(scenario: str, *, seed: int, width=160, height=120) -> vizdoom.DoomGame:
+    """A game on the same files and settings as the pool's."""
+    row = scenarios.find(scenario)
+    game = vizdoom.DoomGame()
+    game.load_config(str(row.cfg))
+    game.set_doom_scenario_path(str(scenarios.find_wad(row.load())))
+    resolution = getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}")
+    game.set_screen_resolution(resolution)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_window_visible(False)
+    game.set_mode(vizdoom.Mode.PLAYER)
+    game.set_seed(seed)
+    return game
+
+
+def button_values(scenario: str) -> list[list[dict[str, float]]]:
+    """For each head, for each index, the buttons that it sets."""
+    row = scenarios.find(scenario)
+    heads = scenarios.action_heads(row, row.load())
+    return [[dict(choice) for choice in head] for head in heads]
+
+
+def play(scenario: str, *, seed: int, actions: np.ndarray, variables: list[str], frame_skip=4):
+    """Yield the first screen, then one `Played` for each action, [N, heads]."""
+    game = make_game(scenario, seed=seed)
+    game.init()
+    try:
+        heads = button_values(scenario)
+        names = [button.name for button in game.get_available_buttons()]
+        wanted = [getattr(vizdoom.GameVariable, name) for name in variables]
+        yield game.get_state().screen_buffer.copy()
+        opened = game.get_episode_time()
+        for action in actions:
+            held: dict[str, float] = {}
+            for head, index in zip(heads, action):
+                held |= head[index]
+            reward = game.make_action([held.get(n, 0.0) for n in names], frame_skip)
+            finished = game.is_episode_finished()
+            screen = None if finished else game.get_state().screen_buffer.copy()
+            played = Played(
+                screen, reward, [game.get_game_variable(v) for v in wanted],
+                game.is_player_dead(), finished, game.is_episode_timeout_reached(),
+                game.get_episode_time() - opened, None,
+            )  # fmt: skip
+            if finished:
+                game.new_episode()
+                opened = game.get_episode_time()
+                played = played._replace(
+                    first_screen=game.get_state().screen_buffer.copy()
+                )
+            yield played
+    finally:
+        game.close()

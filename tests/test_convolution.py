@@ -1,0 +1,47 @@
+"""The convolution's CPU lowering against XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfactory import convolution
+
+
+# (image, kernel size, stride, inputs, outputs); the first three are the network's.
+SHAPES = [
+    ((72, 128), 8, 4, 3, 32),
+    ((17, 31), 4, 2, 32, 64),
+    ((7, 14), 3, 2, 64, 128),
+    ((12, 16), 4, 2, 1, 8),
+    ((11, 13), 5, 3, 2, 4),
+    ((9, 9), 1, 1, 4, 4),
+    ((9, 9), 2, 3, 4, 4),
+    ((10, 10), 3, 1, 4, 4),
+]
+
+
+@pytest.mark.parametrize(("image", "size", "stride", "inputs", "outputs"), SHAPES)
+def test_lowerings_agree(image, size, stride, inputs, outputs):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (6, *image, inputs))
+    kernel = jax.random.normal(keys[1], (size, size, inputs, outputs))
+    kernel = kernel / np.sqrt(size * size * inputs)
+
+    def run(function):
+        y, pullback = jax.vjp(lambda x, k: function(x, k, stride), x, kernel)
+        weight = jax.random.normal(keys[2], y.shape) / np.sqrt(y[..., 0].size)
+        return y, *pullback(weight)
+
+    got = jax.jit(lambda: run(convolution.conv2d))()
+    expected = jax.jit(lambda: run(convolution.plain_conv2d))()
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_by_hand():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    kernel = jnp.array([[1.0, 0.0], [0.0, 10.0]]).reshape(2, 2, 1, 1)
+    # Corners 0, 2, 8, 10 plus ten times their lower right neighbours 5, 7, 13, 15.
+    got = convolution.conv2d(x, kernel, 2)
+    np.testing.assert_allclose(got[0, :, :, 0], [[50.0, 72.0], [138.0, 160.0]])

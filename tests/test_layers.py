@@ -1,0 +1,87 @@
+"""A module imports only from lower layers; the pool's side never imports JAX."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+
+PACKAGE = Path(__file__).parents[1] / "jaxfactory"
+
+# From the lowest; a module may import from the lines above its own.
+LAYERS = (
+    ("errors", "types", "backend", "interrupt", "_core"),
+    ("config", "metrics", "distributions", "normalization", "advantages"),
+    ("scenarios", "runs", "convolution"),
+    ("pool", "networks", "writers"),
+    ("losses", "acting", "checkpoint"),
+    ("learner",),
+    ("exchange",),
+    ("sampler",),
+    ("train", "video"),
+    ("evaluate", "hub"),
+    ("cli",),
+    ("__main__", "__init__"),
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+WITHOUT_JAX = (
+    "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
+    "writers", "cli", "__main__",
+)  # fmt: skip
+
+
+def imports(module, *, top_level_only=False):
+    """Return the dotted names that a module imports."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            base = node.module
+            if base == "jaxfactory":
+                names |= {f"{base}.{alias.name}" for alias in node.names}
+            else:
+                names.add(base)
+    return names
+
+
+def inner(names):
+    return {name.split(".")[1] for name in names if name.startswith("jaxfactory.")}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_lower_layers(module):
+    assert module in RANK, f"give {module} a place in LAYERS"
+    for other in inner(imports(module)):
+        if other in RANK:  # Else a name of the package itself, such as __version__.
+            assert RANK[other] < RANK[module], f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", [name for name in WITHOUT_JAX if name in MODULES])
+def test_these_modules_do_not_start_jax(module):
+    seen, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in MODULES:
+            continue
+        seen.add(name)
+        # What a function imports is imported when the function runs.
+        found = imports(name, top_level_only=True)
+        heavy = {other.split(".")[0] for other in found} & {"jax", "flax", "optax"}
+        assert not heavy, f"{module} imports {heavy} through {name}"
+        todo += inner(found)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_flax_stays_in_networks(module):
+    roots = {name.split(".")[0] for name in imports(module)}
+    assert "flax" not in roots or module == "networks"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_grows_past_a_room(module):
+    assert len((PACKAGE / f"{module}.py").read_text().splitlines()) <= 330
