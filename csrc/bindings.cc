@@ -177,6 +177,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("num_workers", &PoolConfig::num_workers)
       .def_rw("num_steps", &PoolConfig::num_steps)
       .def_rw("num_slabs", &PoolConfig::num_slabs)
+      .def_rw("serial", &PoolConfig::serial)
       .def_rw("pin", &PoolConfig::pin)
       .def_rw("seed", &PoolConfig::seed)
       .def_rw("env_seeds", &PoolConfig::env_seeds);
@@ -186,6 +187,8 @@ void BindConfigs(nb::module_& m) {
 
 NB_MODULE(_core, m) {
   m.doc() = "The C++ environment pool; jaxfactory.pool is its face.";
+  // At the interpreter's exit whatever still lives is freed by the process's end.
+  nb::set_leak_warnings(false);
   m.attr("ENGINE_VERSION") = protocol::kEngineVersionText;
   nb::exception<EngineError>(m, "EngineError", PyExc_RuntimeError);
   BindConfigs(m);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -156,23 +157,31 @@ void DoomEngine::Spawn() {
   argv.push_back(nullptr);
 
   const pid_t parent = getpid();
-  sigset_t all, before;
+  const char* const directory = config_.directory.c_str();
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  sigset_t all, before, none;
   sigfillset(&all);
+  sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const pid_t child = fork();
+  // Not fork: that runs what libraries registered for it (OpenBLAS and others stop and
+  // start their threads there), which can lock up when several of our threads fork at
+  // once, and it copies the page tables of a large process. The child borrows our memory
+  // until it execs, so it makes only system calls.
+  const pid_t child = vfork();
   if (child == 0) {
-    // Only async-signal-safe calls from here to exec.
     setpgid(0, 0);  // the terminal's Ctrl-C is for the trainer, which then closes us
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);  // it died before the line above took effect
     const int null = open("/dev/null", O_RDWR);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
     // The engine must not hold the trainer's files and sockets open.
-    for (int fd = 3; fd < 1024; ++fd) close(fd);
-    if (chdir(config_.directory.c_str()) != 0) _exit(127);
-    for (int number = 1; number < NSIG; ++number) signal(number, SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
+    if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0) {
+      for (int fd = 3; fd < 1024; ++fd) close(fd);
+    }
+    if (chdir(directory) != 0) _exit(127);
+    // Handlers end with exec, but a signal that is ignored stays so.
+    sigaction(SIGPIPE, &standard, nullptr);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     execv(argv[0], argv.data());
     _exit(127);

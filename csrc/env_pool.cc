@@ -47,7 +47,7 @@ EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variab
     envs_.push_back(factory(i, seeds_[static_cast<std::size_t>(i)]));
   }
 
-  int num_workers = config_.num_workers;
+  int num_workers = config_.serial ? 1 : config_.num_workers;
   if (num_workers == 0) num_workers = static_cast<int>(UsableCores().size());
   num_workers = std::min(num_workers, group_size());
   config_.num_workers = num_workers;
@@ -61,7 +61,7 @@ EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variab
     }
     group.actions.resize(static_cast<std::size_t>(group_size()) * head_sizes_.size());
   }
-  workers_ = std::make_unique<WorkerPool>(num_workers, config_.pin);
+  workers_ = std::make_unique<WorkerPool>(num_workers, config_.pin, config_.serial);
 }
 
 EnvPool::~EnvPool() { Close(); }

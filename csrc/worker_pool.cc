@@ -32,7 +32,7 @@ std::vector<int> UsableCores() {
   return cores;
 }
 
-WorkerPool::WorkerPool(int num_workers, bool pin) {
+WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial) {
   const std::vector<int> cores = UsableCores();
   // Signals are for the caller's threads: Python handles them there.
   sigset_t all, before;
@@ -40,6 +40,7 @@ WorkerPool::WorkerPool(int num_workers, bool pin) {
   pthread_sigmask(SIG_SETMASK, &all, &before);
   for (int i = 0; i < num_workers; ++i) {
     workers_.push_back(std::make_unique<Worker>());
+    if (serial_) continue;
     Worker& worker = *workers_.back();
     const int core = cores[static_cast<std::size_t>(i) % cores.size()];
     worker.thread = std::thread([this, &worker, core, pin] {
@@ -53,6 +54,10 @@ WorkerPool::WorkerPool(int num_workers, bool pin) {
 WorkerPool::~WorkerPool() { Stop(); }
 
 void WorkerPool::Run(int worker, Job job) {
+  if (serial_) {
+    job();
+    return;
+  }
   Worker& target = *workers_[static_cast<std::size_t>(worker)];
   {
     const std::lock_guard lock(target.mutex);

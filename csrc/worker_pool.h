@@ -18,12 +18,13 @@ std::vector<int> UsableCores();
 
 // Runs jobs on the worker that they are given to, each worker's in order. Stopping
 // drops jobs that have not begun and joins the threads; a job that runs long must look
-// at `stopping` itself. Jobs must not throw.
+// at `stopping` itself. Jobs must not throw. A serial pool has no threads: it runs each
+// job at once on the caller's.
 class WorkerPool {
  public:
   using Job = std::function<void()>;
 
-  WorkerPool(int num_workers, bool pin);
+  WorkerPool(int num_workers, bool pin, bool serial);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -43,6 +44,7 @@ class WorkerPool {
 
   void Loop(Worker& worker);
 
+  const bool serial_;
   std::atomic<bool> stopping_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -29,9 +29,11 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
         deterministic: Take the most probable action of each head and not a sample.
 
     Returns:
-        ``act(params, normalizer, obs, carry, is_first, key) -> (action, log_prob,
-        value, carry)`` with action int32 ``[B, heads]``, log_prob and (normalised)
-        value float32 ``[B]``. A deterministic one takes a key too and ignores it.
+        ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
+        log_prob, value, carry)`` with action int32 ``[B, heads]``, log_prob and
+        (normalised) value float32 ``[B]``. Each (key, count) may be used once: folding
+        the count in here saves the caller a dispatch for each key. A deterministic one
+        takes both too and ignores them.
     """
 
     def sample(key: Array, logits: Array) -> Array:
@@ -51,10 +53,11 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
         carry: Carry,
         is_first: Bool[Array, "B"],
         key: Key[Array, ""],
+        count: Any = 0,
     ) -> tuple[Array, Array, Array, Carry]:
         inputs = normalize_obs(obs, normalizer.obs)
         logits, value, carry = network.apply(params, inputs, carry, is_first)
-        action = choose(key, logits)
+        action = choose(jax.random.fold_in(key, count), logits)
         log_prob = distributions.log_prob(logits, action, network.heads)
         return action, log_prob, value, carry
 

@@ -114,9 +114,11 @@ def _version() -> str:
 
 
 def _train(args: list[str]) -> int:
+    from jaxfactory import scenarios
+
     options = parse_train(args)
     config = as_config(options)
-    check_scenario(config.env.scenario)
+    scenarios.find(config.env.scenario)  # Before JAX is loaded for nothing.
     run_dir = options.run or runs.new_run_dir(config.env.scenario)
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if saved and int(saved[-1].name) >= config.total_frames:
@@ -151,10 +153,16 @@ def _evaluate(args: list[str]) -> int:
 def _scenarios(args: list[str]) -> int:
     parse(ScenariosOptions, ScenariosOptions(), args, "scenarios")
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from jaxfactory import scenarios
 
-    Console().print(scenarios.table())
+    titles = [name.replace("_", " ") for name in scenarios.Row._fields]
+    table = Table(*titles, show_lines=True)
+    for row in scenarios.table():
+        table.add_row(*map(Text, row))
+    Console().print(table)
     return 0
 
 
@@ -190,24 +198,6 @@ def as_config(options: TrainOptions) -> Config:
     """Return the settings without the flags that only the command line knows."""
     fields = dataclasses.fields(Config)
     return Config(**{field.name: getattr(options, field.name) for field in fields})
-
-
-def check_scenario(scenario: str) -> None:
-    """Check that a scenario's name is known, or that its .cfg file exists.
-
-    Raises:
-        UserError: If not.
-    """
-    from jaxfactory import scenarios
-
-    if scenario.endswith(".cfg"):
-        if not Path(scenario).is_file():
-            raise UserError(f"there is no scenario file {scenario}")
-    elif scenario not in scenarios.names():
-        hint = did_you_mean(scenario, scenarios.names())
-        raise UserError(
-            f"there is no scenario {scenario!r}{hint or '; see `jaxfactory scenarios`'}"
-        )
 
 
 def parse(

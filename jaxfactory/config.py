@@ -30,6 +30,11 @@ def _within(owner: Any, name: str, low: float, high: float) -> None:
         raise UserError(f"--{flag} {value} must lie between {low:g} and {high:g}")
 
 
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed {seed} must lie between 0 and 4294967295")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """Environments and the pool that steps them."""
@@ -181,8 +186,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _positive(self, "total_frames", "checkpoint_minutes")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed} must lie between 0 and 4294967295")
+        _check_seed(self.seed)
         if self.env.num_envs % self.ppo.num_minibatches:
             raise UserError(
                 f"--num-envs {self.env.num_envs} must be a multiple of "
@@ -217,7 +221,7 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         _positive(self, "episodes", "num_envs")
-        _within(self, "seed", 0, 2**32 - 1)
+        _check_seed(self.seed)
 
 
 PRESETS: dict[str, Config] = {

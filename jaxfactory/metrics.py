@@ -84,7 +84,7 @@ class EpisodeStats:
         """Return the window as metrics; none before the first episode has ended."""
         if not self._rows:
             return {}
-        result: dict[str, float] = {"episode/count": self._total}
+        result: dict[str, float] = {"episode/count": float(self._total)}
         for name in self.FIELDS:
             summary = self.summary(name)
             result[f"episode/{name}"] = summary.mean

@@ -103,6 +103,7 @@ class EnvPool:
         engine_timeout: float = 10.0,
         start_timeout: float = 60.0,
         pin: bool = True,
+        serial: bool = False,
     ):
         """Start the engines; the first `reset` waits for them.
 
@@ -119,6 +120,7 @@ class EnvPool:
             engine_timeout: Seconds that an engine may take for one tic.
             start_timeout: Seconds that an engine may take to start.
             pin: Pin each worker, and the engines that it drives, to one core.
+            serial: Drive all engines from the caller's thread, for debugging.
 
         Raises:
             UserError: If the scenario, its map or the engine does not fit.
@@ -146,6 +148,7 @@ class EnvPool:
         self.num_groups = config.num_groups
         self.frame_skip = config.frame_skip
         self.num_steps = num_steps
+        self.num_slabs = num_slabs
         channels = doom.frame.channels
         self.spec = EnvSpec(
             ObservationSpec(image=(config.height, config.width, channels)),
@@ -162,6 +165,7 @@ class EnvPool:
                 seed=seed,
                 env_seeds=env_seeds or [],
                 pin=pin,
+                serial=serial,
             ),
         )
         self.seeds = tuple(self._core.seeds)

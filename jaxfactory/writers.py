@@ -124,7 +124,11 @@ class TensorBoardWriter:
         from tensorboardX import SummaryWriter  # slow to import
 
         purge = frames + 1 if self._path.exists() else None
-        self._writer = SummaryWriter(str(self._path), purge_step=purge)
+        # File names carry only whole seconds; without the suffix a quick restart
+        # would overwrite the file of the session before it.
+        self._writer = SummaryWriter(
+            str(self._path), purge_step=purge, filename_suffix=f".{frames}"
+        )
 
     def write(self, metrics: Metrics, frames: int) -> None:
         """Add one scalar a metric."""
@@ -203,7 +207,7 @@ class TerminalWriter:
     def _print_line(self) -> None:
         self._printed = self._clock()
         self._shown_frames = self._frames
-        share = 100 * self._frames / self._total
+        share = min(100.0, 100 * self._frames / self._total)
         parts = [f"frames {self._frames:,}/{self._total:,} ({share:.0f}%)"]
         parts += [f"{self._rate():,.0f} frames/s", f"{self._time_left()} left"]
         for title, name in _EPISODE_ROWS:

@@ -1,0 +1,290 @@
+"""Frames/s of jaxfactory's pool beside other ways to step many games of Doom.
+
+Each measurement runs in a fresh process. First every contender's settings are tried
+shortly; then all contenders take turns, each at its best setting, so that what else the
+machine does meanwhile hits all of them.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import contenders
+import machine
+import processes
+import report
+from contenders import CONTENDERS, OURS
+from rich.console import Console
+
+from jaxfactory import scenarios
+from jaxfactory.errors import UserError, did_you_mean
+
+
+_RESULTS = Path(__file__).parent / "results"
+_START_ALLOWANCE_S = 90.0
+
+
+class Candidate(NamedTuple):
+    """A contender at one setting, and what the tuning pass saw."""
+
+    setting: contenders.Setting
+    tuning: list[dict[str, Any]]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one sentence what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and leave with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class Benchmark:
+    """Runs measurements and remembers who could not take part."""
+
+    def __init__(self, options: argparse.Namespace, console: Console):
+        self.options = options
+        self.console = console
+        self.skipped: dict[str, str] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Tune, measure in turns, and return the whole report."""
+        where = machine.describe()
+        chosen: dict[str, Candidate] = {}
+        for name in self.options.only:
+            candidate = self._tune(name)
+            if candidate is not None:
+                chosen[name] = candidate
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
+        for index in range(self.options.rounds):
+            for name in list(results):
+                label = f"round {index + 1} of {self.options.rounds}"
+                result = self._measure(
+                    name, chosen[name].setting, self.options.seconds, label
+                )
+                if "error" in result:
+                    self._skip(name, result["error"])
+                    del results[name]
+                else:
+                    results[name].append(result)
+        where["load_average_after"] = os.getloadavg()[0]
+        ours = [_rate(result) for result in results.get(OURS, [])]
+        return {
+            "scenario": self.options.scenario,
+            "frame_skip": contenders.FRAME_SKIP,
+            "observation": [contenders.HEIGHT, contenders.WIDTH, 3],
+            "seconds": self.options.seconds,
+            "rounds": self.options.rounds,
+            "machine": where,
+            "contenders": {
+                name: {
+                    "label": CONTENDERS[name].label,
+                    "rendered": CONTENDERS[name].rendered,
+                    "note": CONTENDERS[name].note,
+                    "setting": chosen[name].setting,
+                    "tuning": chosen[name].tuning,
+                    **report.summarise([_rate(result) for result in measured], ours),
+                    "measured": measured,
+                }
+                for name, measured in results.items()
+            },
+            "skipped": self.skipped,
+        }
+
+    def _tune(self, name: str) -> Candidate | None:
+        """Try every setting shortly; return the fastest, or None if none works."""
+        settings = CONTENDERS[name].settings(len(machine.cores()))
+        if self.options.quick:
+            return Candidate(settings[0], [])
+        tried = []
+        for index, setting in enumerate(settings):
+            label = f"setting {index + 1} of {len(settings)}"
+            seconds = max(1.0, self.options.seconds / 3)
+            result = self._measure(name, setting, seconds, label)
+            if "unavailable" in result:
+                self._skip(name, result["unavailable"])
+                return None
+            found = (
+                result if "error" in result else {"frames_per_second": _rate(result)}
+            )
+            tried.append({"setting": setting, **found})
+        worked = [entry for entry in tried if "error" not in entry]
+        if not worked:
+            self._skip(name, tried[-1]["error"])
+            return None
+        best = max(worked, key=lambda entry: entry["frames_per_second"])
+        self.console.print(
+            f"{CONTENDERS[name].label}: best of {len(tried)} settings is "
+            f"{report.describe_setting(best['setting'])}",
+            highlight=False,
+        )
+        return Candidate(best["setting"], tried)
+
+    def _measure(
+        self, name: str, setting: contenders.Setting, seconds: float, label: str
+    ) -> dict[str, Any]:
+        command = [
+            sys.executable, str(Path(__file__).resolve()),
+            "--worker", name,
+            "--setting", json.dumps(setting),
+            "--scenario", self.options.scenario,
+            "--seconds", str(seconds),
+        ]  # fmt: skip
+        with self.console.status(f"{CONTENDERS[name].label}: {label}"):
+            return processes.measure(command, timeout=_START_ALLOWANCE_S + 2 * seconds)
+
+    def _skip(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        self.console.print(
+            f"{CONTENDERS[name].label} is skipped: {reason}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _rate(result: dict[str, Any]) -> float:
+    return result["frames"] / result["seconds"]
+
+
+def work(options: argparse.Namespace) -> None:
+    """Measure one contender at one setting in this process; print one JSON line."""
+    job = contenders.Job(
+        scenario=options.scenario,
+        setting=json.loads(options.setting),
+        warmup=min(1.5, options.seconds / 3),
+        seconds=options.seconds,
+    )
+    try:
+        result = CONTENDERS[options.worker].run(job)
+    except contenders.UnavailableError as reason:
+        result = {"unavailable": str(reason)}
+    except Exception as error:
+        traceback.print_exc()
+        result = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(result), flush=True)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; a mistake is one sentence and exit code 2."""
+    parser = Parser(prog="fps.py", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--scenario", default="health_gathering_supreme", help="what is played"
+    )
+    parser.add_argument(
+        "--seconds", type=float, help="on the clock, a measurement (default 6)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="measurements of each contender (default 5)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round of 1 s, without trying settings: shows that it works",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=_RESULTS, help="folder for fps.json and fps.png"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        default=list(CONTENDERS),
+        help=f"of {', '.join(CONTENDERS)}",
+    )
+    parser.add_argument(
+        "--ceiling",
+        action="store_true",
+        help="also print which share of the cores' time was the engines' own code",
+    )
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--setting", default="{}", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.seconds is None:
+        options.seconds = 1.0 if options.quick else 6.0
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 5
+    _validate(parser, options)
+    return options
+
+
+def _validate(parser: Parser, options: argparse.Namespace) -> None:
+    if not 0 < options.seconds < math.inf:
+        parser.error(f"--seconds {options.seconds:g} must be greater than 0")
+    if options.rounds < 1:
+        parser.error(f"--rounds {options.rounds} must be 1 or more")
+    for name in [*options.only, *filter(None, [options.worker])]:
+        if name not in CONTENDERS:
+            hint = did_you_mean(name, CONTENDERS)
+            parser.error(
+                f"nobody is called {name!r}{hint}; there are {', '.join(CONTENDERS)}"
+            )
+    options.only = [name for name in CONTENDERS if name in options.only]
+    try:
+        scenario = scenarios.find(options.scenario)
+        scenarios.find_wad(scenario.load())
+    except UserError as error:
+        parser.error(str(error))
+    if options.scenario.endswith(".cfg"):
+        # Workers run in another folder.
+        options.scenario = str(scenario.cfg)
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out {options.out} is not a folder")
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = parse()
+    if options.worker:
+        with contextlib.suppress(KeyboardInterrupt):
+            work(options)
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console()
+    try:
+        found = Benchmark(options, console).run()
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    if not found["contenders"]:
+        print("nobody could be measured", file=sys.stderr)
+        return 1
+    report.print_table(console, found)
+    for row in found["contenders"].values():
+        console.print(f"  {row['label']}: {row['note']}", highlight=False)
+    if options.ceiling:
+        _print_ceiling(console, found)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report.write_json(found, options.out / "fps.json")
+    written = f"written: {options.out / 'fps.json'}"
+    try:
+        report.draw(found, options.out / "fps.png")
+        written += f", {options.out / 'fps.png'}"
+    except ImportError:
+        written += "; for the chart, pip install 'jaxfactory[bench]'"
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _print_ceiling(console: Console, found: dict[str, Any]) -> None:
+    for result in found["contenders"].get(OURS, {}).get("measured", []):
+        console.print(
+            f"engines: {result['engine_user_share']:.0%} of all core time in their own "
+            f"code, {result['engine_kernel_share']:.0%} in the kernel",
+            highlight=False,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The benchmark's table, its JSON file and its chart."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def summarise(rounds: list[float], ours: list[float] | None) -> dict[str, Any]:
+    """Return what is said of one contender.
+
+    Args:
+        rounds: Frames/s of each round.
+        ours: Frames/s of jaxfactory in the same rounds, if it took part.
+    """
+    summary = {
+        "frames_per_second": rounds,
+        "median": statistics.median(rounds),
+        "min": min(rounds),
+        "max": max(rounds),
+    }
+    if ours:
+        ratios = [mine / theirs for mine, theirs in zip(ours, rounds)]
+        summary |= {"ratios": ratios, "ratio": statistics.median(ratios)}
+    return summary
+
+
+def describe_setting(setting: dict[str, Any]) -> str:
+    """Return a setting as a person reads it."""
+    return ", ".join(f"{name} {value}" for name, value in setting.items())
+
+
+def print_table(console: Console, report: dict[str, Any]) -> None:
+    """Print what was measured."""
+    table = Table(
+        title=f"frames/s of random actions, {report['scenario']}, frame skip "
+        f"{report['frame_skip']}, {report['machine']['cores']} cores",
+        caption="median of ratios: jaxfactory's frames/s over the peer's, round by "
+        "round",
+    )
+    table.add_column("who")
+    table.add_column("rendered")
+    table.add_column("best setting")
+    for name in ("median", "min", "max"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("ours / it", justify="right", no_wrap=True)
+    for row in report["contenders"].values():
+        table.add_row(
+            row["label"],
+            row["rendered"],
+            describe_setting(row["setting"]),
+            *(f"{row[name]:,.0f}" for name in ("median", "min", "max")),
+            f"{row['ratio']:.2f}" if "ratio" in row else "",
+        )
+    console.print(table)
+
+
+def write_json(report: dict[str, Any], path: Path) -> None:
+    """Write everything that was measured."""
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw the medians as bars, with a line from the slowest to the fastest round.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = report["contenders"]
+    where = report["machine"]
+    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.75 * len(rows)), dpi=150)
+    medians = [row["median"] for row in rows.values()]
+    spread = [
+        [row["median"] - row["min"] for row in rows.values()],
+        [row["max"] - row["median"] for row in rows.values()],
+    ]
+    colors = ["#c0392b" if name == "jaxfactory" else "#8a97a6" for name in rows]
+    places = range(len(rows))
+    axes.barh(places, medians, color=colors, height=0.62)
+    axes.errorbar(
+        medians, places, xerr=spread, fmt="none", ecolor="#2b2b2b", capsize=4, lw=1.2
+    )
+    for place, (name, row) in enumerate(rows.items()):
+        text = f"{row['median']:,.0f}"
+        if name != "jaxfactory" and "ratio" in row:
+            text += f"   ours is {row['ratio']:.1f}x"
+        axes.text(row["max"] + max(medians) * 0.015, place, text, va="center")
+    axes.set_yticks(
+        places,
+        [f"{row['label']}\nrenders {row['rendered']}" for row in rows.values()],
+    )
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.22)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel(
+        f"frames/s, median of {report['rounds']} round(s), line: slowest to fastest"
+    )
+    axes.set_title(
+        f"{report['scenario']}, random actions, frame skip {report['frame_skip']}, "
+        "72x128 RGB delivered\n"
+        f"{where['cores']} cores of {where['cpu']}, {where['date'][:10]}",
+        fontsize=10,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)

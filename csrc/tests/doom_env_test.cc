@@ -1,0 +1,180 @@
+// A few environments on the real engine, so that the sanitizers see its code too. The
+// folder of the vizdoom package comes as the argument or in JAXFACTORY_ENGINE.
+#include "doom_env.h"
+
+#include <signal.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "env_pool.h"
+#include "game_names.h"
+
+namespace jaxfactory {
+namespace {
+
+constexpr int kEnvs = 4;
+constexpr std::chrono::seconds kPatience{60};
+
+DoomConfig Config(const std::string& folder) {
+  DoomConfig config;
+  config.engine.executable = folder + "/vizdoom";
+  config.engine.directory = "/tmp";
+  config.engine.arguments = {
+      "-iwad",   folder + "/freedoom2.wad",
+      "-file",   folder + "/scenarios/health_gathering_supreme.wad",
+      "-config", "/dev/null",
+      "+map",    "map01",
+      "-skill",  "5",
+      "-width",  "160",
+      "-height", "120",
+      "+vid_aspect", "3",
+      "+fullscreen", "0",
+      "+viz_controlled", "1",
+      "+use_mouse", "0",
+      "+viz_render_mode", "6720",
+      "+viz_noconsole", "1",
+      "+viz_screen_format", "1",
+      "+viz_window_hidden", "1",
+      "+viz_noxserver", "1",
+      "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1"};
+  config.buttons = {ButtonIndex("MOVE_FORWARD"), ButtonIndex("TURN_LEFT")};
+  config.heads = {{{}, {{config.buttons[0], 1.0}}, {{config.buttons[1], 1.0}}}};
+  config.variables = {VariableIndex("HEALTH")};
+  config.timeout = 100;
+  config.reward.living = 1;
+  return config;
+}
+
+class Fixture {
+ public:
+  Fixture(const DoomConfig& config, int groups, int workers) : doom_(config) {
+    PoolConfig pool;
+    pool.num_envs = kEnvs;
+    pool.num_groups = groups;
+    pool.num_workers = workers;
+    pool.num_steps = 8;
+    pool_ = std::make_unique<EnvPool>(
+        pool, doom_.frame.bytes(), 1, std::vector<int>{3},
+        [this](int, std::uint32_t seed) { return std::make_unique<DoomEnv>(doom_, seed); });
+  }
+
+  Position Wait(int group) {
+    Position position;
+    CHECK(pool_->Recv(group, kPatience, &position));
+    return position;
+  }
+
+  void Reset() {
+    for (int g = 0; g < pool_->config().num_groups; ++g) pool_->SendReset(g);
+    for (int g = 0; g < pool_->config().num_groups; ++g) Wait(g);
+  }
+
+  // Returns the row of environment 0.
+  std::size_t Step(int number) {
+    const int size = pool_->group_size();
+    Position position;
+    for (int g = 0; g < pool_->config().num_groups; ++g) {
+      std::vector<std::int32_t> actions;
+      for (int i = 0; i < size; ++i) actions.push_back((number + g * size + i) % 3);
+      pool_->Send(g, actions);
+    }
+    for (int g = 0; g < pool_->config().num_groups; ++g) position = Wait(g);
+    return (static_cast<std::size_t>(position.slab) * 9 + position.slot) * kEnvs;
+  }
+
+  EnvPool& pool() { return *pool_; }
+
+ private:
+  DoomConfig doom_;
+  std::unique_ptr<EnvPool> pool_;
+};
+
+struct Seen {
+  std::vector<std::uint8_t> obs;
+  std::vector<float> reward;
+  bool operator==(const Seen&) const = default;
+};
+
+Seen Play(const DoomConfig& config, int groups, int workers) {
+  Fixture fixture(config, groups, workers);
+  fixture.Reset();
+  Seen seen;
+  const Slabs& slabs = fixture.pool().slabs();
+  const std::size_t bytes = config.frame.bytes();
+  int truncations = 0;
+  for (int step = 0; step < 60; ++step) {  // two episodes of 100 tics and more
+    const std::size_t at = fixture.Step(step);
+    seen.obs.insert(seen.obs.end(), slabs.obs.data() + at * bytes,
+                    slabs.obs.data() + (at + kEnvs) * bytes);
+    for (std::size_t i = 0; i < kEnvs; ++i) {
+      seen.reward.push_back(slabs.reward.data()[at + i]);
+      truncations += slabs.truncated.data()[at + i];
+      if (slabs.truncated.data()[at + i] != 0) {
+        CHECK(slabs.episode_length.data()[at + i] == 100);
+        CHECK(slabs.is_first.data()[at + i] == 1);
+      }
+    }
+  }
+  CHECK(truncations == 2 * kEnvs);
+  return seen;
+}
+
+void TestTheSameWhateverTheThreads(const DoomConfig& config) {
+  const Seen one = Play(config, 1, 1);
+  CHECK(Play(config, 2, 2) == one);
+}
+
+void TestAKilledEngine(DoomConfig config) {
+  {
+    Fixture fixture(config, 1, 2);
+    fixture.Reset();
+    fixture.Step(0);
+    kill(fixture.pool().pids()[0], SIGKILL);
+    const std::size_t at = fixture.Step(1);
+    const Slabs& slabs = fixture.pool().slabs();
+    CHECK(slabs.truncated.data()[at] == 1 && slabs.restarted.data()[at] == 1);
+    CHECK(slabs.truncated.data()[at + 1] == 0 && slabs.restarted.data()[at + 1] == 0);
+    CHECK(slabs.restarted.data()[fixture.Step(2)] == 0);
+  }
+  config.restart_failed = false;
+  Fixture fixture(config, 1, 2);
+  fixture.Reset();
+  kill(fixture.pool().pids()[0], SIGKILL);
+  CHECK_THROWS(fixture.Step(0), EngineError, "killed by signal 9");
+}
+
+void TestAnEngineThatCannotStart(DoomConfig config) {
+  config.engine.executable = "/no/such/file";
+  Fixture fixture(config, 1, 2);
+  CHECK_THROWS(fixture.Reset(), EngineError, "while it started");
+}
+
+// Closing while engines start or step.
+void TestClosingDuringWork(const DoomConfig& config) {
+  { Fixture(config, 2, 2).pool().SendReset(0); }
+  Fixture fixture(config, 2, 2);
+  fixture.Reset();
+  fixture.pool().Send(1, std::vector<std::int32_t>{0, 1});
+}
+
+}  // namespace
+}  // namespace jaxfactory
+
+int main(int argc, char** argv) {
+  const char* folder = argc > 1 ? argv[1] : std::getenv("JAXFACTORY_ENGINE");
+  if (folder == nullptr) {
+    std::puts("skipped: give the folder of the vizdoom package");
+    return 0;
+  }
+  const jaxfactory::DoomConfig config = jaxfactory::Config(folder);
+  jaxfactory::TestTheSameWhateverTheThreads(config);
+  jaxfactory::TestAKilledEngine(config);
+  jaxfactory::TestAnEngineThatCannotStart(config);
+  jaxfactory::TestClosingDuringWork(config);
+}

@@ -1,0 +1,177 @@
+"""Playing a trained agent's episodes: its score, and a video of it."""
+
+# ruff: noqa: T201 - the command's own table is printed here.
+
+import dataclasses
+import datetime
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxfactory.acting import make_act
+from jaxfactory.checkpoint import load_for_evaluation
+from jaxfactory.config import Config, EvaluateOptions
+from jaxfactory.learner import TrainState, init_train_state
+from jaxfactory.networks import ActorCritic
+from jaxfactory.pool import EnvPool
+from jaxfactory.sampler import Episode, ended_episodes
+from jaxfactory.video import Recording, write_mp4
+
+
+class Evaluation(NamedTuple):
+    """What was played.
+
+    Attributes:
+        episodes: By environment, in the order they were played.
+        recording: All that environment 0 played in its share of episodes.
+    """
+
+    episodes: list[list[Episode]]
+    recording: Recording
+
+
+def run(options: EvaluateOptions) -> dict[str, Any]:
+    """Play, print the table, write evaluation.json and the video, return the result."""
+    saved = load_for_evaluation(options.run, options.checkpoint)
+    num_envs = min(options.num_envs, options.episodes)
+    env = dataclasses.replace(saved.config.env, num_envs=num_envs, num_groups=1)
+    # Other seeds than any that training used: those are below 2^32.
+    with EnvPool(env, seed=2**32 + options.seed) as pool:
+        network = ActorCritic(pool.spec, saved.config.network)
+        state = saved.restore(
+            init_train_state(network, saved.config.ppo, jax.random.key(0))
+        )
+        played = play(pool, network, state, options)
+    episodes = [episode for row in played.episodes for episode in row]
+    result = _result(saved.config, saved.frames, options, episodes)
+    path = options.run / "evaluation.json"
+    _write_json(path, result)
+    _print_table(result)
+    print(f"written to {path}")
+    if options.render_mp4:
+        video = options.run / "evaluation.mp4"
+        first = _first_episode(played)
+        frames = write_mp4(env, first, video)
+        print(
+            f"video of an episode (own return {first.own_returns[0]:.2f}, "
+            f"{frames / 35:.1f} s) written to {video}"
+        )
+    return result
+
+
+def play(
+    pool: EnvPool, network: ActorCritic, state: TrainState, options: EvaluateOptions
+) -> Evaluation:
+    """Play a fixed number of episodes in each environment.
+
+    The shares are fixed beforehand: taking the first episodes that end anywhere would
+    favour short ones.
+    """
+    act = make_act(network, deterministic=options.deterministic)
+    key = jax.random.key(options.seed)
+    shares = [len(part) for part in np.array_split(range(options.episodes), pool.num_envs)]
+    episodes: list[list[Episode]] = [[] for _ in shares]
+    actions = []
+    carry = network.initial_carry(pool.num_envs)
+    step = pool.reset()
+    count = 0
+    while any(len(row) < share for row, share in zip(episodes, shares)):
+        action, _, _, carry = act(
+            state.params,
+            state.normalizer,
+            {"image": step.obs},
+            carry,
+            step.is_first,
+            key,
+            np.uint32(count),
+        )
+        action = np.asarray(action)
+        if len(episodes[0]) < shares[0]:
+            actions.append(action[0])
+        step = pool.step(action)
+        count += 1
+        for row, episode in ended_episodes(step):
+            if len(episodes[row]) < shares[row]:
+                episodes[row].append(episode)
+    recording = Recording(
+        seed=pool.seeds[0],
+        actions=np.stack(actions),
+        lengths=tuple(episode.length for episode in episodes[0]),
+        own_returns=tuple(episode.own_return for episode in episodes[0]),
+    )
+    return Evaluation(episodes, recording)
+
+
+def _first_episode(played: Evaluation) -> Recording:
+    recording = played.recording
+    frames, decisions = recording.lengths[0], 0
+    # The number of decisions: all last as long, but for the one that ended it.
+    step = max(1, -(-sum(recording.lengths) // len(recording.actions)))
+    decisions = -(-frames // step)
+    return recording._replace(
+        actions=recording.actions[:decisions],
+        lengths=recording.lengths[:1],
+        own_returns=recording.own_returns[:1],
+    )
+
+
+def _result(
+    config: Config, frames: int, options: EvaluateOptions, episodes: list[Episode]
+) -> dict[str, Any]:
+    return {
+        "scenario": config.env.scenario,
+        "frames_trained": frames,
+        "checkpoint": options.checkpoint,
+        "deterministic": options.deterministic,
+        "seed": options.seed,
+        "episodes": len(episodes),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "own_return": _summary([e.own_return for e in episodes]),
+        "shaped_return": _summary([e.return_ for e in episodes]),
+        "length": _summary([float(e.length) for e in episodes]),
+        "truncated": sum(e.truncated for e in episodes),
+        "each": [e._asdict() for e in episodes],
+    }
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    mean, std = float(np.mean(values)), float(np.std(values))
+    return {
+        "mean": mean,
+        "std": std,
+        "mean_minus_std": mean - std,
+        "min": float(np.min(values)),
+        "max": float(np.max(values)),
+    }
+
+
+def _write_json(path: Path, result: dict[str, Any]) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(result, indent=2) + os.linesep)
+    unfinished.replace(path)
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    how = "most probable actions" if result["deterministic"] else "sampled actions"
+    table = Table(
+        "", "mean", "std", "mean - std", "min", "max",
+        title=f"{result['scenario']}, {result['frames_trained']:,} frames trained, "
+        f"{result['episodes']} episodes, {how}",
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, title in (
+        ("own_return", "own return"),
+        ("shaped_return", "shaped return"),
+        ("length", "length (tics)"),
+    ):
+        row = result[name]
+        table.add_row(title, *(f"{value:.2f}" for value in row.values()))
+    Console().print(table)

@@ -1,0 +1,244 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxfactory import backend, cli, runs
+from jaxfactory.config import PRESETS, Config, EnvConfig, PPOConfig
+from jaxfactory.errors import UserError
+from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys, *args):
+    """Run the command line, which must refuse; return its one sentence."""
+    assert cli.main(args) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("jaxfactory: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("jaxfactory ")
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_help_lists_the_commands(capsys, args):
+    assert cli.main(args) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("train", "evaluate", "scenarios"))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "scenarios"])
+def test_help_of_a_command(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"jaxfactory {command}" in capsys.readouterr().out
+
+
+def test_train_help_is_flat_and_grouped(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    out = capsys.readouterr().out
+    for flag in ("--scenario", "--total-frames", "--run", "--preset", "--serial"):
+        assert flag in out
+    for group in ("env options", "network options", "ppo options"):
+        assert group in out
+
+
+def test_help_does_not_start_jax():
+    program = (
+        "import sys, contextlib\n"
+        "from jaxfactory import cli\n"
+        "with contextlib.suppress(SystemExit): cli.main(['train', '--help'])\n"
+        "assert cli.main(['train', '--total-frames', '0']) == 2\n"
+        "heavy = {'jax', 'flax', 'optax', 'orbax'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    path = str(Path(cli.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["--verzion"], "did you mean '--version'?"),
+        (["xyzzy"], "see `jaxfactory --help`"),
+        (["train", "--num-envz", "3"], "did you mean '--num-envs'?"),
+        (["train", "--qqqqqqqq"], "see `jaxfactory train --help`"),
+        (["train", "--preset", "refrence"], "did you mean 'reference'?"),
+        (["train", "--preset=zzz"], "there are default, reference"),
+        (["train", "--scenario", "health_gathering_suprem"], "did you mean health_"),
+        (["train", "--scenario", "nowhere.cfg"], "no scenario file nowhere.cfg"),
+        (["train", "--total-frames", "0"], "--total-frames 0 must be greater than 0"),
+        (["train", "--total-frames", "-5"], "--total-frames -5 must be"),
+        (["train", "--total-frames", "abc"], "--total-frames: not a whole number"),
+        (["train", "--num-envs", "0"], "--num-envs 0"),
+        (["train", "--num-envs=30"], "--num-minibatches 4"),
+        (["train", "--ent-coef", "much"], "--ent-coef: not a number: 'much'"),
+        (["train", "--core", "rnn"], "'gru', 'lstm', 'none'"),
+        (["train", "--run"], "a value is missing after '--run'"),
+        (["train", "extra"], "extra"),
+        (["evaluate", "--episodes", "0"], "--episodes 0"),
+        (["evaluate"], "no run with a checkpoint under runs"),
+        (["evaluate", "--run", "nowhere"], "nowhere is not a directory"),
+        (["evaluate", "--checkpoint", "worst"], "'latest', 'best'"),
+        (["scenarios", "--all"], "no flag '--all'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(capsys, args, words):
+    assert words in refused(capsys, *args)
+    assert list(Path().iterdir()) == []
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def broken(args):
+        raise ValueError("not the user's fault")
+
+    monkeypatch.setattr(cli, "_train", broken)
+    with pytest.raises(ValueError, match="not the user's fault"):
+        cli.main(["train"])
+
+
+def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
+    def stopped(args):
+        raise TrainingInterrupted(signal.SIGTERM, Path("runs/x"))
+
+    monkeypatch.setattr(cli, "_train", stopped)
+    assert cli.main(["train"]) == 143
+    assert "jaxfactory train --run runs/x" in capsys.readouterr().err
+
+
+def test_a_second_ctrl_c_leaves_at_once(monkeypatch, capsys):
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_train", stopped)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_flags_become_settings():
+    flags = (
+        "--scenario=basic --total-frames 5 --num-envs 8 --seed 3 --serial --run x "
+        "--conv-channels 1 2 3 --no-normalize-obs"
+    )
+    options = cli.parse_train(flags.split())
+    config = cli.as_config(options)
+    assert type(config) is Config
+    assert config.env == EnvConfig(scenario="basic", num_envs=8)
+    assert (config.total_frames, config.seed, config.serial) == (5, 3, True)
+    assert config.network.conv_channels == (1, 2, 3)
+    assert not config.ppo.normalize_obs
+    assert options.run == Path("x")
+
+
+def test_a_preset_gives_the_defaults_and_flags_win():
+    assert (
+        cli.as_config(cli.parse_train(["--preset=reference"])) == (PRESETS["reference"])
+    )
+    options = cli.parse_train(["--preset", "reference", "--learning-rate", "0.5"])
+    assert options.ppo.learning_rate == 0.5
+    assert options.env.num_envs == 32
+
+
+def test_a_resumed_run_has_its_own_settings_and_flags_win():
+    stored = Config(
+        env=EnvConfig(scenario="basic", num_envs=8),
+        ppo=PPOConfig(gamma=0.9, learning_rate=0.25),
+        serial=True,
+    )
+    runs.open_run(Path("run"), stored)
+    assert cli.as_config(cli.parse_train(["--run", "run"])) == stored
+    options = cli.parse_train(["--run=run", "--learning-rate=0.5", "--no-serial"])
+    assert options.ppo == PPOConfig(gamma=0.9, learning_rate=0.5)
+    assert options.env == stored.env
+    assert not options.serial
+    # A preset sets what it is about: 32 environments, 1e-4, but not gamma.
+    options = cli.parse_train(["--run=run", "--preset=reference"])
+    assert options.env == EnvConfig(scenario="basic", num_envs=32)
+    assert (options.ppo.gamma, options.ppo.learning_rate) == (0.9, 1e-4)
+
+
+def test_a_finished_run_is_not_started_again(capsys):
+    runs.open_run(Path("run"), Config())
+    (Path("run") / "checkpoints" / "latest" / "000004000000").mkdir(parents=True)
+    assert cli.main(["train", "--run", "run"]) == 0
+    assert "already has 4,000,000 frames" in capsys.readouterr().out
+
+
+def test_scenarios_are_listed(capsys):
+    assert cli.main(["scenarios"]) == 0
+    assert "basic" in capsys.readouterr().out
+
+
+def test_interrupts_are_remembered_and_the_second_raises():
+    before = signal.getsignal(signal.SIGINT)
+    with catch_interrupts() as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.signum == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def empty_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XLA_FLAGS", "--a=1")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(backend, "_KNOWS_FLAG", {})
+
+
+def test_the_flag_is_added_where_it_is_known(empty_environment, monkeypatch):
+    probes = []
+    monkeypatch.setattr(backend, "_probe", lambda flag: probes.append(flag) or True)
+    for _ in range(2):
+        monkeypatch.setenv("XLA_FLAGS", "--a=1")
+        backend.configure_xla()
+        assert os.environ["XLA_FLAGS"] == f"--a=1 {probes[0]}"
+    # The second time the answer came from the cache.
+    assert len(probes) == 1
+
+
+def test_an_unknown_flag_is_left_out(empty_environment, monkeypatch):
+    monkeypatch.setattr(backend, "_probe", lambda flag: False)
+    backend.configure_xla()
+    assert os.environ["XLA_FLAGS"] == "--a=1"
+
+
+def test_the_users_own_flag_wins(empty_environment, monkeypatch):
+    own = f"{backend.CPU_FUSION_FLAG}=NONE"
+    monkeypatch.setenv("XLA_FLAGS", own)
+    backend.configure_xla()
+    assert os.environ["XLA_FLAGS"] == own
+
+
+@pytest.mark.slow
+def test_the_probe_tells_known_from_unknown():
+    assert not backend._probe("--xla_no_such_flag=1")
+    assert backend._probe("--xla_cpu_enable_fast_math=false")
+
+
+def test_an_unwritable_place_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot be written"):
+        runs.open_run(tmp_path / "file" / "run", Config())
