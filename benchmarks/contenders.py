@@ -21,7 +21,7 @@ from jaxfactory import scenarios
 FRAME_SKIP = 4
 HEIGHT, WIDTH = 72, 128
 _NUM_PREPARED = 1024
-_START_TIMEOUT_S = 60.0
+_ANSWER_TIMEOUT_S = 30.0
 
 Setting = dict[str, Any]
 
@@ -92,8 +92,8 @@ class Clock:
 def _pool_settings(cores: int) -> list[Setting]:
     return [
         {"num_envs": per_core * cores, "num_groups": groups}
-        for per_core in (4, 8, 16)
-        for groups in (1, 2)
+        for per_core in (8, 4, 16)
+        for groups in (2, 1)
     ]
 
 
@@ -101,7 +101,9 @@ def _run_pool(job: Job) -> dict[str, Any]:
     try:
         from jaxfactory.pool import make_pool
     except ImportError as error:
-        raise UnavailableError(f"jaxfactory's C++ core is not built ({error})") from error
+        raise UnavailableError(
+            f"jaxfactory's C++ core is not built ({error})"
+        ) from error
 
     with make_pool(
         job.scenario, frame_skip=FRAME_SKIP, height=HEIGHT, width=WIDTH, **job.setting
@@ -167,82 +169,127 @@ def _process_settings(cores: int) -> list[Setting]:
     ]
 
 
+class _Shared:
+    """What the worker processes of `DoomGame` share with their parent."""
+
+    def __init__(self, number: int):
+        context = multiprocessing.get_context("fork")
+        images = context.RawArray("B", number * HEIGHT * WIDTH * 3)
+        self.images = np.frombuffer(images, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+        # Each worker's counter has a cache line of its own.
+        counters = context.RawArray("q", number * 8)
+        self.steps = np.frombuffer(counters, np.int64).reshape(-1, 8)[:, 0]
+        self.go = [context.Semaphore(0) for _ in range(number)]
+        self.done = context.Semaphore(0)
+        self.stop = context.Event()
+        self.process = context.Process
+
+    def wait_for_all(self) -> None:
+        """Wait until each worker has said once that it is done."""
+        for _ in self.go:
+            if not self.done.acquire(timeout=_ANSWER_TIMEOUT_S):
+                raise RuntimeError("a worker process gave no answer")
+
+
 def _run_doom_game(job: Job) -> dict[str, Any]:
+    """Measure worker processes that wait for nobody."""
+    with _doom_workers(job, lockstep=False) as shared:
+        time.sleep(job.warmup)
+        before, start = shared.steps.sum(), time.perf_counter()
+        time.sleep(job.seconds)
+        done, seconds = shared.steps.sum() - before, time.perf_counter() - start
+    return {"frames": int(done) * FRAME_SKIP, "seconds": seconds}
+
+
+def _run_doom_game_in_lockstep(job: Job) -> dict[str, Any]:
+    """Measure worker processes that wait for their parent before each step."""
+    clock = Clock(job)
+    with _doom_workers(job, lockstep=True) as shared:
+        for _ in clock.windows():
+            while clock.running():
+                for go in shared.go:
+                    go.release()
+                shared.wait_for_all()
+                clock.steps += len(shared.go)
+    return clock.result()
+
+
+@contextlib.contextmanager
+def _doom_workers(job: Job, *, lockstep: bool) -> Iterator[_Shared]:
     try:
         import vizdoom  # noqa: F401
     except ImportError as error:
         raise _missing("vizdoom", "pip install vizdoom") from error
-    number = job.setting["num_processes"]
-    context = multiprocessing.get_context("fork")
-    images = context.RawArray("B", number * HEIGHT * WIDTH * 3)
-    # Each worker's counter has a cache line of its own.
-    counters = context.RawArray("q", number * 8)
-    steps = np.frombuffer(counters, np.int64)[::8]
-    ready, stop = context.Semaphore(0), context.Event()
+    shared = _Shared(job.setting["num_processes"])
     workers = [
-        context.Process(
-            target=_step_doom_game,
-            args=(index, job, images, counters, ready, stop),
-            daemon=True,
+        shared.process(
+            target=_step_doom_game, args=(index, job, shared, lockstep), daemon=True
         )
-        for index in range(number)
+        for index in range(len(shared.go))
     ]
     try:
         for worker in workers:
             worker.start()
-        for _ in workers:
-            if not ready.acquire(timeout=_START_TIMEOUT_S):
-                raise RuntimeError(f"not all {number} games started")
-        time.sleep(job.warmup)
-        before, start = steps.sum(), time.perf_counter()
-        time.sleep(job.seconds)
-        done, seconds = steps.sum() - before, time.perf_counter() - start
+        shared.wait_for_all()
+        yield shared
         if not all(worker.is_alive() for worker in workers):
             raise RuntimeError("a worker process ended before its time")
     finally:
-        stop.set()
+        shared.stop.set()
+        for go in shared.go:
+            go.release()
         for worker in workers:
             if worker.pid is not None:
                 worker.join(3)
-    return {"frames": int(done) * FRAME_SKIP, "seconds": seconds}
 
 
-def _step_doom_game(index: int, job: Job, images, counters, ready, stop) -> None:
-    """Step one game as fast as it goes, until told to stop."""
-    import vizdoom
-
+def _step_doom_game(index: int, job: Job, shared: _Shared, lockstep: bool) -> None:
+    """Step one game until told to stop."""
     _settle(index, pin=job.setting["pin"])
-    scenario = scenarios.find(job.scenario)
-    game = vizdoom.DoomGame()
-    game.load_config(str(scenario.cfg))
-    game.set_doom_scenario_path(str(scenarios.find_wad(scenario.load())))
-    game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
-    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
-    game.set_window_visible(False)
-    game.set_mode(vizdoom.Mode.PLAYER)
-    game.set_seed(index)
-    names = [button.name for button in game.get_available_buttons()]
-    heads = scenarios.action_heads(scenario, scenario.load())
-    choices = np.random.default_rng(index).integers(
-        0, [len(head) for head in heads], (_NUM_PREPARED, len(heads))
-    )
-    actions = []
-    for row in choices:
-        held = dict(pair for head, i in zip(heads, row) for pair in head[i])
-        actions.append([held.get(name, 0.0) for name in names])
-    image = np.frombuffer(images, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)[index]
+    game, actions = _doom_game(job.scenario, seed=index)
     resize = _resizer()
+    image = shared.images[index]
     game.init()
-    ready.release()
+    shared.done.release()
     step = 0
-    while not stop.is_set():
+    while not shared.stop.is_set():
+        if lockstep:
+            shared.go[index].acquire()
         game.make_action(actions[step % _NUM_PREPARED], FRAME_SKIP)
         if game.is_episode_finished():
             game.new_episode()
         resize(game.get_state().screen_buffer, image)
         step += 1
-        counters[index * 8] = step
+        shared.steps[index] = step
+        if lockstep:
+            shared.done.release()
     game.close()
+
+
+def _doom_game(name: str, *, seed: int) -> tuple[Any, list[list[float]]]:
+    """Return a game on the pool's files and settings, and random actions for it."""
+    import vizdoom
+
+    scenario = scenarios.find(name)
+    config = scenario.load()
+    game = vizdoom.DoomGame()
+    game.load_config(str(scenario.cfg))
+    game.set_doom_scenario_path(str(scenarios.find_wad(config)))
+    game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_window_visible(False)
+    game.set_mode(vizdoom.Mode.PLAYER)
+    game.set_seed(seed)
+    buttons = [button.name for button in game.get_available_buttons()]
+    heads = scenarios.action_heads(scenario, config)
+    choices = np.random.default_rng(seed).integers(
+        0, [len(head) for head in heads], (_NUM_PREPARED, len(heads))
+    )
+    actions = []
+    for row in choices:
+        held = dict(pair for head, i in zip(heads, row) for pair in head[i])
+        actions.append([held.get(button, 0.0) for button in buttons])
+    return game, actions
 
 
 # ----- Gymnasium's AsyncVectorEnv
@@ -410,7 +457,9 @@ def _step_envpool(envs, job: Job) -> dict[str, Any]:
 # ----- shared by the peers
 
 
-def _missing(what: str, remedy: str = "pip install 'jaxfactory[bench]'") -> UnavailableError:
+def _missing(
+    what: str, remedy: str = "pip install 'jaxfactory[bench]'"
+) -> UnavailableError:
     return UnavailableError(f"{what} is not installed; get it with {remedy}")
 
 
@@ -458,9 +507,15 @@ CONTENDERS = {
         _pool_settings, _run_pool,
     ),
     "doomgame": Contender(
-        "DoomGame in processes", "160x120",
-        "its processes never wait for each other or for actions: an upper bound",
+        "DoomGame, free-running", "160x120",
+        "its processes wait neither for actions nor for each other, so no learner can "
+        "use it like this: its upper bound",
         _process_settings, _run_doom_game,
+    ),
+    "doomgame-lockstep": Contender(
+        "DoomGame, in lockstep", "160x120",
+        "each process waits for its caller before each step, as with a policy",
+        _process_settings, _run_doom_game_in_lockstep,
     ),
     "gymnasium": Contender(
         "Gymnasium AsyncVectorEnv", "160x120",

@@ -98,7 +98,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         [f"{row['label']}\nrenders {row['rendered']}" for row in rows.values()],
     )
     axes.invert_yaxis()
-    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.22)
+    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.3)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(
         f"frames/s, median of {report['rounds']} round(s), line: slowest to fastest"

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -203,6 +204,10 @@ NB_MODULE(_core, m) {
              source,
          nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> out,
          bool reference) {
+        if (source.shape(2) != out.shape(2) || source.size() == 0 || out.size() == 0) {
+          throw std::invalid_argument(
+              "Both images must have pixels, and as many channels as each other.");
+        }
         const Resizer resizer(static_cast<int>(source.shape(1)),
                               static_cast<int>(source.shape(0)),
                               static_cast<int>(out.shape(1)),

@@ -293,7 +293,12 @@ bool DoomEngine::Poll() {
 
 void DoomEngine::CheckAlive() {
   int status = 0;
-  if (waitpid(pid_, &status, WNOHANG) == pid_) {
+  const pid_t ended = waitpid(pid_, &status, WNOHANG);
+  if (ended < 0 && errno == ECHILD) {  // someone else in this process waited for it
+    pid_ = -1;
+    throw EngineError("The Doom engine ended.");
+  }
+  if (ended == pid_) {
     const std::string who = "The Doom engine (process " + std::to_string(pid_) + ") ";
     pid_ = -1;
     if (state_ == nullptr) {

@@ -38,14 +38,18 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed)
 void DoomEnv::BeginReset(const StepSlot& slot) {
   slot_ = slot;
   stepping_ = false;
-  if (!engine_) {
-    Start();
-  } else if (fresh_) {
-    // A new episode is open already, and nothing has happened in it.
-    phase_ = Phase::kMapUpdate;
-    engine_->Send(protocol::kUpdate);
-  } else {
-    NewEpisode();
+  try {
+    if (!engine_) {
+      Start();
+    } else if (fresh_) {
+      // A new episode is open already, and nothing has happened in it.
+      phase_ = Phase::kMapUpdate;
+      engine_->Send(protocol::kUpdate);
+    } else {
+      NewEpisode();
+    }
+  } catch (const EngineError& error) {
+    Recover(error);
   }
 }
 
@@ -99,6 +103,7 @@ void DoomEnv::OnReply() {
       }
       break;
     case Phase::kStartUpdate: {
+      CheckScreen();
       protocol::InputState& input = engine_->input();
       ClearButtons();
       std::fill(std::begin(input.available), std::end(input.available), false);
@@ -164,6 +169,28 @@ void DoomEnv::OnMapTic() {
   }
   phase_ = Phase::kMapTics;
   OnReply();
+}
+
+// The engine falls back to another resolution where it does not know the wanted one.
+void DoomEnv::CheckScreen() const {
+  const protocol::GameState& state = engine_->state();
+  const FrameSpec& frame = config_.frame;
+  const auto pixels = static_cast<std::size_t>(frame.screen_width) *
+                      static_cast<std::size_t>(frame.screen_height);
+  const bool fits =
+      state.screen_width == static_cast<unsigned>(frame.screen_width) &&
+      state.screen_height == static_cast<unsigned>(frame.screen_height) &&
+      state.region_size[protocol::kScreenRegion] >=
+          pixels * static_cast<std::size_t>(frame.screen_channels) &&
+      state.depth_buffer >= frame.depth && state.labels_buffer >= frame.labels &&
+      state.automap_buffer >= frame.automap;
+  if (fits) return;
+  throw EngineError("The Doom engine renders " + std::to_string(state.screen_width) +
+                    "x" + std::to_string(state.screen_height) + " instead of " +
+                    std::to_string(frame.screen_width) + "x" +
+                    std::to_string(frame.screen_height) +
+                    ", or lacks a buffer that was asked for; choose another screen "
+                    "size.");
 }
 
 void DoomEnv::SendTic() {

@@ -49,6 +49,7 @@ class DoomEnv final : public Env {
   void FinishStep();
   void FinishReset();
   void Recover(const EngineError& error);
+  void CheckScreen() const;
 
   bool terminal() const;
   bool timed_out() const;

@@ -3,6 +3,7 @@
 #ifndef JAXFACTORY_ENV_POOL_H_
 #define JAXFACTORY_ENV_POOL_H_
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -94,7 +95,7 @@ class EnvPool {
   std::vector<Group> groups_;
   std::mutex mutex_;
   std::condition_variable ready_;
-  bool closed_ = false;
+  std::atomic<bool> closed_ = false;
   std::unique_ptr<WorkerPool> workers_;
 };
 

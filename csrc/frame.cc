@@ -1,6 +1,6 @@
 #include "frame.h"
 
-#include <cstring>
+#include <algorithm>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -39,7 +39,12 @@ void Resizer::PlanBlocks() {
     const auto source_of = [this](int byte) {
       return columns_[byte / channels_] + byte % channels_;
     };
-    block.source = source_of(block.out);
+    // The first byte need not be the leftmost: in an enlarged image the next pixel may
+    // be the same one again.
+    block.source = source_bytes;
+    for (int i = 0; i < 16; ++i) {
+      block.source = std::min(block.source, source_of(block.out + i));
+    }
     if (block.source + 32 > source_bytes) block.source = source_bytes - 32;
     for (int i = 0; i < 16; ++i) {
       const int offset = source_of(block.out + i) - block.source;

@@ -1,0 +1,43 @@
+# Everything on a fresh machine with Python >= 3.11 and g++.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*.h csrc/*.cc)
+
+.PHONY: train evaluate test test-long lint bench clean
+
+# Train on health_gathering_supreme; ARGS="--total-frames 100000" changes anything.
+train: $(STAMP)
+	$(BIN)/jaxfactory train --scenario health_gathering_supreme $(ARGS)
+
+# Score the newest run, with a video.
+evaluate: $(STAMP)
+	$(BIN)/jaxfactory evaluate --render-mp4 $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not learning and not gpu" $(ARGS)
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cc csrc/tests/*.h csrc/tests/*.cc
+
+bench: $(STAMP)
+	$(BIN)/pip install -q -e '.[bench]' --no-build-isolation
+	$(BIN)/python benchmarks/fps.py $(ARGS)
+
+# The virtual environment, with the package installed in place: Python files are used
+# from the tree, and the C++ module is built again whenever a source has changed.
+$(STAMP): $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install -q --group dev
+	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
