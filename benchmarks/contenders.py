@@ -169,13 +169,24 @@ def _process_settings(cores: int) -> list[Setting]:
     ]
 
 
+def _game_settings(cores: int) -> list[Setting]:
+    more = [
+        {"num_processes": per_core * cores, "games": games, "pin": pin}
+        for per_core, games in ((1, 4), (2, 4))
+        for pin in (False, True)
+    ]
+    return [setting | {"games": 1} for setting in _process_settings(cores)] + more
+
+
 class _Shared:
     """What the worker processes of `DoomGame` share with their parent."""
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, games: int):
         context = multiprocessing.get_context("fork")
-        images = context.RawArray("B", number * HEIGHT * WIDTH * 3)
-        self.images = np.frombuffer(images, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+        images = context.RawArray("B", number * games * HEIGHT * WIDTH * 3)
+        self.images = np.frombuffer(images, np.uint8).reshape(
+            number, games, HEIGHT, WIDTH, 3
+        )
         # Each worker's counter has a cache line of its own.
         counters = context.RawArray("q", number * 8)
         self.steps = np.frombuffer(counters, np.int64).reshape(-1, 8)[:, 0]
@@ -210,7 +221,7 @@ def _run_doom_game_in_lockstep(job: Job) -> dict[str, Any]:
                 for go in shared.go:
                     go.release()
                 shared.wait_for_all()
-                clock.steps += len(shared.go)
+                clock.steps += len(shared.go) * job.setting["games"]
     return clock.result()
 
 
@@ -220,7 +231,7 @@ def _doom_workers(job: Job, *, lockstep: bool) -> Iterator[_Shared]:
         import vizdoom  # noqa: F401
     except ImportError as error:
         raise _missing("vizdoom", "pip install vizdoom") from error
-    shared = _Shared(job.setting["num_processes"])
+    shared = _Shared(job.setting["num_processes"], job.setting["games"])
     workers = [
         shared.process(
             target=_step_doom_game, args=(index, job, shared, lockstep), daemon=True
@@ -244,26 +255,29 @@ def _doom_workers(job: Job, *, lockstep: bool) -> Iterator[_Shared]:
 
 
 def _step_doom_game(index: int, job: Job, shared: _Shared, lockstep: bool) -> None:
-    """Step one game until told to stop."""
+    """Step some games in turn until told to stop."""
     _settle(index, pin=job.setting["pin"])
-    game, actions = _doom_game(job.scenario, seed=index)
     resize = _resizer()
-    image = shared.images[index]
-    game.init()
+    seeds = range(index * job.setting["games"], (index + 1) * job.setting["games"])
+    games = [_doom_game(job.scenario, seed=seed) for seed in seeds]
+    for game, _ in games:
+        game.init()
     shared.done.release()
-    step = 0
+    at = 0
     while not shared.stop.is_set():
         if lockstep:
             shared.go[index].acquire()
-        game.make_action(actions[step % _NUM_PREPARED], FRAME_SKIP)
-        if game.is_episode_finished():
-            game.new_episode()
-        resize(game.get_state().screen_buffer, image)
-        step += 1
-        shared.steps[index] = step
+        at = (at + 1) % _NUM_PREPARED
+        for (game, actions), image in zip(games, shared.images[index]):
+            game.make_action(actions[at], FRAME_SKIP)
+            if game.is_episode_finished():
+                game.new_episode()
+            resize(game.get_state().screen_buffer, image)
+            shared.steps[index] += 1
         if lockstep:
             shared.done.release()
-    game.close()
+    for game, _ in games:
+        game.close()
 
 
 def _doom_game(name: str, *, seed: int) -> tuple[Any, list[list[float]]]:
@@ -510,12 +524,12 @@ CONTENDERS = {
         "DoomGame, free-running", "160x120",
         "its processes wait neither for actions nor for each other, so no learner can "
         "use it like this: its upper bound",
-        _process_settings, _run_doom_game,
+        _game_settings, _run_doom_game,
     ),
     "doomgame-lockstep": Contender(
         "DoomGame, in lockstep", "160x120",
         "each process waits for its caller before each step, as with a policy",
-        _process_settings, _run_doom_game_in_lockstep,
+        _game_settings, _run_doom_game_in_lockstep,
     ),
     "gymnasium": Contender(
         "Gymnasium AsyncVectorEnv", "160x120",

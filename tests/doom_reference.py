@@ -74,3 +74,36 @@ def play(scenario: str, *, seed: int, actions: np.ndarray, variables: list[str],
             yield played
     finally:
         game.close()
+
+
+def buffers(scenario: str, *, seed: int, actions: np.ndarray, grayscale: bool):
+    """Yield the screen, depth, labels and automap as channels, [H, W, C]."""
+    game = make_game(scenario, seed=seed)
+    screen = vizdoom.ScreenFormat.GRAY8 if grayscale else vizdoom.ScreenFormat.RGB24
+    game.set_screen_format(screen)
+    game.set_depth_buffer_enabled(True)
+    game.set_labels_buffer_enabled(True)
+    game.set_automap_buffer_enabled(True)
+    game.init()
+
+    def image() -> np.ndarray:
+        state = game.get_state()
+        parts = (
+            state.screen_buffer, state.depth_buffer, state.labels_buffer,
+            state.automap_buffer,
+        )  # fmt: skip
+        return np.concatenate([np.atleast_3d(part) for part in parts], axis=2)
+
+    try:
+        heads = button_values(scenario)
+        names = [button.name for button in game.get_available_buttons()]
+        yield image()
+        for action in actions:
+            held: dict[str, float] = {}
+            for head, index in zip(heads, action):
+                held |= head[index]
+            game.make_action([held.get(n, 0.0) for n in names], 4)
+            assert not game.is_episode_finished()
+            yield image()
+    finally:
+        game.close()
