@@ -16,8 +16,8 @@ import traceback
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import contenders
 import machine
+import measuring
 import processes
 import report
 from contenders import CONTENDERS, OURS
@@ -34,7 +34,7 @@ _START_ALLOWANCE_S = 90.0
 class Candidate(NamedTuple):
     """A contender at one setting, and what the tuning pass saw."""
 
-    setting: contenders.Setting
+    setting: measuring.Setting
     tuning: list[dict[str, Any]]
 
 
@@ -69,8 +69,9 @@ class Benchmark:
                 result = self._measure(
                     name, chosen[name].setting, self.options.seconds, label
                 )
-                if "error" in result:
-                    self._skip(name, result["error"])
+                reason = result.get("unavailable") or result.get("error")
+                if reason:
+                    self._skip(name, reason)
                     del results[name]
                 else:
                     results[name].append(result)
@@ -78,8 +79,8 @@ class Benchmark:
         ours = [_rate(result) for result in results.get(OURS, [])]
         return {
             "scenario": self.options.scenario,
-            "frame_skip": contenders.FRAME_SKIP,
-            "observation": [contenders.HEIGHT, contenders.WIDTH, 3],
+            "frame_skip": measuring.FRAME_SKIP,
+            "observation": [measuring.HEIGHT, measuring.WIDTH, 3],
             "seconds": self.options.seconds,
             "rounds": self.options.rounds,
             "machine": where,
@@ -128,7 +129,7 @@ class Benchmark:
         return Candidate(best["setting"], tried)
 
     def _measure(
-        self, name: str, setting: contenders.Setting, seconds: float, label: str
+        self, name: str, setting: measuring.Setting, seconds: float, label: str
     ) -> dict[str, Any]:
         command = [
             sys.executable, str(Path(__file__).resolve()),
@@ -156,7 +157,7 @@ def _rate(result: dict[str, Any]) -> float:
 
 def work(options: argparse.Namespace) -> None:
     """Measure one contender at one setting in this process; print one JSON line."""
-    job = contenders.Job(
+    job = measuring.Job(
         scenario=options.scenario,
         setting=json.loads(options.setting),
         warmup=min(1.5, options.seconds / 3),
@@ -164,7 +165,7 @@ def work(options: argparse.Namespace) -> None:
     )
     try:
         result = CONTENDERS[options.worker].run(job)
-    except contenders.UnavailableError as reason:
+    except measuring.UnavailableError as reason:
         result = {"unavailable": str(reason)}
     except Exception as error:
         traceback.print_exc()

@@ -30,7 +30,15 @@ def summarise(rounds: list[float], ours: list[float] | None) -> dict[str, Any]:
 
 def describe_setting(setting: dict[str, Any]) -> str:
     """Return a setting as a person reads it."""
-    return ", ".join(f"{name} {value}" for name, value in setting.items())
+    parts = []
+    for name, value in setting.items():
+        if name == "pin":
+            parts += ["pinned"] * value
+        elif name == "thread_affinity_offset":
+            parts += ["pinned"] * (value >= 0)
+        else:
+            parts.append(f"{value} {name.removeprefix('num_').replace('_', ' ')}")
+    return ", ".join(parts)
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:

@@ -39,11 +39,11 @@ class Pool {
     RemoveStaleNames();
     std::vector<int> heads;
     for (const auto& head : doom_.heads) heads.push_back(static_cast<int>(head.size()));
-    pool_ = std::make_unique<EnvPool>(
-        config, doom_.frame.bytes(), static_cast<int>(doom_.variables.size()), heads,
-        [this](int, std::uint32_t seed) {
-          return std::make_unique<DoomEnv>(doom_, seed);
-        });
+    pool_ = std::make_unique<EnvPool>(config, doom_.frame.bytes(),
+                                      static_cast<int>(doom_.variables.size()), heads,
+                                      [this](int, std::uint32_t seed) {
+                                        return std::make_unique<DoomEnv>(doom_, seed);
+                                      });
   }
 
   Pool(const CountingConfig& counting, const PoolConfig& config) {
@@ -208,12 +208,10 @@ NB_MODULE(_core, m) {
           throw std::invalid_argument(
               "Both images must have pixels, and as many channels as each other.");
         }
-        const Resizer resizer(static_cast<int>(source.shape(1)),
-                              static_cast<int>(source.shape(0)),
-                              static_cast<int>(out.shape(1)),
-                              static_cast<int>(out.shape(0)),
-                              static_cast<int>(source.shape(2)),
-                              static_cast<int>(out.shape(2)));
+        const Resizer resizer(
+            static_cast<int>(source.shape(1)), static_cast<int>(source.shape(0)),
+            static_cast<int>(out.shape(1)), static_cast<int>(out.shape(0)),
+            static_cast<int>(source.shape(2)), static_cast<int>(out.shape(2)));
         if (reference) {
           resizer.Reference(source.data(), out.data());
         } else {
@@ -226,18 +224,23 @@ NB_MODULE(_core, m) {
       .def(nb::init<const DoomConfig&, const PoolConfig&>(), "doom"_a, "config"_a)
       .def(nb::init<const CountingConfig&, const PoolConfig&>(), "counting"_a,
            "config"_a)
-      .def("send_reset", [](Pool& pool, int group) { pool->SendReset(group); },
-           "group"_a)
+      .def(
+          "send_reset", [](Pool& pool, int group) { pool->SendReset(group); },
+          "group"_a)
       .def(
           "send",
           [](Pool& pool, int group, const Actions& actions) {
             pool->Send(group, {actions.data(), actions.size()});
           },
           "group"_a, "actions"_a)
+      .def(
+          "sent", [](Pool& pool, int group) { return pool->sent(group); }, "group"_a,
+          "Whether a group was sent something that has not been received yet.")
       .def("recv", &Pool::Recv, "group"_a,
            "Wait for a group; returns the slab and the slot that it wrote.")
-      .def("close", [](Pool& pool) { pool->Close(); },
-           nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "close", [](Pool& pool) { pool->Close(); },
+          nb::call_guard<nb::gil_scoped_release>())
       .def("arrays", &Pool::Arrays,
            "All result arrays, [slabs, slots, B, ...], written in place.")
       .def_prop_ro("pids", [](Pool& pool) { return pool->pids(); })

@@ -17,8 +17,8 @@ struct CountingConfig {
   int fail_at = 0;          // the step that throws, 0 for none
 };
 
-// The observation is filled with the step's number plus the seed, modulo 251; the reward
-// is the number of the step plus the action.
+// The observation is filled with the step's number plus the seed, modulo 251; the
+// reward is the number of the step plus the action.
 class CountingEnv final : public Env {
  public:
   CountingEnv(const CountingConfig& config, std::uint32_t seed)

@@ -55,9 +55,9 @@ std::string NextInstanceId() {
 
 // The process that made a name in /dev/shm, or 0 if it is not one of ours.
 pid_t OwnerOf(std::string_view name) {
-  for (const std::string_view base : {std::string_view(kToEngine),
-                                      std::string_view(kFromEngine),
-                                      std::string_view(kSegment)}) {
+  for (const std::string_view base :
+       {std::string_view(kToEngine), std::string_view(kFromEngine),
+        std::string_view(kSegment)}) {
     if (!name.starts_with(base)) continue;
     std::string_view id = name.substr(base.size());
     if (id.size() != 2 + kPidDigits + kCountDigits || !id.starts_with(kIdPrefix)) {
@@ -147,8 +147,9 @@ void DoomEngine::RemoveNames() {
 void DoomEngine::Spawn() {
   std::vector<std::string> words = {config_.executable};
   words.insert(words.end(), config_.arguments.begin(), config_.arguments.end());
-  for (const std::string& word : {std::string("+viz_instance_id"), id_,
-                                  std::string("-rngseed"), std::to_string(game_seed_)}) {
+  for (const std::string& word :
+       {std::string("+viz_instance_id"), id_, std::string("-rngseed"),
+        std::to_string(game_seed_)}) {
     words.push_back(word);
   }
   std::vector<char*> argv;
@@ -158,7 +159,7 @@ void DoomEngine::Spawn() {
 
   const pid_t parent = getpid();
   const char* const directory = config_.directory.c_str();
-  struct sigaction standard {};
+  struct sigaction standard{};
   standard.sa_handler = SIG_DFL;
   sigset_t all, before, none;
   sigfillset(&all);
@@ -166,14 +167,15 @@ void DoomEngine::Spawn() {
   pthread_sigmask(SIG_SETMASK, &all, &before);
   // Not fork: that runs what libraries registered for it (OpenBLAS and others stop and
   // start their threads there), which can lock up when several of our threads fork at
-  // once, and it copies the page tables of a large process. The child borrows our memory
-  // until it execs, so it makes only system calls.
-  const pid_t child = vfork();
+  // once, and it copies the page tables of a large process. The child borrows our
+  // memory until it execs, so it makes only system calls.
+  const pid_t child = vfork();  // NOLINT(bugprone-unsafe-functions)
   if (child == 0) {
     setpgid(0, 0);  // the terminal's Ctrl-C is for the trainer, which then closes us
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127);  // it died before the line above took effect
     const int null = open("/dev/null", O_RDWR);
+    if (null < 0) _exit(127);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
     // The engine must not hold the trainer's files and sockets open.
     if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0) {
@@ -192,15 +194,15 @@ void DoomEngine::Spawn() {
                       std::strerror(errno) + "; use fewer environments.");
   }
   pid_ = child;
-  deadline_ = steady_clock::now() +
-              std::chrono::duration_cast<steady_clock::duration>(
-                  std::chrono::duration<double>(config_.start_timeout));
+  deadline_ =
+      steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                std::chrono::duration<double>(config_.start_timeout));
 }
 
 void DoomEngine::Attach() {
   const std::string name = std::string("/") + kSegment + id_;
   const int fd = shm_open(name.c_str(), O_RDWR, 0);
-  struct stat info {};
+  struct stat info{};
   if (fd < 0 || fstat(fd, &info) != 0) {
     if (fd >= 0) close(fd);
     throw EngineError("The engine made no shared memory segment; is /dev/shm full?");
@@ -220,12 +222,13 @@ void DoomEngine::Attach() {
                      state_->region_size[0] == sizeof(GameState) &&
                      state_->region_size[1] == sizeof(protocol::InputState);
   if (!known) {
-    const std::string found(state_->version_text,
-                            strnlen(state_->version_text, sizeof(state_->version_text)));
+    const std::string found(
+        state_->version_text,
+        strnlen(state_->version_text, sizeof(state_->version_text)));
     throw EngineError("The ViZDoom engine says it is version " + found +
                       ", but this build speaks to version " +
-                      protocol::kEngineVersionText + "; install vizdoom==" +
-                      protocol::kEngineVersionText + ".");
+                      protocol::kEngineVersionText +
+                      "; install vizdoom==" + protocol::kEngineVersionText + ".");
   }
   input_ = reinterpret_cast<protocol::InputState*>(
       segment_ + state_->region_offset[protocol::kInputRegion]);
@@ -239,9 +242,8 @@ const std::uint8_t* DoomEngine::region(protocol::Region region) const {
 void DoomEngine::Send(protocol::Code code) {
   protocol::Message message{};
   message.code = code;
-  deadline_ = steady_clock::now() +
-              std::chrono::duration_cast<steady_clock::duration>(
-                  std::chrono::duration<double>(config_.timeout));
+  deadline_ = steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                        std::chrono::duration<double>(config_.timeout));
   try {
     to_engine_->Send(message);
   } catch (const bip::interprocess_exception& error) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "game_names.h"
 
@@ -110,7 +111,8 @@ void DoomEnv::OnReply() {
       std::fill(std::begin(input.max_value), std::end(input.max_value), 0.0);
       for (const int button : config_.buttons) input.available[button] = true;
       for (const auto& [button, value] : config_.max_values) {
-        input.max_value[button - (protocol::kButtons - protocol::kDeltaButtons)] = value;
+        input.max_value[button - (protocol::kButtons - protocol::kDeltaButtons)] =
+            value;
       }
       OpenEpisode();
       break;
@@ -143,8 +145,11 @@ void DoomEnv::OnReply() {
 
 void DoomEnv::Start() {
   engine_.reset();
-  engine_ = std::make_unique<DoomEngine>(config_.engine, game_seeds_());
+  // An engine that failed before it opened an episode is started again with the same
+  // seed, so that the failure leaves no trace in the rollout.
+  if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
+  engine_ = std::make_unique<DoomEngine>(config_.engine, start_seed_);
 }
 
 void DoomEnv::NewEpisode() {
@@ -177,13 +182,13 @@ void DoomEnv::CheckScreen() const {
   const FrameSpec& frame = config_.frame;
   const auto pixels = static_cast<std::size_t>(frame.screen_width) *
                       static_cast<std::size_t>(frame.screen_height);
-  const bool fits =
-      state.screen_width == static_cast<unsigned>(frame.screen_width) &&
-      state.screen_height == static_cast<unsigned>(frame.screen_height) &&
-      state.region_size[protocol::kScreenRegion] >=
-          pixels * static_cast<std::size_t>(frame.screen_channels) &&
-      state.depth_buffer >= frame.depth && state.labels_buffer >= frame.labels &&
-      state.automap_buffer >= frame.automap;
+  const bool fits = std::cmp_equal(state.screen_width, frame.screen_width) &&
+                    std::cmp_equal(state.screen_height, frame.screen_height) &&
+                    state.region_size[protocol::kScreenRegion] >=
+                        pixels * static_cast<std::size_t>(frame.screen_channels) &&
+                    state.depth_buffer >= frame.depth &&
+                    state.labels_buffer >= frame.labels &&
+                    state.automap_buffer >= frame.automap;
   if (fits) return;
   throw EngineError("The Doom engine renders " + std::to_string(state.screen_width) +
                     "x" + std::to_string(state.screen_height) + " instead of " +
@@ -293,6 +298,11 @@ void DoomEnv::Recover(const EngineError& error) {
     std::fill_n(slot_.variables, config_.variables.size(), 0.0);
   }
   Start();
+}
+
+bool DoomEnv::starting() const {
+  return phase_ == Phase::kStarting || phase_ == Phase::kStartTics ||
+         phase_ == Phase::kStartUpdate;
 }
 
 bool DoomEnv::terminal() const {

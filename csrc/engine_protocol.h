@@ -46,8 +46,15 @@ struct Message {
   char command[kCommandLength];
 };
 
-enum Region { kStateRegion = 0, kInputRegion, kScreenRegion, kDepthRegion,
-              kLabelsRegion, kAutomapRegion, kAudioRegion };
+enum Region {
+  kStateRegion = 0,
+  kInputRegion,
+  kScreenRegion,
+  kDepthRegion,
+  kLabelsRegion,
+  kAutomapRegion,
+  kAudioRegion
+};
 
 struct Label {
   std::uint8_t value;

@@ -23,15 +23,15 @@ EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variab
       num_variables_(num_variables),
       head_sizes_(head_sizes),
       seeds_(config.env_seeds) {
-  const std::size_t envs = static_cast<std::size_t>(config_.num_envs);
+  const auto envs = static_cast<std::size_t>(config_.num_envs);
   const std::size_t rows = static_cast<std::size_t>(config_.num_slabs) *
                            static_cast<std::size_t>(config_.num_steps + 1) * envs;
   slabs_.obs = AlignedArray<std::uint8_t>(rows * obs_bytes);
   slabs_.final_obs = AlignedArray<std::uint8_t>(envs * obs_bytes);
   slabs_.reward = AlignedArray<float>(rows);
   slabs_.own_reward = AlignedArray<double>(rows);
-  for (auto* flags : {&slabs_.terminated, &slabs_.truncated, &slabs_.is_first,
-                      &slabs_.restarted}) {
+  for (auto* flags :
+       {&slabs_.terminated, &slabs_.truncated, &slabs_.is_first, &slabs_.restarted}) {
     *flags = AlignedArray<std::uint8_t>(rows);
   }
   slabs_.episode_return = AlignedArray<float>(rows);
@@ -68,7 +68,7 @@ EnvPool::~EnvPool() { Close(); }
 
 void EnvPool::Close() {
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     closed_ = true;
   }
   workers_->Stop();
@@ -105,10 +105,10 @@ void EnvPool::Send(int group, std::span<const std::int32_t> actions) {
     throw std::logic_error("Call reset before the first step.");
   }
   if (actions.size() != target.actions.size()) {
-    throw std::invalid_argument(
-        "Expected " + std::to_string(group_size()) + " x " +
-        std::to_string(head_sizes_.size()) + " action indices, got " +
-        std::to_string(actions.size()) + " values.");
+    throw std::invalid_argument("Expected " + std::to_string(group_size()) + " x " +
+                                std::to_string(head_sizes_.size()) +
+                                " action indices, got " +
+                                std::to_string(actions.size()) + " values.");
   }
   for (std::size_t i = 0; i < actions.size(); ++i) {
     const std::size_t head = i % head_sizes_.size();
@@ -130,7 +130,7 @@ void EnvPool::Dispatch(int group, bool reset) {
   const Position position = PositionOf(target.steps);
   target.sent = true;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     target.pending = workers_->size();
     target.error = nullptr;
   }
@@ -142,8 +142,7 @@ void EnvPool::Dispatch(int group, bool reset) {
 }
 
 void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
-  const std::vector<int>& envs =
-      group.envs_of_worker[static_cast<std::size_t>(worker)];
+  const std::vector<int>& envs = group.envs_of_worker[static_cast<std::size_t>(worker)];
   std::exception_ptr error;
   std::vector<Env*> active;
   active.reserve(envs.size());
@@ -160,7 +159,8 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   for (const int index : envs) {
     Env* env = envs_[static_cast<std::size_t>(index)].get();
     const StepSlot slot = SlotOf(index, position);
-    if (position.slot == 1 && group.steps > 1) CopyLastObservation(index, position.slab);
+    if (position.slot == 1 && group.steps > 1)
+      CopyLastObservation(index, position.slab);
     const std::int32_t* action =
         group.actions.data() +
         static_cast<std::size_t>(index - first_env) * head_sizes_.size();
@@ -175,12 +175,11 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     if (!failed) active.push_back(env);
   }
   while (!active.empty() && !workers_->stopping()) {
-    std::erase_if(active, [&](Env* env) {
-      return guarded([&] { return env->Advance(); });
-    });
+    std::erase_if(active,
+                  [&](Env* env) { return guarded([&] { return env->Advance(); }); });
   }
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (error && !group.error) group.error = error;
     --group.pending;
   }
@@ -250,6 +249,7 @@ void EnvPool::CopyLastObservation(int env, int slab) {
 
 std::vector<int> EnvPool::pids() const {
   std::vector<int> pids;
+  pids.reserve(envs_.size());
   for (const auto& env : envs_) pids.push_back(env->pid());
   return pids;
 }

@@ -21,8 +21,7 @@
 
 namespace jaxfactory {
 
-using EnvFactory =
-    std::function<std::unique_ptr<Env>(int index, std::uint32_t seed)>;
+using EnvFactory = std::function<std::unique_ptr<Env>(int index, std::uint32_t seed)>;
 
 // The results of all steps: `num_slabs` slabs of `num_steps + 1` slots of `num_envs`
 // rows. Slot 0 of a slab repeats the observation of the last slot of the slab before.
@@ -52,11 +51,12 @@ class EnvPool {
 
   // Begins a new episode in every environment of a group, in slot 0 of the first slab.
   void SendReset(int group);
-  // Begins a step; `actions` has one row for each environment of the group and one index
-  // for each head. Throws std::invalid_argument for an index that a head does not have.
+  // Begins a step; `actions` has one row for each environment of the group and one
+  // index for each head. Throws std::invalid_argument for an index that a head does not
+  // have.
   void Send(int group, std::span<const std::int32_t> actions);
-  // Waits at most `patience` for a group. Returns false if it is not ready; rethrows the
-  // first error that one of its environments met.
+  // Waits at most `patience` for a group. Returns false if it is not ready; rethrows
+  // the first error that one of its environments met.
   bool Recv(int group, std::chrono::milliseconds patience, Position* position);
   // Stops the workers and ends all engines. Later calls throw.
   void Close();
@@ -66,6 +66,8 @@ class EnvPool {
   int group_size() const { return config_.num_envs / config_.num_groups; }
   const std::vector<std::uint32_t>& seeds() const { return seeds_; }
   std::vector<int> pids() const;
+  // Whether a group was sent something that has not been received yet.
+  bool sent(int group) { return GroupAt(group).sent; }
 
  private:
   struct Group {

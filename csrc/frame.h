@@ -11,8 +11,8 @@ namespace jaxfactory {
 // (floor(y * source_height / height), floor(x * source_width / width)).
 class Resizer {
  public:
-  // `channels` of each source pixel are copied into pixels of `stride` channels, so that
-  // several buffers can be interleaved into one image.
+  // `channels` of each source pixel are copied into pixels of `stride` channels, so
+  // that several buffers can be interleaved into one image.
   Resizer(int source_width, int source_height, int width, int height, int channels,
           int stride);
 

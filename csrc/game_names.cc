@@ -10,26 +10,74 @@ namespace jaxfactory {
 namespace {
 
 constexpr std::array<std::string_view, protocol::kButtons> kButtonNames = {
-    "ATTACK", "USE", "JUMP", "CROUCH", "TURN180", "ALTATTACK", "RELOAD", "ZOOM",
-    "SPEED", "STRAFE", "MOVE_RIGHT", "MOVE_LEFT", "MOVE_BACKWARD", "MOVE_FORWARD",
-    "TURN_RIGHT", "TURN_LEFT", "LOOK_UP", "LOOK_DOWN", "MOVE_UP", "MOVE_DOWN", "LAND",
-    "SELECT_WEAPON1", "SELECT_WEAPON2", "SELECT_WEAPON3", "SELECT_WEAPON4",
-    "SELECT_WEAPON5", "SELECT_WEAPON6", "SELECT_WEAPON7", "SELECT_WEAPON8",
-    "SELECT_WEAPON9", "SELECT_WEAPON0", "SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON",
-    "DROP_SELECTED_WEAPON", "ACTIVATE_SELECTED_ITEM", "SELECT_NEXT_ITEM",
-    "SELECT_PREV_ITEM", "DROP_SELECTED_ITEM", "LOOK_UP_DOWN_DELTA",
-    "TURN_LEFT_RIGHT_DELTA", "MOVE_FORWARD_BACKWARD_DELTA", "MOVE_LEFT_RIGHT_DELTA",
+    "ATTACK",
+    "USE",
+    "JUMP",
+    "CROUCH",
+    "TURN180",
+    "ALTATTACK",
+    "RELOAD",
+    "ZOOM",
+    "SPEED",
+    "STRAFE",
+    "MOVE_RIGHT",
+    "MOVE_LEFT",
+    "MOVE_BACKWARD",
+    "MOVE_FORWARD",
+    "TURN_RIGHT",
+    "TURN_LEFT",
+    "LOOK_UP",
+    "LOOK_DOWN",
+    "MOVE_UP",
+    "MOVE_DOWN",
+    "LAND",
+    "SELECT_WEAPON1",
+    "SELECT_WEAPON2",
+    "SELECT_WEAPON3",
+    "SELECT_WEAPON4",
+    "SELECT_WEAPON5",
+    "SELECT_WEAPON6",
+    "SELECT_WEAPON7",
+    "SELECT_WEAPON8",
+    "SELECT_WEAPON9",
+    "SELECT_WEAPON0",
+    "SELECT_NEXT_WEAPON",
+    "SELECT_PREV_WEAPON",
+    "DROP_SELECTED_WEAPON",
+    "ACTIVATE_SELECTED_ITEM",
+    "SELECT_NEXT_ITEM",
+    "SELECT_PREV_ITEM",
+    "DROP_SELECTED_ITEM",
+    "LOOK_UP_DOWN_DELTA",
+    "TURN_LEFT_RIGHT_DELTA",
+    "MOVE_FORWARD_BACKWARD_DELTA",
+    "MOVE_LEFT_RIGHT_DELTA",
     "MOVE_UP_DOWN_DELTA"};
 
 // The head of the variables' list; numbered families follow in `VariableNames`.
 constexpr std::array<std::string_view, 17> kFirstVariables = {
-    "KILLCOUNT", "ITEMCOUNT", "SECRETCOUNT", "FRAGCOUNT", "DEATHCOUNT", "HITCOUNT",
-    "HITS_TAKEN", "DAMAGECOUNT", "DAMAGE_TAKEN", "HEALTH", "ARMOR", "DEAD", "ON_GROUND",
-    "ATTACK_READY", "ALTATTACK_READY", "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO"};
-constexpr std::array<std::string_view, 17> kPlaceVariables = {
-    "POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE", "PITCH", "ROLL", "VIEW_HEIGHT",
-    "VELOCITY_X", "VELOCITY_Y", "VELOCITY_Z", "CAMERA_POSITION_X", "CAMERA_POSITION_Y",
-    "CAMERA_POSITION_Z", "CAMERA_ANGLE", "CAMERA_PITCH", "CAMERA_ROLL", "CAMERA_FOV"};
+    "KILLCOUNT",           "ITEMCOUNT",    "SECRETCOUNT",     "FRAGCOUNT",
+    "DEATHCOUNT",          "HITCOUNT",     "HITS_TAKEN",      "DAMAGECOUNT",
+    "DAMAGE_TAKEN",        "HEALTH",       "ARMOR",           "DEAD",
+    "ON_GROUND",           "ATTACK_READY", "ALTATTACK_READY", "SELECTED_WEAPON",
+    "SELECTED_WEAPON_AMMO"};
+constexpr std::array<std::string_view, 17> kPlaceVariables = {"POSITION_X",
+                                                              "POSITION_Y",
+                                                              "POSITION_Z",
+                                                              "ANGLE",
+                                                              "PITCH",
+                                                              "ROLL",
+                                                              "VIEW_HEIGHT",
+                                                              "VELOCITY_X",
+                                                              "VELOCITY_Y",
+                                                              "VELOCITY_Z",
+                                                              "CAMERA_POSITION_X",
+                                                              "CAMERA_POSITION_Y",
+                                                              "CAMERA_POSITION_Z",
+                                                              "CAMERA_ANGLE",
+                                                              "CAMERA_PITCH",
+                                                              "CAMERA_ROLL",
+                                                              "CAMERA_FOV"};
 
 constexpr int kAmmo = 17;
 constexpr int kWeapon = kAmmo + protocol::kSlots;
@@ -46,7 +94,8 @@ const std::vector<std::string>& VariableNames() {
     const auto family = [&list](const std::string& prefix, int first, int count,
                                 const std::string& suffix) {
       for (int i = 0; i < count; ++i) {
-        list.push_back(prefix + std::to_string(first + i) + suffix);
+        list.push_back(prefix);
+        list.back().append(std::to_string(first + i)).append(suffix);
       }
     };
     family("AMMO", 0, protocol::kSlots, "");
@@ -75,26 +124,46 @@ int VariableIndex(const std::string& name) { return IndexOf(VariableNames(), nam
 
 double ReadVariable(const protocol::GameState& state, int index) {
   switch (index) {
-    case 0: return state.map_kill_count;
-    case 1: return state.map_item_count;
-    case 2: return state.map_secret_count;
-    case 3: return state.player_frag_count;
-    case 4: return state.player_death_count;
-    case 5: return state.player_hit_count;
-    case 6: return state.player_hits_taken;
-    case 7: return state.player_damage_count;
-    case 8: return state.player_damage_taken;
-    case 9: return state.player_health;
-    case 10: return state.player_armor;
-    case 11: return state.player_dead ? 1 : 0;
-    case 12: return state.player_on_ground ? 1 : 0;
-    case 13: return state.player_attack_ready ? 1 : 0;
-    case 14: return state.player_alt_attack_ready ? 1 : 0;
-    case 15: return state.player_selected_weapon;
-    case 16: return state.player_selected_weapon_ammo;
-    case kPlayerNumber: return state.player_number;
-    case kPlayerCount: return state.player_count;
-    default: break;
+    case 0:
+      return state.map_kill_count;
+    case 1:
+      return state.map_item_count;
+    case 2:
+      return state.map_secret_count;
+    case 3:
+      return state.player_frag_count;
+    case 4:
+      return state.player_death_count;
+    case 5:
+      return state.player_hit_count;
+    case 6:
+      return state.player_hits_taken;
+    case 7:
+      return state.player_damage_count;
+    case 8:
+      return state.player_damage_taken;
+    case 9:
+      return state.player_health;
+    case 10:
+      return state.player_armor;
+    case 11:
+      return state.player_dead ? 1 : 0;
+    case 12:
+      return state.player_on_ground ? 1 : 0;
+    case 13:
+      return state.player_attack_ready ? 1 : 0;
+    case 14:
+      return state.player_alt_attack_ready ? 1 : 0;
+    case 15:
+      return state.player_selected_weapon;
+    case 16:
+      return state.player_selected_weapon_ammo;
+    case kPlayerNumber:
+      return state.player_number;
+    case kPlayerCount:
+      return state.player_count;
+    default:
+      break;
   }
   if (index < kWeapon) return state.player_ammo[index - kAmmo];
   if (index < kMovement) return state.player_weapon[index - kWeapon];

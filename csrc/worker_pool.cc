@@ -60,7 +60,7 @@ void WorkerPool::Run(int worker, Job job) {
   }
   Worker& target = *workers_[static_cast<std::size_t>(worker)];
   {
-    const std::lock_guard lock(target.mutex);
+    const std::scoped_lock lock(target.mutex);
     target.jobs.push_back(std::move(job));
   }
   target.wake.notify_one();
@@ -68,7 +68,7 @@ void WorkerPool::Run(int worker, Job job) {
 
 void WorkerPool::Stop() {
   for (const auto& worker : workers_) {
-    const std::lock_guard lock(worker->mutex);
+    const std::scoped_lock lock(worker->mutex);
     stopping_.store(true);
   }
   for (const auto& worker : workers_) {

@@ -158,10 +158,14 @@ def _scenarios(args: list[str]) -> int:
 
     from jaxfactory import scenarios
 
-    titles = [name.replace("_", " ") for name in scenarios.Row._fields]
-    table = Table(*titles, show_lines=True)
+    table = Table(show_lines=True)
+    table.add_column("scenario", no_wrap=True)
+    for title in ("actions", "rewards and time-out", "files"):
+        table.add_column(title, overflow="fold")
     for row in scenarios.table():
-        table.add_row(*map(Text, row))
+        rewards = f"{row.rewards}\ntime-out: {row.timeout}"
+        cells = (f"{row.name}\n{row.state}", row.actions, rewards, row.files)
+        table.add_row(*map(Text, cells))
     Console().print(table)
     return 0
 

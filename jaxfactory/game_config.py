@@ -160,6 +160,9 @@ def _apply(config: GameConfig, key: str, value: str, *, append: bool) -> None:
         button, _, number = value.partition(" ")
         config.max_values[button.upper()] = _number(number)
     elif key == "automap_mode":
+        if value.lower() not in _AUTOMAP_MODES:
+            known = ", ".join(_AUTOMAP_MODES)
+            raise ValueError(f"expected one of {known}, got {value!r}")
         config.automap_mode = _AUTOMAP_MODES.index(value.lower())
     elif key.removeprefix("render_") in config.render:
         config.render[key.removeprefix("render_")] = _switch(value)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32, Key
 
@@ -48,12 +49,28 @@ Metrics = dict[str, Array]
 Update = Callable[[TrainState, Rollout], tuple[TrainState, Metrics]]
 
 
+# What a linear schedule lowers the step size to, as a share of the first.
+_LAST_STEP_SIZE = 0.1
+
+
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Return Adam behind a clip of the global gradient norm."""
-    adam = optax.adam(config.learning_rate, b1=0.9, b2=0.999, eps=config.adam_eps)
+    """Return Adam, with a step size of 1, behind a clip of the global gradient norm.
+
+    The update scales its result, because the step size depends on the frames that a
+    run is to be trained for, and those may be changed when it is resumed.
+    """
+    adam = optax.adam(1.0, b1=0.9, b2=0.999, eps=config.adam_eps)
     if not config.max_grad_norm:
         return adam
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)
+
+
+def step_size(config: PPOConfig, progress: float) -> float:
+    """Return Adam's step size after a share of the training, from 0 to 1."""
+    if config.lr_schedule == "constant":
+        return config.learning_rate
+    share = 1.0 - (1.0 - _LAST_STEP_SIZE) * min(progress, 1.0)
+    return config.learning_rate * share
 
 
 def init_train_state(
@@ -89,7 +106,11 @@ class _Prepared(NamedTuple):
 
 
 def make_update(
-    network: ActorCritic, config: PPOConfig, *, frame_skip: int = 1
+    network: ActorCritic,
+    config: PPOConfig,
+    *,
+    frame_skip: int = 1,
+    total_frames: int | None = None,
 ) -> Update:
     """Return ``update(state, rollout) -> (state, metrics)``.
 
@@ -106,6 +127,8 @@ def make_update(
         network: The actor-critic.
         config: Settings of the algorithm.
         frame_skip: Frames that one step of the rollout stands for.
+        total_frames: Where a schedule of the step size ends; without it, the step size
+            stays as it is.
 
     Returns:
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
@@ -122,11 +145,13 @@ def make_update(
         permutations = prepared.permutations
         chunk = _as_batch(rollout, prepared)
         params, opt_state, history = state.params, state.opt_state, []
+        progress = state.frames / total_frames if total_frames else 0.0
+        rate = np.float32(step_size(config, progress))
         for epoch in range(config.num_epochs):
             for index in range(config.num_minibatches):
                 envs = None if whole_batch else permutations[epoch][index]
                 params, opt_state, metrics = minibatch_step(
-                    params, opt_state, prepared.normalizer, chunk, envs
+                    params, opt_state, prepared.normalizer, chunk, envs, rate
                 )
                 history.append(metrics)
         state = TrainState(
@@ -137,7 +162,8 @@ def make_update(
             frames=state.frames + num_steps * num_envs * frame_skip,
             key=prepared.key,
         )
-        return state, _mean_metrics(tuple(history)) | prepared.metrics
+        metrics = {**_mean_metrics(tuple(history)), **prepared.metrics}
+        return state, {**metrics, "learning_rate": rate}
 
     return update
 
@@ -260,6 +286,7 @@ def _make_minibatch_step(network: ActorCritic, config: PPOConfig) -> Callable[..
         normalizer: Normalizer,
         chunk: Batch,
         envs: Array | None,
+        rate: Any,
     ) -> tuple[Params, Any, Metrics]:
         batch = _select(chunk, envs)
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(
@@ -268,6 +295,7 @@ def _make_minibatch_step(network: ActorCritic, config: PPOConfig) -> Callable[..
         # optax raises a float to an integer power, which strict promotion forbids.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, opt_state, params)
+        updates = jax.tree.map(lambda update: rate * update, updates)
         params = optax.apply_updates(params, updates)
         return params, opt_state, _named(metrics, grads)
 

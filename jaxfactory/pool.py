@@ -5,6 +5,7 @@ NumPy only: this module never imports JAX, so that the pool serves any learner.
 
 import importlib.metadata
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from jaxfactory.spec import EnvSpec, ObservationSpec
 EngineError = _core.EngineError
 
 _RGB24, _GRAY8 = 1, 8
+_MAX_TIMEOUT = 86_400  # seconds
 
 
 class StepInfo(NamedTuple):
@@ -125,6 +127,16 @@ class EnvPool:
         Raises:
             UserError: If the scenario, its map or the engine does not fit.
         """
+        _check_options(
+            num_envs=config.num_envs,
+            seed=seed,
+            env_seeds=env_seeds,
+            num_steps=num_steps,
+            num_slabs=num_slabs,
+            engine_timeout=engine_timeout,
+            start_timeout=start_timeout,
+            on_failure=on_failure,
+        )
         self.scenario = scenario or scenarios.find(config.scenario)
         self._game = self.scenario.load()
         self._heads = scenarios.action_heads(self.scenario, self._game)
@@ -136,14 +148,11 @@ class EnvPool:
         doom.restart_failed = on_failure == "restart"
         # Engines make a folder where they run; it goes with the pool.
         self._scratch = tempfile.TemporaryDirectory(prefix="jaxfactory-")
+        # Made here, as an engine ends if another makes it at the same moment.
+        (Path(self._scratch.name) / "_vizdoom").mkdir()
         doom.engine.directory = self._scratch.name
         doom.engine.timeout = engine_timeout
         doom.engine.start_timeout = start_timeout
-        if env_seeds is not None and len(env_seeds) != config.num_envs:
-            raise UserError(
-                f"{len(env_seeds)} env_seeds were given for {config.num_envs} "
-                "environments; give one for each"
-            )
         self.num_envs = config.num_envs
         self.num_groups = config.num_groups
         self.frame_skip = config.frame_skip
@@ -171,6 +180,9 @@ class EnvPool:
         self.seeds = tuple(self._core.seeds)
         self.num_workers = self._core.num_workers
         self.arrays = _shaped(self._core.arrays(), self.spec.observation.image)
+        # A pool that is dropped without `close` must not keep its engines for as long
+        # as someone holds one of its arrays.
+        self._finalizer = weakref.finalize(self, _end, self._core, self._scratch)
 
     def __enter__(self) -> "EnvPool":
         return self
@@ -180,8 +192,7 @@ class EnvPool:
 
     def close(self) -> None:
         """End all engines. Arrays handed out before stay readable."""
-        self._core.close()
-        self._scratch.cleanup()
+        self._finalizer()
 
     @property
     def engine_pids(self) -> list[int]:
@@ -195,6 +206,7 @@ class EnvPool:
 
     def reset(self) -> Step:
         """Begin a new episode in every environment, in slot 0 of slab 0."""
+        self._check_idle()
         for group in range(self.num_groups):
             self._core.send_reset(group)
         return self._recv_all()
@@ -207,6 +219,7 @@ class EnvPool:
             EngineError: If an engine failed and is not restarted.
         """
         actions = self._checked(actions, self.num_envs)
+        self._check_idle()
         for group in range(self.num_groups):
             self._core.send(group, actions[self.rows(group)])
         return self._recv_all()
@@ -228,13 +241,34 @@ class EnvPool:
             if name != "final_obs"
         }
 
+    def _check_idle(self) -> None:
+        # Before anything is sent, so that a mistake leaves no group half way.
+        for group in range(self.num_groups):
+            if self._core.sent(group):
+                raise RuntimeError(
+                    f"group {group} is still stepping; call recv({group}) first"
+                )
+
     def _checked(self, actions: np.ndarray, rows: int) -> np.ndarray:
+        if not np.issubdtype(np.asarray(actions).dtype, np.integer):
+            raise ValueError(
+                f"actions have dtype {np.asarray(actions).dtype}, but are indices; "
+                "give them as int32"
+            )
         actions = np.ascontiguousarray(actions, dtype=np.int32)
         heads = len(self.spec.action.heads)
         if actions.shape != (rows, heads):
             raise ValueError(
                 f"actions have shape {actions.shape}, but {rows} environments with "
                 f"{heads} action head(s) take ({rows}, {heads})"
+            )
+        # Here and not only in the core, so that no group is sent before another fails.
+        wrong = (actions < 0) | (actions >= np.asarray(self.spec.action.heads))
+        if wrong.any():
+            row, head = np.argwhere(wrong)[0]
+            raise ValueError(
+                f"action index {actions[row, head]} of environment {row} is outside "
+                f"head {head}, which has {self.spec.action.heads[head]} choices, from 0"
             )
         return actions
 
@@ -311,6 +345,48 @@ def make_pool(
         scenario=scenario, num_envs=num_envs, frame_skip=frame_skip, **chosen
     )
     return EnvPool(config, seed=seed, **options)
+
+
+def _end(core: _core.Pool, scratch: tempfile.TemporaryDirectory) -> None:
+    core.close()
+    scratch.cleanup()
+
+
+def _check_options(
+    *,
+    num_envs: int,
+    seed: int,
+    env_seeds: list[int] | None,
+    num_steps: int,
+    num_slabs: int,
+    engine_timeout: float,
+    start_timeout: float,
+    on_failure: str,
+) -> None:
+    """Raise a `UserError` for an argument of `EnvPool` that cannot work."""
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed} must lie between 0 and 2**64 - 1")
+    if env_seeds is not None and len(env_seeds) != num_envs:
+        raise UserError(
+            f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
+            "one for each"
+        )
+    for one in env_seeds or []:
+        if not 0 <= one < 2**32:
+            raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")
+    for name, count in (("num_steps", num_steps), ("num_slabs", num_slabs)):
+        if count < 1:
+            raise UserError(f"{name} {count} must be 1 or more")
+    for name, seconds in (
+        ("engine_timeout", engine_timeout),
+        ("start_timeout", start_timeout),
+    ):
+        if not 0 < seconds <= _MAX_TIMEOUT:
+            raise UserError(
+                f"{name} {seconds} must lie between 0 and {_MAX_TIMEOUT} seconds"
+            )
+    if on_failure not in ("restart", "raise"):
+        raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
 
 
 def _pool_config(**fields) -> _core.PoolConfig:
@@ -403,7 +479,7 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
     width, height = config.screen_width, config.screen_height
     arguments = [
         "-iwad", str(_iwad(folder)),
-        "-file", str(scenarios.find_wad(game)),
+        "-file", str(scenarios.find_map(game, _iwad(folder))),
         # Nobody reads the settings that an engine would save.
         "-config", "/dev/null",
         "+map", game.map,

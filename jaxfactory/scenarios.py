@@ -7,6 +7,7 @@ file makes a scenario of its own.
 import difflib
 import importlib.util
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -165,6 +166,41 @@ def find_wad(config: GameConfig) -> Path:
     )
 
 
+def find_map(config: GameConfig, iwad: Path) -> Path:
+    """Return the map file of a .cfg file, once it is sure that it holds the map.
+
+    The engine itself says nothing: it plays some other map then.
+
+    Raises:
+        UserError: If the file is missing or broken, or its map is nowhere in it.
+    """
+    wad = find_wad(config)
+    if wad.suffix.lower() != ".wad":
+        return wad  # an archive, which only the engine can look into
+    lumps = _lumps(wad)
+    if config.map.upper() not in {*lumps, *_lumps(iwad)}:
+        maps = [a.lower() for a, b in zip(lumps, lumps[1:]) if b in ("THINGS", "TEXTMAP")]
+        raise UserError(
+            f"there is no map {config.map} in {wad.name}; it has {', '.join(maps) or 'none'}"
+        )
+    return wad
+
+
+def _lumps(wad: Path) -> list[str]:
+    """Return the names in a WAD file's directory (https://doomwiki.org/wiki/WAD)."""
+    with wad.open("rb") as file:
+        header = file.read(12)
+        magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
+        size = file.seek(0, os.SEEK_END)
+        if magic not in (b"IWAD", b"PWAD") or min(count, start) < 0 or (
+            start + 16 * count > size
+        ):
+            raise UserError(f"{wad} is not a map file (WAD), or it is cut short")
+        file.seek(start)
+        entries = struct.iter_unpack("<ii8s", file.read(16 * count))
+        return [name.split(b"\0")[0].decode("latin-1").upper() for *_, name in entries]
+
+
 def action_heads(scenario: Scenario, config: GameConfig) -> tuple[Head, ...]:
     """Return the choices of each head; index 0 of each is "nothing"."""
     binary = [b for b in config.buttons if not b.endswith("_DELTA")]
@@ -233,22 +269,27 @@ def table() -> list[Row]:
             wad, state = find_wad(config), "ready"
         except UserError:
             wad, state = None, f"{config.scenario_path} missing"
-        ours = scenario.cfg.is_relative_to(CFG_FOLDER)
+        home = "jaxfactory" if scenario.cfg.is_relative_to(CFG_FOLDER) else "vizdoom"
+        files = [f"{scenario.cfg.name} ({home})"]
+        if wad is not None:
+            files.append(f"{wad.name} (vizdoom)")
+        choices = [name for head in spec.names for name in head[1:]]
         rows.append(
             Row(
                 name=scenario.name,
-                actions=" x ".join(map(str, spec.heads)) + ": " + ", ".join(
-                    name for head in spec.names for name in head[1:]
-                ),
+                actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
                 rewards=_rewards_text(scenario, config),
                 timeout=f"{config.timeout} tics" if config.timeout else "none",
-                files=f"{scenario.cfg.name} (jaxfactory), " * ours
-                + f"{scenario.cfg.name} (vizdoom), " * (not ours)
-                + (f"{wad.name} (vizdoom)" if wad else "no map"),
+                files="\n".join(files),
                 state=state,
             )
         )
     return rows
+
+
+def _shortened(choices: list[str]) -> str:
+    """List choices, a discretised button only once."""
+    return ", ".join(dict.fromkeys(name.partition("=")[0] for name in choices))
 
 
 def _rewards_text(scenario: Scenario, config: GameConfig) -> str:

@@ -48,6 +48,7 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
             # A resumed run plays other episodes than the ones it began with.
             seed=(config.seed + checkpointer.saved_frames) % 2**32,
             num_steps=config.ppo.num_steps,
+            serial=config.serial,
         ) as pool,
     ):
         network = ActorCritic(pool.spec, config.network)
@@ -55,7 +56,12 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(state, stats)
         throughput = Throughput(state.frames, checkpointer.seconds)
-        update = make_update(network, config.ppo, frame_skip=config.env.frame_skip)
+        update = make_update(
+            network,
+            config.ppo,
+            frame_skip=config.env.frame_skip,
+            total_frames=config.total_frames,
+        )
         output.begin(state.frames)
         late: tuple[Any, dict[str, float], int] | None = None
         with make_sampler(pool, network, config) as sampler:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jaxfactory.config import EnvConfig
+from jaxfactory.config import SCREEN_SIZES, EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EnvPool
 
@@ -113,10 +113,17 @@ def _verify(info, recording: Recording, number: int) -> None:
 
 
 def _enlarged(config: EnvConfig) -> EnvConfig:
-    factor = max(
-        -(-_MIN_WIDTH // config.screen_width), -(-_MIN_HEIGHT // config.screen_height)
+    # The smallest size of the same shape that is large enough to look at.
+    width, height = next(
+        (
+            (wide, high)
+            for wide, high in sorted(SCREEN_SIZES)
+            if wide * config.screen_height == high * config.screen_width
+            and wide >= _MIN_WIDTH
+            and high >= _MIN_HEIGHT
+        ),
+        (_MIN_WIDTH, _MIN_HEIGHT),
     )
-    width, height = config.screen_width * factor, config.screen_height * factor
     return dataclasses.replace(
         config,
         num_envs=1,

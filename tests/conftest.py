@@ -1,6 +1,7 @@
 """Strictness for every test: dtypes, ranks, types and shapes of arguments."""
 
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 
@@ -10,3 +11,10 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 # Must come before the first import of the package.
 install_import_hook("jaxfactory", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(request, tmp_path, monkeypatch):
+    """Run engine tests in a folder of their own: `DoomGame` leaves files where it is."""
+    if request.node.get_closest_marker("vizdoom"):
+        monkeypatch.chdir(tmp_path)

@@ -43,7 +43,9 @@ def button_values(scenario: str) -> list[list[dict[str, float]]]:
     return [[dict(choice) for choice in head] for head in heads]
 
 
-def play(scenario: str, *, seed: int, actions: np.ndarray, variables: list[str], frame_skip=4):
+def play(
+    scenario: str, *, seed: int, actions: np.ndarray, variables: list[str], frame_skip=4
+):
     """Yield the first screen, then one `Played` for each action, [N, heads]."""
     game = make_game(scenario, seed=seed)
     game.init()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory.config import NetworkConfig
+from jaxfactory.config import PRESETS, NetworkConfig
 from jaxfactory.networks import ActorCritic
 from jaxfactory.types import ActionSpec, EnvSpec, ObservationSpec
 
@@ -102,7 +102,7 @@ def to_numpy(tree):
 
 def test_reference_network_has_2_87_million_parameters():
     spec = EnvSpec(ObservationSpec((72, 128, 3)), ActionSpec((5,)))
-    network = ActorCritic(spec, NetworkConfig())
+    network = ActorCritic(spec, PRESETS["reference"].network)
     # conv 8*8*3*32+32 = 6,176; 4*4*32*64+64 = 32,832; 3*3*64*128+128 = 73,856;
     # 72x128 -> 17x31 -> 7x14 -> 3x6, so dense 3*6*128*512+512 = 1,180,160;
     # GRU 2*3*512*512 + 2*3*512 = 1,575,936; heads 512*5+5 and 512+1.
@@ -111,7 +111,7 @@ def test_reference_network_has_2_87_million_parameters():
 
 def test_measurements_add_their_layers():
     spec = EnvSpec(ObservationSpec((72, 128, 3), 23), ActionSpec((5,)))
-    network = ActorCritic(spec, NetworkConfig())
+    network = ActorCritic(spec, PRESETS["reference"].network)
     # 23*128+128 + 128*128+128, and 128 more inputs of the GRU's 3*512 gates.
     assert network.num_parameters == 2_872_038 + 3_072 + 16_512 + 196_608
 
@@ -226,4 +226,4 @@ def test_too_small_an_image_is_a_sentence():
     spec = EnvSpec(ObservationSpec((20, 30, 3)), ActionSpec((2,)))
     # 20x30 -> 4x6 -> 1x2, which a 3x3 kernel does not fit.
     with pytest.raises(ValueError, match=r"convolution 3 of 3.*3x3.*1x2.*20x30"):
-        ActorCritic(spec, NetworkConfig())
+        ActorCritic(spec, PRESETS["reference"].network)

@@ -166,7 +166,9 @@ def test_a_timeout_truncates_and_the_next_episode_begins_in_the_same_step():
         assert lengths == [7, 14, 20] * 4
 
 
-@pytest.mark.parametrize(("frame_skip", "decisions"), [(1, 28), (4, 7), (7, 4), (30, 1)])
+@pytest.mark.parametrize(
+    ("frame_skip", "decisions"), [(1, 28), (4, 7), (7, 4), (30, 1)]
+)
 def test_frame_skip(frame_skip, decisions):
     with make_pool(
         "basic", num_envs=1, num_groups=1, frame_skip=frame_skip, timeout=28
@@ -297,11 +299,14 @@ def test_a_screen_size_that_the_engine_lacks(size):
 
 
 @pytest.mark.parametrize(
-    ("size", "aspect_ratio"), [((320, 240), 4 / 3), ((256, 144), 16 / 9), ((320, 256), 5 / 4)]
+    ("size", "aspect_ratio"),
+    [((320, 240), 4 / 3), ((256, 144), 16 / 9), ((320, 256), 5 / 4)],
 )
 def test_other_screen_sizes(size, aspect_ratio):
     width, height = size
-    with make_pool("basic", num_envs=1, screen_width=width, screen_height=height) as pool:
+    with make_pool(
+        "basic", num_envs=1, screen_width=width, screen_height=height
+    ) as pool:
         assert pool.reset().obs.std() > 1
 
 
@@ -325,7 +330,9 @@ def test_misuse_is_told_in_a_sentence():
         wrong = none.copy()
         wrong[3] = 9
         for _ in range(2):  # and nothing is half done by it
-            with pytest.raises(ValueError, match=r"index 9 of environment 3.*4 choices"):
+            with pytest.raises(
+                ValueError, match=r"index 9 of environment 3.*4 choices"
+            ):
                 pool.step(wrong)
         with pytest.raises(ValueError, match="-1"):
             pool.step(none - 1)
@@ -341,7 +348,7 @@ def test_misuse_is_told_in_a_sentence():
         pool.send(1, none[:2])
         with pytest.raises(RuntimeError, match="already"):
             pool.send(1, none[:2])
-        with pytest.raises(RuntimeError, match="already"):
+        with pytest.raises(RuntimeError, match="group 1 is still stepping"):
             pool.step(none)
         pool.recv(1)
         with pytest.raises(RuntimeError, match="Nothing was sent"):
@@ -435,6 +442,25 @@ def test_a_missing_map(tmp_path):
     cfg = tmp_path / "mine.cfg"
     cfg.write_text("doom_scenario_path = gone.wad\navailable_buttons = { ATTACK }\n")
     with pytest.raises(UserError, match=r"the map gone\.wad of mine\.cfg is not in"):
+        make_pool(str(cfg), num_envs=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "extra", "says"),
+    [
+        (b"PWAD" + bytes(range(200)), "", "is not a map file"),
+        (b"", "", "is not a map file"),
+        (None, "doom_map = map77", "there is no map map77 in .*; it has map01"),
+    ],
+)
+def test_a_broken_map_file_or_an_unknown_map(tmp_path, content, extra, says):
+    if content is not None:
+        (tmp_path / "basic.wad").write_bytes(content)
+    cfg = tmp_path / "mine.cfg"
+    cfg.write_text(
+        f"doom_scenario_path = basic.wad\navailable_buttons = {{ ATTACK }}\n{extra}\n"
+    )
+    with pytest.raises(UserError, match=says):
         make_pool(str(cfg), num_envs=1)
 
 

@@ -5,24 +5,24 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define CHECK(condition)                                                         \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
+#define CHECK(condition)                                                             \
+  do {                                                                               \
+    if (!(condition)) {                                                              \
       std::fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-      std::_Exit(1);                                                             \
-    }                                                                            \
+      std::_Exit(1);                                                                 \
+    }                                                                                \
   } while (false)
 
-#define CHECK_THROWS(statement, exception, text)                                \
-  do {                                                                          \
-    bool thrown = false;                                                        \
-    try {                                                                       \
-      statement;                                                                \
-    } catch (const exception& error) {                                          \
-      thrown = std::string(error.what()).find(text) != std::string::npos;       \
-      if (!thrown) std::fprintf(stderr, "it said: %s\n", error.what());         \
-    }                                                                           \
-    CHECK(thrown && #statement);                                                \
+#define CHECK_THROWS(statement, exception, text)                          \
+  do {                                                                    \
+    bool thrown = false;                                                  \
+    try {                                                                 \
+      statement;                                                          \
+    } catch (const exception& error) {                                    \
+      thrown = std::string(error.what()).find(text) != std::string::npos; \
+      if (!thrown) std::fprintf(stderr, "it said: %s\n", error.what());   \
+    }                                                                     \
+    CHECK(thrown && #statement);                                          \
   } while (false)
 
 #endif  // JAXFACTORY_TESTS_CHECK_H_

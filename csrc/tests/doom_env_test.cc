@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -25,24 +26,43 @@ DoomConfig Config(const std::string& folder) {
   DoomConfig config;
   config.engine.executable = folder + "/vizdoom";
   config.engine.directory = "/tmp";
-  config.engine.arguments = {
-      "-iwad",   folder + "/freedoom2.wad",
-      "-file",   folder + "/scenarios/health_gathering_supreme.wad",
-      "-config", "/dev/null",
-      "+map",    "map01",
-      "-skill",  "5",
-      "-width",  "160",
-      "-height", "120",
-      "+vid_aspect", "3",
-      "+fullscreen", "0",
-      "+viz_controlled", "1",
-      "+use_mouse", "0",
-      "+viz_render_mode", "6720",
-      "+viz_noconsole", "1",
-      "+viz_screen_format", "1",
-      "+viz_window_hidden", "1",
-      "+viz_noxserver", "1",
-      "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1"};
+  config.engine.arguments = {"-iwad",
+                             folder + "/freedoom2.wad",
+                             "-file",
+                             folder + "/scenarios/health_gathering_supreme.wad",
+                             "-config",
+                             "/dev/null",
+                             "+map",
+                             "map01",
+                             "-skill",
+                             "5",
+                             "-width",
+                             "160",
+                             "-height",
+                             "120",
+                             "+vid_aspect",
+                             "3",
+                             "+fullscreen",
+                             "0",
+                             "+viz_controlled",
+                             "1",
+                             "+use_mouse",
+                             "0",
+                             "+viz_render_mode",
+                             "6720",
+                             "+viz_noconsole",
+                             "1",
+                             "+viz_screen_format",
+                             "1",
+                             "+viz_window_hidden",
+                             "1",
+                             "+viz_noxserver",
+                             "1",
+                             "-noidle",
+                             "-nojoy",
+                             "-nosound",
+                             "+viz_nosound",
+                             "1"};
   config.buttons = {ButtonIndex("MOVE_FORWARD"), ButtonIndex("TURN_LEFT")};
   config.heads = {{{}, {{config.buttons[0], 1.0}}, {{config.buttons[1], 1.0}}}};
   config.variables = {VariableIndex("HEALTH")};
@@ -53,15 +73,16 @@ DoomConfig Config(const std::string& folder) {
 
 class Fixture {
  public:
-  Fixture(const DoomConfig& config, int groups, int workers) : doom_(config) {
+  Fixture(DoomConfig config, int groups, int workers) : doom_(std::move(config)) {
     PoolConfig pool;
     pool.num_envs = kEnvs;
     pool.num_groups = groups;
     pool.num_workers = workers;
     pool.num_steps = 8;
-    pool_ = std::make_unique<EnvPool>(
-        pool, doom_.frame.bytes(), 1, std::vector<int>{3},
-        [this](int, std::uint32_t seed) { return std::make_unique<DoomEnv>(doom_, seed); });
+    pool_ = std::make_unique<EnvPool>(pool, doom_.frame.bytes(), 1, std::vector<int>{3},
+                                      [this](int, std::uint32_t seed) {
+                                        return std::make_unique<DoomEnv>(doom_, seed);
+                                      });
   }
 
   Position Wait(int group) {
@@ -81,6 +102,7 @@ class Fixture {
     Position position;
     for (int g = 0; g < pool_->config().num_groups; ++g) {
       std::vector<std::int32_t> actions;
+      actions.reserve(static_cast<std::size_t>(size));
       for (int i = 0; i < size; ++i) actions.push_back((number + g * size + i) % 3);
       pool_->Send(g, actions);
     }
@@ -157,7 +179,9 @@ void TestAnEngineThatCannotStart(DoomConfig config) {
 
 // Closing while engines start or step.
 void TestClosingDuringWork(const DoomConfig& config) {
-  { Fixture(config, 2, 2).pool().SendReset(0); }
+  {
+    Fixture(config, 2, 2).pool().SendReset(0);
+  }
   Fixture fixture(config, 2, 2);
   fixture.Reset();
   fixture.pool().Send(1, std::vector<std::int32_t>{0, 1});

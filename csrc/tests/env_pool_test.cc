@@ -71,6 +71,7 @@ std::vector<double> Rollout(const PoolConfig& config, int steps) {
     Position position;
     for (int g = 0; g < config.num_groups; ++g) {
       std::vector<std::int32_t> actions;
+      actions.reserve(static_cast<std::size_t>(size));
       for (int i = 0; i < size; ++i) actions.push_back((step * 7 + g * size + i) % 2);
       pool.Send(g, actions);
     }
@@ -82,14 +83,13 @@ std::vector<double> Rollout(const PoolConfig& config, int steps) {
            position.slot) *
               kEnvs +
           static_cast<std::size_t>(i);
-      seen.insert(seen.end(),
-                  {static_cast<double>(slabs.obs.data()[at * kObsBytes]),
-                   static_cast<double>(slabs.reward.data()[at]),
-                   static_cast<double>(slabs.terminated.data()[at]),
-                   static_cast<double>(slabs.truncated.data()[at]),
-                   static_cast<double>(slabs.is_first.data()[at]),
-                   static_cast<double>(slabs.episode_return.data()[at]),
-                   static_cast<double>(slabs.episode_length.data()[at])});
+      seen.insert(seen.end(), {static_cast<double>(slabs.obs.data()[at * kObsBytes]),
+                               static_cast<double>(slabs.reward.data()[at]),
+                               static_cast<double>(slabs.terminated.data()[at]),
+                               static_cast<double>(slabs.truncated.data()[at]),
+                               static_cast<double>(slabs.is_first.data()[at]),
+                               static_cast<double>(slabs.episode_return.data()[at]),
+                               static_cast<double>(slabs.episode_length.data()[at])});
     }
   }
   return seen;
@@ -157,7 +157,8 @@ void TestMisuse() {
   const std::vector<std::int32_t> actions(kEnvs / 2, 0);
   Position position;
   CHECK_THROWS(pool.Send(0, actions), std::logic_error, "Call reset");
-  CHECK_THROWS(pool.Recv(0, kPatience, &position), std::logic_error, "Nothing was sent");
+  CHECK_THROWS(pool.Recv(0, kPatience, &position), std::logic_error,
+               "Nothing was sent");
   CHECK_THROWS(pool.SendReset(2), std::invalid_argument, "there are 2");
   CHECK_THROWS(pool.SendReset(-1), std::invalid_argument, "Group -1");
   ResetAll(pool);
@@ -204,6 +205,7 @@ void TestManyThreads() {
   ResetAll(pool);
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int g = 0; g < 4; ++g) {
     threads.emplace_back([&, g] {
       const int size = pool.group_size();
@@ -230,6 +232,7 @@ void TestManyThreads() {
 
 void TestSeeds() {
   std::vector<std::uint32_t> seeds;
+  seeds.reserve(100);
   for (int i = 0; i < 100; ++i) seeds.push_back(EnvSeed(0, i));
   for (int i = 0; i < 100; ++i) {
     for (int j = 0; j < i; ++j) CHECK(seeds[i] != seeds[j]);

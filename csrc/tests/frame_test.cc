@@ -38,7 +38,7 @@ void Compare(int source_width, int source_height, int width, int height, int cha
 }
 
 void TestSizes() {
-  std::mt19937 random(1);
+  std::mt19937 random(1);  // NOLINT(bugprone-random-generator-seed)
   for (const int channels : {1, 2, 3, 4}) {
     for (const int source_width : {1, 5, 10, 11, 16, 31, 32, 33, 64, 160}) {
       for (const int width : {1, 3, 5, 6, 7, 15, 16, 17, 31, 33, 72, 128, 160, 161}) {

@@ -1,0 +1,134 @@
+"""Keep what a training run and its evaluation gave: table, curve, moving pictures.
+
+``python benchmarks/learning.py RUN`` reads a run directory in which
+``jaxfactory evaluate --render-mp4`` has been run, and writes to benchmarks/results/:
+``<name>.json`` (configuration, evaluation, times, machine), ``<name>.png`` (curves),
+``<name>.gif`` and ``<name>_strip.png`` (the agent, from the evaluation's video).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import machine
+
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Return the run's metrics, one dictionary an iteration."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def summarise(run: Path, rows: list[dict[str, float]]) -> dict:
+    """Return what the run needed and what its agent scored."""
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation.pop("each")
+    last = rows[-1]
+    seconds = last["time/wall_clock"]
+    return {
+        "machine": machine.describe(),
+        "config": json.loads((run / "config.json").read_text()),
+        "frames": last["frames"],
+        "minutes": round(seconds / 60, 2),
+        "frames_per_second": round(last["frames"] / seconds),
+        "first_reached": _first_reached(rows),
+        "evaluation": evaluation,
+    }
+
+
+def _first_reached(rows: list[dict[str, float]]) -> dict | None:
+    """Return when the last 100 episodes' own return first had mean - std >= 5."""
+    for row in rows:
+        own = row.get("episode/own_return")
+        if own is not None and own - row["episode/own_return_std"] >= 5:
+            return {"frames": row["frames"], "seconds": round(row["time/wall_clock"])}
+    return None
+
+
+def plot(rows: list[dict[str, float]], path: Path, title: str) -> None:
+    """Draw the returns over frames and over time."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in rows if "episode/return" in row]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    millions = [row["frames"] / 1e6 for row in rows]
+    minutes = [row["time/wall_clock"] / 60 for row in rows]
+    for axis, x, label in (
+        (axes[0], millions, "million frames"),
+        (axes[1], minutes, "minutes of wall clock"),
+    ):
+        for name, words in (("return", "shaped return"), ("own_return", "own return")):
+            mean = [row[f"episode/{name}"] for row in rows]
+            std = [row[f"episode/{name}_std"] for row in rows]
+            (line,) = axis.plot(x, mean, label=f"{words}, mean of 100 episodes")
+            low = [m - s for m, s in zip(mean, std, strict=True)]
+            high = [m + s for m, s in zip(mean, std, strict=True)]
+            axis.fill_between(x, low, high, alpha=0.2, color=line.get_color())
+        axis.axhline(5, linestyle=":", color="grey")
+        axis.set_xlabel(label)
+        axis.set_xlim(left=0)
+        axis.grid(alpha=0.3)
+    axes[0].legend(loc="upper left")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+
+
+def moving_pictures(video: Path, gif: Path, strip: Path) -> None:
+    """Write a short GIF and a strip of four frames from a video."""
+    import av
+    from PIL import Image
+
+    with av.open(str(video)) as container:
+        frames = [
+            frame.to_image().resize((320, 240), Image.Resampling.LANCZOS)
+            for number, frame in enumerate(container.decode(video=0))
+            # Every third of 35 frames a second, from the fifth second on.
+            if number % 3 == 0 and number >= 175
+        ]
+    shown = [f.quantize(64, method=Image.Quantize.MEDIANCUT) for f in frames[:72]]
+    shown[0].save(
+        gif, save_all=True, append_images=shown[1:], duration=86, loop=0, optimize=True
+    )
+    picks = [frames[i * (len(frames) - 1) // 3] for i in range(4)]
+    wide = Image.new("RGB", (4 * 320, 240))
+    for column, frame in enumerate(picks):
+        wide.paste(frame, (column * 320, 0))
+    wide.save(strip)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="run directory, evaluated with a video")
+    parser.add_argument("--name", default="health_gathering_supreme")
+    arguments = parser.parse_args()
+    run: Path = arguments.run
+    needed = [run / n for n in ("metrics.jsonl", "evaluation.json", "evaluation.mp4")]
+    for file in needed:
+        if not file.is_file():
+            print(f"{file} is missing; run: jaxfactory evaluate --render-mp4 --run {run}")
+            return 2
+    rows = read_metrics(run)
+    result = summarise(run, rows)
+    RESULTS.mkdir(exist_ok=True)
+    base = RESULTS / arguments.name
+    base.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    where = result["machine"]
+    title = f"{arguments.name}, {where['cores']} cores of {where['cpu']}"
+    plot(rows, base.with_suffix(".png"), title)
+    strip = base.with_name(f"{arguments.name}_strip.png")
+    moving_pictures(needed[2], base.with_suffix(".gif"), strip)
+    print(json.dumps({k: result[k] for k in ("minutes", "frames_per_second")}))
+    print(json.dumps(result["evaluation"]["own_return"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

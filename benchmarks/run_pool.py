@@ -1,0 +1,90 @@
+"""jaxfactory's pool in exact mode, and how busy it keeps the cores."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+from measuring import (
+    FRAME_SKIP,
+    HEIGHT,
+    NUM_PREPARED,
+    WIDTH,
+    Clock,
+    Job,
+    Setting,
+    UnavailableError,
+)
+
+
+def settings(cores: int) -> list[Setting]:
+    """Return the settings to try on a number of cores."""
+    return [
+        {"num_envs": per_core * cores, "num_groups": groups}
+        for per_core in (8, 4, 16)
+        for groups in (2, 1)
+    ]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Measure the pool, and the share of the cores' time that its engines had."""
+    try:
+        from jaxfactory.pool import make_pool
+    except ImportError as error:
+        raise UnavailableError(
+            f"jaxfactory's C++ core is not built ({error})"
+        ) from error
+
+    with make_pool(
+        job.scenario, frame_skip=FRAME_SKIP, height=HEIGHT, width=WIDTH, **job.setting
+    ) as pool:
+        groups = range(pool.num_groups)
+        size = pool.num_envs // pool.num_groups
+        heads = pool.spec.action.heads
+        actions = (
+            np.random.default_rng(0)
+            .integers(0, heads, (NUM_PREPARED, size, len(heads)))
+            .astype(np.int32)
+        )
+        pool.reset()
+        clock = Clock(job)
+        at = 0
+        for _ in clock.windows():
+            before = _cpu_times(pool.engine_pids)
+            for group in groups:
+                pool.send(group, actions[group])
+            while clock.running():
+                for group in groups:
+                    pool.recv(group)
+                    at = (at + 1) % NUM_PREPARED
+                    pool.send(group, actions[at])
+                    clock.steps += size
+            # What is under way is waited for, on the clock, and counts.
+            for group in groups:
+                pool.recv(group)
+                clock.steps += size
+        after = _cpu_times(pool.engine_pids)
+        return clock.result() | _engine_shares(before, after, clock.seconds)
+
+
+def _cpu_times(pids: list[int]) -> dict[int, tuple[int, int]]:
+    """Return the user and kernel time of processes, in clock ticks."""
+    times = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            times[pid] = (int(fields[11]), int(fields[12]))
+    return times
+
+
+def _engine_shares(before: dict, after: dict, seconds: float) -> dict[str, float]:
+    """Return which share of all cores' time the engines had."""
+    available = seconds * len(machine.cores()) * os.sysconf("SC_CLK_TCK")
+    both = before.keys() & after.keys()
+    user, kernel = (
+        sum(after[pid][kind] - before[pid][kind] for pid in both) / available
+        for kind in (0, 1)
+    )
+    return {"engine_user_share": user, "engine_kernel_share": kernel}

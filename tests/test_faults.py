@@ -1,0 +1,323 @@
+"""Engines that die, hang or cannot start, and trainers that are killed."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxfactory import pool as pool_module
+from jaxfactory.pool import EngineError, make_pool
+
+
+pytestmark = pytest.mark.vizdoom
+
+OPTIONS = {"num_envs": 4, "num_groups": 2, "seed": 3}
+
+
+def gone(pid: int) -> bool:
+    """Whether no such process runs any more; a zombie counts as one that does."""
+    return not Path(f"/proc/{pid}").exists()
+
+
+def wait_until(condition, seconds: float = 10.0) -> bool:
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def shared_names() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith("ViZDoom")}
+
+
+def names_of(pid: int) -> set[str]:
+    """What a process left: its id, in base 36, is part of the names."""
+    digits, value = "", pid
+    for _ in range(5):
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[value % 36] + digits
+        value //= 36
+    return {name for name in shared_names() if f"jf{digits}" in name}
+
+
+def children() -> set[int]:
+    path = Path(f"/proc/{os.getpid()}/task")
+    return {
+        int(pid)
+        for task in path.iterdir()
+        for pid in (task / "children").read_text().split()
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    before = children()
+    yield
+    assert children() <= before
+    assert not names_of(os.getpid())
+
+
+def actions_of(pool, steps: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, pool.spec.action.heads, (steps, pool.num_envs, 1), np.int32)
+
+
+def harm_at_step_5(how, **options) -> tuple[list, list[float]]:
+    """Play 12 steps and call `how(pids)` before step 5; returns copies and times."""
+    seen, times = [], []
+    with make_pool("basic", **OPTIONS, **options) as pool:
+        pool.reset()
+        for number, actions in enumerate(actions_of(pool, 12)):
+            if number == 5:
+                how(pool.engine_pids)
+            begun = time.monotonic()
+            step = pool.step(actions)
+            times.append(time.monotonic() - begun)
+            info = step.info
+            seen.append(
+                [a.copy() for a in (*step[:-1], info.final_obs, info.restarted)]
+            )
+    return seen, times
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_engine_truncates_its_own_row_only(sign):
+    quiet, _ = harm_at_step_5(lambda pids: None)
+    seen, times = harm_at_step_5(
+        lambda pids: os.kill(pids[1], sign), engine_timeout=1.0
+    )
+    others = [0, 2, 3]
+    for number, (one, other) in enumerate(zip(seen, quiet, strict=True)):
+        for a, b in zip(one[:5], other[:5], strict=True):
+            np.testing.assert_array_equal(a[others], b[others], f"step {number}")
+        _, _, terminated, truncated, is_first, _, restarted = one
+        assert not terminated[1]
+        assert restarted.tolist() == [False, number == 5, False, False]
+        assert truncated[1] == is_first[1] == (number == 5)
+    _, reward, _, _, _, final_obs, _ = seen[5]
+    np.testing.assert_array_equal(final_obs[1], seen[4][0][1])
+    assert reward[1] == 0
+    assert times[5] < 6
+
+
+def test_all_engines_killed_at_once():
+    seen, _ = harm_at_step_5(lambda pids: [os.kill(p, signal.SIGKILL) for p in pids])
+    for number, step in enumerate(seen):
+        assert (step[-1] == (number == 5)).all()
+        assert (step[3] == (number == 5)).all()
+
+
+@pytest.mark.parametrize(
+    ("sign", "says"),
+    [(signal.SIGKILL, "killed by signal 9"), (signal.SIGSTOP, r"1\.0 s")],
+)
+def test_on_failure_raise(sign, says):
+    with make_pool("basic", on_failure="raise", engine_timeout=1.0, **OPTIONS) as pool:
+        pool.reset()
+        pids = pool.engine_pids
+        os.kill(pids[2], sign)
+        begun = time.monotonic()
+        with pytest.raises(EngineError, match=says):
+            pool.step(actions_of(pool, 1)[0])
+        assert time.monotonic() - begun < 6
+        with pytest.raises(EngineError, match="gone"):
+            pool.step(actions_of(pool, 1)[0])
+        assert pool.reset().is_first.all()  # which starts another engine
+        pids += pool.engine_pids
+    assert all(gone(pid) for pid in pids)
+
+
+def test_killed_during_reset_is_restarted():
+    with make_pool("basic", **OPTIONS) as pool:
+        pool.reset()
+        pool.step(actions_of(pool, 1)[0])
+        os.kill(pool.engine_pids[0], signal.SIGKILL)
+        assert pool.reset().is_first.all()
+        pool.step(actions_of(pool, 1)[0])
+
+
+def broken(monkeypatch, change):
+    """Let every engine's command line go through `change(executable, arguments)`."""
+    line = pool_module._command_line
+    monkeypatch.setattr(pool_module, "_command_line", lambda *a: change(*line(*a)))
+
+
+def swapped(arguments: list[str], flag: str, value: str) -> list[str]:
+    at = arguments.index(flag) + 1
+    return [*arguments[:at], value, *arguments[at + 1 :]]
+
+
+@pytest.mark.parametrize("on_failure", ["restart", "raise"])
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("no executable", "exit status 127 while it started"),
+        ("another program", "while it started"),
+        ("a silent program", "did not answer within 1.0 s"),
+        ("no game data", "Doom engine"),
+    ],
+)
+def test_an_engine_that_cannot_start(monkeypatch, tmp_path, case, says, on_failure):
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\nexec sleep 100\n")
+    silent.chmod(0o755)
+    changes = {
+        "no executable": lambda exe, args: ("/no/such/engine", args),
+        "another program": lambda exe, args: ("/bin/true", args),
+        "a silent program": lambda exe, args: (str(silent), args),
+        "no game data": lambda exe, args: (exe, swapped(args, "-iwad", "/none.wad")),
+    }
+    broken(monkeypatch, changes[case])
+    begun = time.monotonic()
+    with (
+        make_pool(
+            "basic", num_envs=2, start_timeout=1.0, engine_timeout=1.0,
+            on_failure=on_failure,
+        ) as pool,
+        pytest.raises(EngineError, match=says),
+    ):  # fmt: skip
+        pool.reset()
+    assert time.monotonic() - begun < 20
+
+
+TRAINER = """
+    import os, sys, time
+    import numpy as np
+    from jaxfactory.pool import make_pool
+    pool = make_pool("basic", num_envs=4)
+    print("made", flush=True)
+    try:
+        pool.reset()
+        print(*pool.engine_pids, flush=True)
+        while True:
+            pool.step(np.zeros((4, 1), np.int32))
+    except KeyboardInterrupt:
+        pids = pool.engine_pids
+        pool.close()
+        print("interrupted", any(os.path.exists(f"/proc/{p}") for p in pids), flush=True)
+"""
+
+
+@pytest.fixture
+def trainer():
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(TRAINER)],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    with process:
+        yield process
+        process.kill()
+
+
+def engines_of(pid: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def test_a_killed_trainer_leaves_nothing(trainer):
+    assert trainer.stdout.readline() == "made\n"
+    pids = [int(pid) for pid in trainer.stdout.readline().split()]
+    assert len(pids) == 4
+    time.sleep(0.2)
+    trainer.kill()
+    trainer.wait()
+    assert wait_until(lambda: all(gone(pid) for pid in pids))
+    assert not names_of(trainer.pid)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.05])
+def test_a_trainer_killed_during_start_up(trainer, delay):
+    assert trainer.stdout.readline() == "made\n"
+    time.sleep(delay)
+    pids = engines_of(trainer.pid)
+    trainer.kill()
+    trainer.wait()
+    assert wait_until(lambda: all(gone(pid) for pid in pids))
+    time.sleep(0.2)
+    # Whatever names it had no time to remove go when the next pool is made.
+    with make_pool("basic", num_envs=1):
+        assert not names_of(trainer.pid)
+
+
+def test_ctrl_c(trainer):
+    trainer.stdout.readline()
+    pids = [int(pid) for pid in trainer.stdout.readline().split()]
+    time.sleep(0.2)
+    os.killpg(trainer.pid, signal.SIGINT)
+    # The engines are in a group of their own: Ctrl-C ends them through `close` only.
+    assert trainer.stdout.readline() == "interrupted False\n"
+    assert trainer.wait(10) == 0
+    assert all(gone(pid) for pid in pids)
+
+
+def test_ctrl_c_while_an_engine_hangs(trainer):
+    trainer.stdout.readline()
+    pids = [int(pid) for pid in trainer.stdout.readline().split()]
+    os.kill(pids[0], signal.SIGSTOP)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    trainer.send_signal(signal.SIGINT)
+    assert trainer.stdout.readline() == "interrupted False\n"
+    assert time.monotonic() - begun < 5
+    assert trainer.wait(10) == 0
+
+
+def test_an_exception_inside_with():
+    with pytest.raises(KeyError), make_pool("basic", num_envs=2) as pool:
+        pool.reset()
+        pids = pool.engine_pids
+        raise KeyError
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_dropped_pool_ends_its_engines():
+    pool = make_pool("basic", num_envs=2)
+    step = pool.reset()
+    copy, pids = step.obs.copy(), pool.engine_pids
+    folder = Path(pool._scratch.name)
+    assert folder.is_dir()
+    del pool
+    gc.collect()
+    assert all(gone(pid) for pid in pids)
+    assert not folder.exists()
+    np.testing.assert_array_equal(step.obs, copy)
+
+
+def test_closing_while_a_group_steps():
+    pool = make_pool("basic", **OPTIONS)
+    pool.reset()
+    pids = pool.engine_pids
+    pool.send(0, np.zeros((2, 1), np.int32))
+    pool.close()
+    assert all(gone(pid) for pid in pids)
+
+
+def test_many_pools_leave_nothing():
+    def held() -> tuple[int, int]:
+        threads = len(os.listdir("/proc/self/task"))
+        return threads, len(os.listdir("/proc/self/fd"))
+
+    def once():
+        with make_pool("basic", num_envs=2) as pool:
+            pool.reset()
+            return Path(pool._scratch.name)
+
+    once()
+    before = held()
+    folders = [once() for _ in range(20)]
+    assert wait_until(lambda: held() == before), (before, held())
+    assert not any(folder.exists() for folder in folders)
