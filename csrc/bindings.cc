@@ -35,9 +35,10 @@ constexpr std::chrono::milliseconds kSignalCheck{100};
 // A pool with the configuration that its environments refer to.
 class Pool {
  public:
-  Pool(const DoomConfig& doom, const PoolConfig& config) : doom_(doom) {
+  Pool(DoomConfig doom, const PoolConfig& config) : doom_(std::move(doom)) {
     RemoveStaleNames();
     std::vector<int> heads;
+    heads.reserve(doom_.heads.size());
     for (const auto& head : doom_.heads) heads.push_back(static_cast<int>(head.size()));
     pool_ = std::make_unique<EnvPool>(config, doom_.frame.bytes(),
                                       static_cast<int>(doom_.variables.size()), heads,
@@ -97,7 +98,7 @@ class Pool {
     arrays["episode_length"] = Rows(slabs.episode_length.data());
     arrays["game_variables"] =
         Rows(slabs.variables.data(), {slabs.variables.size() / rows});
-    const std::size_t envs = static_cast<std::size_t>(pool_->config().num_envs);
+    const auto envs = static_cast<std::size_t>(pool_->config().num_envs);
     const std::vector<std::size_t> shape = {envs, slabs.final_obs.size() / envs};
     arrays["final_obs"] = nb::ndarray<nb::numpy, std::uint8_t>(
         slabs.final_obs.data(), shape.size(), shape.data(), nb::find(this));
@@ -191,6 +192,8 @@ NB_MODULE(_core, m) {
   // At the interpreter's exit whatever still lives is freed by the process's end.
   nb::set_leak_warnings(false);
   m.attr("ENGINE_VERSION") = protocol::kEngineVersionText;
+  // Registers the type;
+  // NOLINTNEXTLINE(bugprone-unused-raii,bugprone-throw-keyword-missing)
   nb::exception<EngineError>(m, "EngineError", PyExc_RuntimeError);
   BindConfigs(m);
   m.def("button_index", &ButtonIndex, "name"_a,
@@ -200,10 +203,12 @@ NB_MODULE(_core, m) {
   m.def("usable_cores", &UsableCores, "Cores that this process may use.");
   m.def(
       "resize",
+      // NOLINTBEGIN(performance-unnecessary-value-param): handles, cheap to copy
       [](nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>
              source,
          nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu> out,
          bool reference) {
+        // NOLINTEND(performance-unnecessary-value-param)
         if (source.shape(2) != out.shape(2) || source.size() == 0 || out.size() == 0) {
           throw std::invalid_argument(
               "Both images must have pixels, and as many channels as each other.");

@@ -158,7 +158,7 @@ class PPOConfig:
     """Minibatches that the environments of a rollout are split into."""
     num_epochs: int = 2
     """Passes over each rollout."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     """Adam's step size."""
     lr_schedule: Literal["constant", "linear"] = "linear"
     """Keep the step size, or lower it linearly to a tenth by --total-frames."""

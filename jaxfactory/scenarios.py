@@ -151,7 +151,9 @@ def find_wad(config: GameConfig) -> Path:
         UserError: If it is nowhere; the sentence says where it was looked for.
     """
     if not config.scenario_path:
-        raise UserError(f"{config.path} names no doom_scenario_path, so there is no map")
+        raise UserError(
+            f"{config.path} names no doom_scenario_path, so there is no map"
+        )
     wanted = Path(config.scenario_path)
     extra = [Path(p) for p in os.environ.get(WAD_PATH_VARIABLE, "").split(":") if p]
     folders = [config.path.parent, _wheel_scenarios(), *extra]
@@ -179,7 +181,9 @@ def find_map(config: GameConfig, iwad: Path) -> Path:
         return wad  # an archive, which only the engine can look into
     lumps = _lumps(wad)
     if config.map.upper() not in {*lumps, *_lumps(iwad)}:
-        maps = [a.lower() for a, b in zip(lumps, lumps[1:]) if b in ("THINGS", "TEXTMAP")]
+        maps = [
+            a.lower() for a, b in zip(lumps, lumps[1:]) if b in ("THINGS", "TEXTMAP")
+        ]
         raise UserError(
             f"there is no map {config.map} in {wad.name}; it has {', '.join(maps) or 'none'}"
         )
@@ -192,8 +196,10 @@ def _lumps(wad: Path) -> list[str]:
         header = file.read(12)
         magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
         size = file.seek(0, os.SEEK_END)
-        if magic not in (b"IWAD", b"PWAD") or min(count, start) < 0 or (
-            start + 16 * count > size
+        if (
+            magic not in (b"IWAD", b"PWAD")
+            or min(count, start) < 0
+            or (start + 16 * count > size)
         ):
             raise UserError(f"{wad} is not a map file (WAD), or it is cut short")
         file.seek(start)
@@ -229,9 +235,7 @@ def _delta_head(button: str, limit: float) -> Head:
     values = [-limit + i * step for i in range(_DELTA_CHOICES)]
     # "Nothing" comes first, as in every head; the rest go from left to right.
     values.sort(key=lambda value: (abs(value) > 1e-9, value))
-    return tuple(
-        ((button, value),) if abs(value) > 1e-9 else () for value in values
-    )
+    return tuple(((button, value),) if abs(value) > 1e-9 else () for value in values)
 
 
 def action_spec(heads: tuple[Head, ...]) -> ActionSpec:
@@ -239,7 +243,8 @@ def action_spec(heads: tuple[Head, ...]) -> ActionSpec:
 
     def name(choice: Choice) -> str:
         return "+".join(
-            button if value == 1.0 else f"{button}={value:g}" for button, value in choice
+            button if value == 1.0 else f"{button}={value:g}"
+            for button, value in choice
         )
 
     return ActionSpec(
@@ -299,4 +304,3 @@ def _rewards_text(scenario: Scenario, config: GameConfig) -> str:
     parts.append("map script")
     text = ", ".join(parts)
     return text + f"; all x {scenario.reward_scale:g}" * (scenario.reward_scale != 1)
-

@@ -31,7 +31,8 @@ def run(*words: str, env: dict[str, str] | None = None) -> None:
 def build(folder: Path, sanitizer: str = "") -> None:
     run(
         tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
-        f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", f"-DPython_EXECUTABLE={sys.executable}",
+        f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
+        f"-DPython_EXECUTABLE={sys.executable}",
         "-DJAXFACTORY_MODULE=OFF", "-DJAXFACTORY_TESTS=ON",
         f"-DJAXFACTORY_SANITIZE={sanitizer}",
     )  # fmt: skip

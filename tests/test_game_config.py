@@ -1,4 +1,4 @@
-"""ViZDoom's .cfg files: every key, every way to write it, and a sentence for mistakes."""
+"""ViZDoom's .cfg files: each key, each way to write it, a sentence for mistakes."""
 
 import re
 

@@ -425,7 +425,7 @@ def test_a_cfg_of_ones_own(tmp_path):
     cfg = tmp_path / "mine.cfg"
     cfg.write_text(
         "doom_scenario_path = basic.wad\nliving_reward = 2\nepisode_timeout = 8\n"
-        "available_buttons = { MOVE_LEFT ATTACK }\navailable_game_variables = { HEALTH }\n"
+        "available_buttons = { MOVE_LEFT ATTACK }\navailable_game_variables = { HEALTH }\n"  # noqa: E501
     )
     with make_pool(str(cfg), num_envs=1) as pool:
         assert pool.spec.action.heads == (2, 2)
