@@ -42,6 +42,8 @@ class Counted(Protocol):
 
 
 KEPT = 2
+# Seconds between looks at whether the state is the best so far.
+BEST_SECONDS = 15.0
 _SCRATCH = ".unfinished"
 
 
@@ -72,20 +74,21 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
 
     Args:
         run_dir: The run.
-        kind: ``"latest"`` or ``"best"``.
+        kind: ``"latest"`` or ``"best"``; the latest too where there is no best yet.
 
     Raises:
-        UserError: If the directory is no run or has no such checkpoint.
+        UserError: If the directory is no run or has no checkpoint.
     """
     config = runs.load_config(run_dir)
     saved = runs.checkpoint_dirs(run_dir, kind)
+    if not saved and kind == "best":
+        # None is kept before 100 episodes have ended.
+        saved = runs.checkpoint_dirs(run_dir, "latest")
     if not saved:
-        remedy = (
-            "the best one is kept once 100 episodes have ended; try --checkpoint latest"
-            if kind == "best"
-            else f"train it first with `jaxfactory train --run {run_dir}`"
+        raise UserError(
+            f"the run {run_dir} has no {kind} checkpoint: train it first with "
+            f"`jaxfactory train --run {run_dir}`"
         )
-        raise UserError(f"the run {run_dir} has no {kind} checkpoint: {remedy}")
     return SavedRun(config, saved[-1], int(saved[-1].name))
 
 
@@ -112,7 +115,7 @@ class Checkpointer:
         self.seconds = 0.0
         self._config = config
         self._clock = clock
-        self._last_save = clock()
+        self._last_save = self._last_look = clock()
         self._saved_frames = -1
         self._best = -np.inf
         self._lock: IO[str] | None = None
@@ -185,11 +188,17 @@ class Checkpointer:
         return state
 
     def maybe_save(self, state: Counted, stats: EpisodeStats, seconds: float) -> bool:
-        """Save if the configured minutes have passed; return whether it did."""
-        if self._clock() - self._last_save < 60 * self._config.checkpoint_minutes:
-            return False
-        self.save(state, stats, seconds)
-        return True
+        """Save if the configured minutes have passed; return whether it did.
+
+        The best state is looked for more often than the latest is saved.
+        """
+        now = self._clock()
+        if now - self._last_save >= 60 * self._config.checkpoint_minutes:
+            self.save(state, stats, seconds)
+            return True
+        if now - self._last_look >= BEST_SECONDS:
+            self._keep_best(state, stats, seconds)
+        return False
 
     def save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
         """Save now, and keep the state as the best one if its mean return is.
@@ -200,22 +209,29 @@ class Checkpointer:
             stats: The window of episodes; only a full one can be the best.
             seconds: Wall-clock seconds of training so far.
         """
+        self._keep_best(state, stats, seconds)
         frames = int(state.frames)
         if frames != self._saved_frames:
-            score = stats.summary("return").mean
-            best = bool(stats.full and score > self._best)
-            self._best = score if best else self._best
-            host = {
-                "frames": frames,
-                "seconds": seconds,
-                "best": None if self._best == -np.inf else self._best,
-                "episodes": stats.state(),
-            }
-            if best:
-                self._commit(state, host, "best", kept=1)
-            self._commit(state, host, "latest", kept=KEPT)
+            self._commit(state, self._host(state, stats, seconds), "latest", kept=KEPT)
             self._saved_frames = frames
         self._last_save = self._clock()
+
+    def _keep_best(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
+        score = stats.summary("return").mean
+        if stats.full and score > self._best:
+            self._best = score
+            self._commit(state, self._host(state, stats, seconds), "best", kept=1)
+        self._last_look = self._clock()
+
+    def _host(
+        self, state: Counted, stats: EpisodeStats, seconds: float
+    ) -> dict[str, Any]:
+        return {
+            "frames": int(state.frames),
+            "seconds": seconds,
+            "best": None if self._best == -np.inf else self._best,
+            "episodes": stats.state(),
+        }
 
     def _commit(self, state: Any, host: dict[str, Any], kind: str, kept: int) -> None:
         scratch = self._folder / _SCRATCH

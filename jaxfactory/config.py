@@ -158,10 +158,10 @@ class PPOConfig:
     """Minibatches that the environments of a rollout are split into."""
     num_epochs: int = 2
     """Passes over each rollout."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     """Adam's step size."""
-    lr_schedule: Literal["constant", "linear"] = "linear"
-    """Keep the step size, or lower it linearly to a tenth by --total-frames."""
+    lr_schedule: Literal["constant", "decay"] = "decay"
+    """Keep the step size, or lower it to a tenth over the second half of training."""
     adam_eps: float = 1e-6
     """Adam's epsilon."""
     max_grad_norm: float = 4.0
@@ -235,8 +235,8 @@ class EvaluateOptions:
 
     run: Path | None = None
     """The run's directory; without it, the run under runs/ that was saved last."""
-    checkpoint: Literal["latest", "best"] = "latest"
-    """The last checkpoint, or the one with the best mean return in training."""
+    checkpoint: Literal["best", "latest"] = "best"
+    """The checkpoint with the best mean return in training, or the last one."""
     episodes: int = 100
     """Episodes to play; each environment plays a fixed share of them."""
     num_envs: int = 20

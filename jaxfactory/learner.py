@@ -49,8 +49,9 @@ Metrics = dict[str, Array]
 Update = Callable[[TrainState, Rollout], tuple[TrainState, Metrics]]
 
 
-# What a linear schedule lowers the step size to, as a share of the first.
+# What a decay lowers the step size to, as a share of the first, and where it begins.
 _LAST_STEP_SIZE = 0.1
+_DECAY_BEGINS = 0.5
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
@@ -69,8 +70,8 @@ def step_size(config: PPOConfig, progress: float) -> float:
     """Return Adam's step size after a share of the training, from 0 to 1."""
     if config.lr_schedule == "constant":
         return config.learning_rate
-    share = 1.0 - (1.0 - _LAST_STEP_SIZE) * min(progress, 1.0)
-    return config.learning_rate * share
+    decayed = (min(progress, 1.0) - _DECAY_BEGINS) / (1.0 - _DECAY_BEGINS)
+    return config.learning_rate * (1.0 - (1.0 - _LAST_STEP_SIZE) * max(decayed, 0.0))
 
 
 def init_train_state(

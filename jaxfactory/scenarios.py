@@ -6,6 +6,7 @@ file makes a scenario of its own.
 
 import difflib
 import importlib.util
+import itertools
 import os
 import struct
 from dataclasses import dataclass
@@ -182,10 +183,13 @@ def find_map(config: GameConfig, iwad: Path) -> Path:
     lumps = _lumps(wad)
     if config.map.upper() not in {*lumps, *_lumps(iwad)}:
         maps = [
-            a.lower() for a, b in zip(lumps, lumps[1:]) if b in ("THINGS", "TEXTMAP")
+            a.lower()
+            for a, b in itertools.pairwise(lumps)
+            if b in ("THINGS", "TEXTMAP")
         ]
         raise UserError(
-            f"there is no map {config.map} in {wad.name}; it has {', '.join(maps) or 'none'}"
+            f"there is no map {config.map} in {wad.name}; it has "
+            f"{', '.join(maps) or 'none'}"
         )
     return wad
 
