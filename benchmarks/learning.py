@@ -113,7 +113,8 @@ def main() -> int:
     needed = [run / n for n in ("metrics.jsonl", "evaluation.json", "evaluation.mp4")]
     for file in needed:
         if not file.is_file():
-            print(f"{file} is missing; run: jaxfactory evaluate --render-mp4 --run {run}")
+            command = f"jaxfactory evaluate --render-mp4 --run {run}"
+            print(f"{file} is missing; run: {command}", file=sys.stderr)
             return 2
     rows = read_metrics(run)
     result = summarise(run, rows)

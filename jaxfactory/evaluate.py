@@ -19,7 +19,7 @@ from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import EnvPool
 from jaxfactory.sampler import Episode, ended_episodes
-from jaxfactory.video import Recording, write_mp4
+from jaxfactory.video import TICS_PER_SECOND, Recording, write_mp4
 
 
 class Evaluation(NamedTuple):
@@ -54,11 +54,11 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     print(f"written to {path}")
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
-        first = _first_episode(played)
+        first = _first_episode(played.recording, env.frame_skip)
         frames = write_mp4(env, first, video)
         print(
             f"video of an episode (own return {first.own_returns[0]:.2f}, "
-            f"{frames / 35:.1f} s) written to {video}"
+            f"{frames / TICS_PER_SECOND:.1f} s) written to {video}"
         )
     return result
 
@@ -73,7 +73,8 @@ def play(
     """
     act = make_act(network, deterministic=options.deterministic)
     key = jax.random.key(options.seed)
-    shares = [len(part) for part in np.array_split(range(options.episodes), pool.num_envs)]
+    parts = np.array_split(np.arange(options.episodes), pool.num_envs)
+    shares = [len(part) for part in parts]
     episodes: list[list[Episode]] = [[] for _ in shares]
     actions = []
     carry = network.initial_carry(pool.num_envs)
@@ -106,12 +107,9 @@ def play(
     return Evaluation(episodes, recording)
 
 
-def _first_episode(played: Evaluation) -> Recording:
-    recording = played.recording
-    frames, decisions = recording.lengths[0], 0
-    # The number of decisions: all last as long, but for the one that ended it.
-    step = max(1, -(-sum(recording.lengths) // len(recording.actions)))
-    decisions = -(-frames // step)
+def _first_episode(recording: Recording, frame_skip: int) -> Recording:
+    # Every decision lasts `frame_skip` tics, but for the one that the end cut short.
+    decisions = -(-recording.lengths[0] // frame_skip)
     return recording._replace(
         actions=recording.actions[:decisions],
         lengths=recording.lengths[:1],

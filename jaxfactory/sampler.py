@@ -162,11 +162,14 @@ def ended_episodes(step: Any) -> Iterator[tuple[int, Episode]]:
     """Yield the row and the episode of each environment that ended one."""
     info = step.info
     for row in np.flatnonzero(step.terminated | step.truncated):
-        yield int(row), Episode(
-            return_=float(info.episode_return[row]),
-            own_return=float(info.episode_own_return[row]),
-            length=int(info.episode_length[row]),
-            truncated=bool(step.truncated[row]),
+        yield (
+            int(row),
+            Episode(
+                return_=float(info.episode_return[row]),
+                own_return=float(info.episode_own_return[row]),
+                length=int(info.episode_length[row]),
+                truncated=bool(step.truncated[row]),
+            ),
         )
 
 

@@ -219,9 +219,11 @@ def action_heads(scenario: Scenario, config: GameConfig) -> tuple[Head, ...]:
     else:
         groups = _grouped(binary)
     heads = [((), *(((button, 1.0),) for button in group)) for group in groups]
-    for button in config.buttons:
-        if button.endswith("_DELTA"):
-            heads.append(_delta_head(button, config.max_values.get(button, 0.0)))
+    heads.extend(
+        _delta_head(button, config.max_values.get(button, 0.0))
+        for button in config.buttons
+        if button.endswith("_DELTA")
+    )
     return tuple(heads)
 
 
@@ -303,8 +305,7 @@ def _shortened(choices: list[str]) -> str:
 
 def _rewards_text(scenario: Scenario, config: GameConfig) -> str:
     parts = [f"{key} {value:g}" for key, value in config.rewards.items() if value]
-    for term in scenario.shaping:
-        parts.append(f"{term.variable} rises {term.rise:+g}")
+    parts += [f"{term.variable} rises {term.rise:+g}" for term in scenario.shaping]
     parts.append("map script")
     text = ", ".join(parts)
     return text + f"; all x {scenario.reward_scale:g}" * (scenario.reward_scale != 1)

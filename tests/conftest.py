@@ -15,6 +15,6 @@ install_import_hook("jaxfactory", "beartype.beartype")
 
 @pytest.fixture(autouse=True)
 def _own_folder(request, tmp_path, monkeypatch):
-    """Run engine tests in a folder of their own: `DoomGame` leaves files where it is."""
+    """Run engine tests in a folder of their own: `DoomGame` writes where it runs."""
     if request.node.get_closest_marker("vizdoom"):
         monkeypatch.chdir(tmp_path)

@@ -61,7 +61,8 @@ def _compare(pool, reference, actions) -> set[str]:
         assert step.info.episode_own_return[0] == np.float32(own), where
         if played.finished:
             assert step.truncated[0] == (played.timed_out and not played.dead), where
-            seen.add("death" if played.dead else "timeout" if played.timed_out else "end")
+            how = "timeout" if played.timed_out else "end"
+            seen.add("death" if played.dead else how)
             own, kills = 0.0, 0.0
             np.testing.assert_array_equal(step.obs[0], played.first_screen, where)
         else:

@@ -36,9 +36,7 @@ ITERATION = 4 * 8 * 4
 def small(iterations: int, **changes) -> Config:
     return Config(
         env=EnvConfig(num_envs=4, num_groups=2),
-        network=NetworkConfig(
-            conv_channels=(4, 4, 4), hidden_size=16, core_size=16
-        ),
+        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
         ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=2),
         total_frames=iterations * ITERATION,
         **changes,
@@ -83,9 +81,7 @@ def test_resumes_exactly_where_it_stopped(tmp_path):
     resumed = train(small(4), path)
     assert resumed.frames == 4 * ITERATION
     assert int(resumed.step) == 4
-    frames = [
-        json.loads(line)["frames"] for line in (path / runs.METRICS).open()
-    ]
+    frames = [json.loads(line)["frames"] for line in (path / runs.METRICS).open()]
     assert frames == [n * ITERATION for n in (1, 2, 3, 4)]
 
 
