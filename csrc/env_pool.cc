@@ -175,6 +175,10 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     if (!failed) active.push_back(env);
   }
   while (!active.empty() && !workers_->stopping()) {
+    // Wait first for the environment that was sent its order last: when that one is
+    // done the others on this core are too, so that the worker is woken once a round
+    // and not once for each of them.
+    std::reverse(active.begin(), active.end());
     std::erase_if(active,
                   [&](Env* env) { return guarded([&] { return env->Advance(); }); });
   }

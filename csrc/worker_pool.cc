@@ -13,8 +13,12 @@ void PinTo(int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(core, &set);
-  // Pinning only makes it faster: where it is forbidden, go on without.
+  // Both only make it faster: where they are forbidden, go on without.
   pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+  // An engine that wakes does not interrupt the one that runs: fewer switches. The
+  // engines inherit this, and give way to whoever acts and learns on the same core.
+  const sched_param param{};
+  sched_setscheduler(0, SCHED_BATCH, &param);
 }
 
 }  // namespace
