@@ -89,12 +89,15 @@ def moving_pictures(video: Path, gif: Path, strip: Path) -> None:
         frames = [
             frame.to_image().resize((320, 240), Image.Resampling.LANCZOS)
             for number, frame in enumerate(container.decode(video=0))
-            # Every third of 35 frames a second, from the fifth second on.
-            if number % 3 == 0 and number >= 175
+            # Every fifth of 35 frames a second, from the fifth second on.
+            if number % 5 == 0 and number >= 175
         ]
-    shown = [f.quantize(64, method=Image.Quantize.MEDIANCUT) for f in frames[:72]]
+    shown = [
+        frame.resize((200, 150)).quantize(32, method=Image.Quantize.MEDIANCUT)
+        for frame in frames[:60]
+    ]
     shown[0].save(
-        gif, save_all=True, append_images=shown[1:], duration=86, loop=0, optimize=True
+        gif, save_all=True, append_images=shown[1:], duration=143, loop=0, optimize=True
     )
     picks = [frames[i * (len(frames) - 1) // 3] for i in range(4)]
     wide = Image.new("RGB", (4 * 320, 240))

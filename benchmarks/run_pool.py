@@ -23,7 +23,7 @@ def settings(cores: int) -> list[Setting]:
     """Return the settings to try on a number of cores."""
     return [
         {"num_envs": per_core * cores, "num_groups": groups}
-        for per_core in (8, 4, 16)
+        for per_core in (8, 6, 4)
         for groups in (2, 1)
     ]
 

@@ -189,9 +189,11 @@ def test_an_engine_that_cannot_start(monkeypatch, tmp_path, case, says, on_failu
 
 
 TRAINER = """
-    import os, sys, time
+    import os, signal, sys, time
     import numpy as np
     from jaxfactory.pool import make_pool
+    # A shell's background job would ignore it, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = make_pool("basic", num_envs=4)
     print("made", flush=True)
     try:
