@@ -305,12 +305,14 @@ _PLAIN_WORDS = (
 
 def _sentence(box: str, command: str) -> str:
     """Take the complaint out of the box that tyro draws around it."""
+    lines = [line.strip().strip("│").strip() for line in box.splitlines()]
+    lines = [line for line in lines if line]
+    # The title, which stands in the frame or, where the terminal knows only ASCII, over
+    # a rule of its own.
+    plain = len(lines) > 1 and set(lines[1]) == {"-"}
     words: list[str] = []
-    for line in box.splitlines():
-        text = line.strip().strip("│").strip()
-        if text.startswith("╭") or not text:
-            continue
-        if text.startswith(("─", "╰")):
+    for text in lines[2 if plain else 1 :]:
+        if text.startswith(("─", "╰")) or set(text) == {"-"}:
             break
         words.append(text)
     text = " ".join(words).rstrip(".")

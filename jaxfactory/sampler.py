@@ -147,13 +147,15 @@ class SyncSampler:
         if step.truncated.any():
             # Before the next send, which reuses the buffer of final observations.
             with self._timer.leg("act"):
-                columns.final_value[t, self._pool.rows(group)] = self._value(
+                value = self._value(
                     state.params,
                     state.normalizer,
                     {"image": info.final_obs},
                     self._carry[group],
                     np.zeros_like(step.is_first),
                 )
+                rows = self._pool.rows(group)
+                columns.final_value[t, rows] = np.where(step.truncated, value, 0.0)
         self.episodes.extend(episode for _, episode in ended_episodes(step))
         self._restarts += int(np.count_nonzero(info.restarted))
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,7 +315,10 @@ def test_load_for_evaluation_says_what_is_missing(tmp_path):
     with pytest.raises(UserError, match="not a directory"):
         load_for_evaluation(tmp_path / "nowhere")
     save(tmp_path / "run", make_state(10))
-    with pytest.raises(UserError, match="--checkpoint latest"):
+    # No best one is kept before 100 episodes have ended: the latest stands in.
+    assert load_for_evaluation(tmp_path / "run", "best").frames == 10
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "latest")
+    with pytest.raises(UserError, match="has no best checkpoint: train it first"):
         load_for_evaluation(tmp_path / "run", "best")
 
 

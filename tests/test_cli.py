@@ -100,7 +100,7 @@ def test_help_does_not_start_jax():
         (["evaluate", "--episodes", "0"], "--episodes 0"),
         (["evaluate"], "no run with a checkpoint under runs"),
         (["evaluate", "--run", "nowhere"], "nowhere is not a directory"),
-        (["evaluate", "--checkpoint", "worst"], "'latest', 'best'"),
+        (["evaluate", "--checkpoint", "worst"], "'best', 'latest'"),
         (["scenarios", "--all"], "no flag '--all'"),
     ],
 )

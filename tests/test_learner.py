@@ -180,11 +180,17 @@ def test_a_single_minibatch_is_a_selection_of_all():
     prepared = learner._make_prepare(PPO)(*args)
     chunk = learner._as_batch(rollout, prepared)
     step = learner._make_minibatch_step(NETWORK, PPO)
+    rate = np.float32(1e-3)
     whole, _, _ = step(
-        state.params, make_state().opt_state, prepared.normalizer, chunk, None
+        state.params, make_state().opt_state, prepared.normalizer, chunk, None, rate
     )
     picked, _, _ = step(
-        state.params, make_state().opt_state, prepared.normalizer, chunk, jnp.arange(B)
+        state.params,
+        make_state().opt_state,
+        prepared.normalizer,
+        chunk,
+        jnp.arange(B),
+        rate,
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, picked
@@ -254,3 +260,13 @@ def test_deterministic_act_takes_the_mode():
     carry, first = NETWORK.initial_carry(B), np.ones(B, bool)
     action, *_ = act(params, state.normalizer, obs, carry, first, jax.random.key(0))
     np.testing.assert_array_equal(action, np.tile([1, 0], (B, 1)))
+
+
+def test_the_step_size_is_held_and_then_lowered():
+    config = PPOConfig(learning_rate=1e-3, lr_schedule="decay")
+    # Halfway through the second half: halfway from 1e-3 to a tenth of it.
+    expected = {0.0: 1e-3, 0.5: 1e-3, 0.75: 0.55e-3, 1.0: 1e-4, 1.2: 1e-4}
+    for progress, size in expected.items():
+        np.testing.assert_allclose(learner.step_size(config, progress), size)
+    constant = dataclasses.replace(config, lr_schedule="constant")
+    assert learner.step_size(constant, 0.9) == 1e-3

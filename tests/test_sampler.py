@@ -1,6 +1,7 @@
 """Rollouts from the real pool: alignment in time, recurrent state, reuse of slabs."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,9 +76,10 @@ def test_the_stored_carry_reproduces_what_acted(played):
     for rollout in rollouts:
         inputs = normalize_obs(rollout.obs, state.normalizer.obs)
         logits, value, _ = network.unroll(
-            state.params, inputs, rollout.is_first, rollout.carry
+            state.params, inputs, jnp.asarray(rollout.is_first), rollout.carry
         )
-        log_prob = distributions.log_prob(logits[:10], rollout.action, network.heads)
+        action = jnp.asarray(rollout.action)
+        log_prob = distributions.log_prob(logits[:10], action, network.heads)
         np.testing.assert_allclose(log_prob, rollout.log_prob, atol=1e-4)
         np.testing.assert_allclose(value[:10], rollout.value, atol=1e-4)
         np.testing.assert_allclose(value[10], rollout.bootstrap_value, atol=1e-4)

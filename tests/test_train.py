@@ -81,13 +81,13 @@ def test_resumes_exactly_where_it_stopped(tmp_path):
     resumed = train(small(4), path)
     assert resumed.frames == 4 * ITERATION
     assert int(resumed.step) == 4
-    frames = [json.loads(line)["frames"] for line in (path / runs.METRICS).open()]
+    lines = (path / runs.METRICS).read_text().splitlines()
+    frames = [json.loads(line)["frames"] for line in lines]
     assert frames == [n * ITERATION for n in (1, 2, 3, 4)]
 
 
 def test_metrics_are_written(run):
-    rows = [json.loads(line) for line in (run / runs.METRICS).open()]
-    last = rows[-1]
+    last = json.loads((run / runs.METRICS).read_text().splitlines()[-1])
     assert last["frames"] == 3 * ITERATION
     for name in ("losses/policy_loss", "losses/entropy", "time/act",
                  "throughput/frames_per_second", "pool/engine_restarts"):  # fmt: skip
@@ -101,7 +101,7 @@ def test_refuses_a_run_of_another_network(run):
         network=NetworkConfig(conv_channels=(8, 4, 4), hidden_size=16, core_size=16),
         ppo=small(1).ppo,
     )
-    with pytest.raises(UserError, match="conv_channels"):
+    with pytest.raises(UserError, match="--conv-channels 8 4 4"):
         train(other, run)
 
 
@@ -160,7 +160,7 @@ def test_sigkill_leaves_no_engine(tmp_path):
     engines = _engines_of(process.pid)
     assert len(engines) == 4
     process.kill()
-    process.wait()
+    process.communicate()
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}/exe").exists() for pid in engines):
         assert time.monotonic() < deadline, "engines outlive their trainer"
