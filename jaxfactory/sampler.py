@@ -63,13 +63,14 @@ class SyncSampler:
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]
-        self._rollouts = 0
         self._restarts = 0
         self._timer = Stopwatch()
         self.episodes: list[Episode] = []
 
     def __enter__(self) -> "SyncSampler":
-        self._step = self._pool.reset()
+        self._pool.reset()
+        self._rollouts = 0
+        self._opening = (self._pool.slab(0), 0)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -91,8 +92,11 @@ class SyncSampler:
                 rows = pool.rows(group)
                 if t:
                     self._receive(state, group, columns, t - 1)
-                obs = {"image": slab["obs"][t, rows]}
-                is_first = slab["is_first"][t, rows]
+                # The pool fills a slab's slot 0 with its first send, too late for this:
+                # what opens a rollout is read where the one before ended.
+                seen, slot = (slab, t) if t else self._opening
+                obs = {"image": seen["obs"][slot, rows]}
+                is_first = seen["is_first"][slot, rows]
                 inputs = (state.params, state.normalizer, obs, self._carry[group])
                 if t == num_steps:
                     with self._timer.leg("act"):
@@ -108,6 +112,7 @@ class SyncSampler:
                 columns.log_prob[t, rows] = log_prob
                 columns.value[t, rows] = value
         self._rollouts += 1
+        self._opening = (slab, num_steps)
         return Rollout(
             obs={"image": slab["obs"]},
             is_first=slab["is_first"],
