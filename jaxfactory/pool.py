@@ -475,7 +475,7 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
             f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
             f"{_core.ENGINE_VERSION}"
         )
-    folder = scenarios._vizdoom_folder()
+    folder = scenarios.vizdoom_folder()
     width, height = config.screen_width, config.screen_height
     arguments = [
         "-iwad", str(_iwad(folder)),

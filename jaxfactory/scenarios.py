@@ -83,7 +83,8 @@ class Scenario:
         return read_cfg(self.cfg)
 
 
-def _vizdoom_folder() -> Path:
+def vizdoom_folder() -> Path:
+    """Return where the vizdoom package lies."""
     found = importlib.util.find_spec("vizdoom")
     if found is None or not found.submodule_search_locations:
         raise UserError("the vizdoom package is missing; pip install vizdoom")
@@ -91,7 +92,7 @@ def _vizdoom_folder() -> Path:
 
 
 def _wheel_scenarios() -> Path:
-    return _vizdoom_folder() / "scenarios"
+    return vizdoom_folder() / "scenarios"
 
 
 def _rows() -> dict[str, Scenario]:
