@@ -23,7 +23,7 @@ def settings(cores: int) -> list[Setting]:
     """Return the settings to try on a number of cores."""
     return [
         {"num_envs": per_core * cores, "num_groups": groups}
-        for groups, per_core in ((2, 8), (2, 6), (2, 4), (1, 6), (1, 4))
+        for groups, per_core in ((2, 4), (2, 8), (2, 6), (1, 8), (1, 4))
     ]
 
 

@@ -160,6 +160,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("reward_scale", &DoomConfig::reward_scale)
       .def_rw("map", &DoomConfig::map)
       .def_rw("frame_skip", &DoomConfig::frame_skip)
+      .def_rw("queued_tics", &DoomConfig::queued_tics)
       .def_rw("timeout", &DoomConfig::timeout)
       .def_rw("start_time", &DoomConfig::start_time)
       .def_rw("buttons", &DoomConfig::buttons)
@@ -238,6 +239,12 @@ NB_MODULE(_core, m) {
             pool->Send(group, {actions.data(), actions.size()});
           },
           "group"_a, "actions"_a)
+      .def(
+          "check",
+          [](Pool& pool, const Actions& actions) {
+            pool->Check({actions.data(), actions.size()});
+          },
+          "actions"_a, "Raise ValueError if an action's index is outside its head.")
       .def(
           "sent", [](Pool& pool, int group) { return pool->sent(group); }, "group"_a,
           "Whether a group was sent something that has not been received yet.")

@@ -72,9 +72,13 @@ void DoomEnv::BeginStep(const std::int32_t* action, const StepSlot& slot) {
     }
   }
   tics_left_ = config_.frame_skip;
-  phase_ = Phase::kTic;
   try {
-    SendTic();
+    if (config_.queued_tics) {
+      SendAllTics();
+    } else {
+      phase_ = Phase::kTic;
+      SendTic();
+    }
   } catch (const EngineError& error) {
     Recover(error);
   }
@@ -119,6 +123,10 @@ void DoomEnv::OnReply() {
     }
     case Phase::kTic:
       AfterTic();
+      break;
+    case Phase::kQueuedTics:
+      // The state is read when the last is done: until then the engine writes it.
+      if (--tics_left_ == 0) FinishStep();
       break;
     case Phase::kEarlyEnd:
       FinishStep();
@@ -202,6 +210,22 @@ void DoomEnv::SendTic() {
   last_tic_ = engine_->state().map_tic + 1;
   --tics_left_;
   engine_->Send(tics_left_ == 0 ? protocol::kTicAndUpdate : protocol::kTic);
+}
+
+// A time-out is known beforehand and cuts the step as it does when each tic is waited
+// for. A death or a map's end is not: the tics behind it are played, at most
+// `frame_skip` - 1, and the step's reward, variables and final observation are theirs.
+void DoomEnv::SendAllTics() {
+  const unsigned tic = engine_->state().map_tic;
+  const auto limit = [&](unsigned end) {
+    if (end > tic) tics_left_ = std::min(tics_left_, static_cast<int>(end - tic));
+  };
+  if (config_.timeout > 0) limit(config_.timeout + config_.start_time);
+  if (engine_->state().map_tic_limit > 0) limit(engine_->state().map_tic_limit);
+  last_tic_ = tic + static_cast<unsigned>(tics_left_);
+  phase_ = Phase::kQueuedTics;
+  for (int i = 1; i < tics_left_; ++i) engine_->Send(protocol::kTic);
+  engine_->Send(protocol::kTicAndUpdate);
 }
 
 void DoomEnv::AfterTic() {

@@ -33,6 +33,7 @@ class DoomEnv final : public Env {
     kStartTics,    // tics until the level's start time, after a start
     kStartUpdate,  // the first frame, after a start
     kTic,          // in a step
+    kQueuedTics,   // in a step whose tics were all sent at once
     kEarlyEnd,     // the update that makes the variables final after an early end
     kMapChange,    // tics until the new level is there
     kMapTics,      // tics until the level's start time
@@ -43,6 +44,7 @@ class DoomEnv final : public Env {
   void NewEpisode();
   void OnReply();
   void SendTic();
+  void SendAllTics();
   void AfterTic();
   void OnMapTic();
   void OpenEpisode();
@@ -70,7 +72,7 @@ class DoomEnv final : public Env {
   bool stepping_ = false;  // a step is under way, and the reset that may end it
   bool ended_ = false;     // the step's results are written, its reset is under way
   bool fresh_ = false;     // the episode has just been opened, no step yet
-  int tics_left_ = 0;
+  int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;
   int failures_ = 0;          // in a row, without a finished step
   unsigned last_tic_ = 1;     // the engine's tic as the controller counts it

@@ -110,6 +110,13 @@ void EnvPool::Send(int group, std::span<const std::int32_t> actions) {
                                 " action indices, got " +
                                 std::to_string(actions.size()) + " values.");
   }
+  Check(actions);
+  std::copy(actions.begin(), actions.end(), target.actions.begin());
+  ++target.steps;
+  Dispatch(group, /*reset=*/false);
+}
+
+void EnvPool::Check(std::span<const std::int32_t> actions) const {
   for (std::size_t i = 0; i < actions.size(); ++i) {
     const std::size_t head = i % head_sizes_.size();
     if (actions[i] < 0 || actions[i] >= head_sizes_[head]) {
@@ -120,9 +127,6 @@ void EnvPool::Send(int group, std::span<const std::int32_t> actions) {
           " choices, from 0.");
     }
   }
-  std::copy(actions.begin(), actions.end(), target.actions.begin());
-  ++target.steps;
-  Dispatch(group, /*reset=*/false);
 }
 
 void EnvPool::Dispatch(int group, bool reset) {
@@ -182,12 +186,14 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     std::erase_if(active,
                   [&](Env* env) { return guarded([&] { return env->Advance(); }); });
   }
+  bool last = false;
   {
     const std::scoped_lock lock(mutex_);
     if (error && !group.error) group.error = error;
-    --group.pending;
+    last = --group.pending == 0;
   }
-  ready_.notify_all();
+  // Only then: a caller that is woken in vain takes an engine's core meanwhile.
+  if (last) ready_.notify_all();
 }
 
 bool EnvPool::Recv(int group, std::chrono::milliseconds patience, Position* position) {

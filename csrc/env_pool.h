@@ -55,6 +55,8 @@ class EnvPool {
   // index for each head. Throws std::invalid_argument for an index that a head does not
   // have.
   void Send(int group, std::span<const std::int32_t> actions);
+  // Throws as `Send` does; for actions of any number of environments.
+  void Check(std::span<const std::int32_t> actions) const;
   // Waits at most `patience` for a group. Returns false if it is not ready; rethrows
   // the first error that one of its environments met.
   bool Recv(int group, std::chrono::milliseconds patience, Position* position);

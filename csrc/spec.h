@@ -68,8 +68,9 @@ struct DoomConfig {
   double reward_scale = 1;
   std::string map = "map01";
   int frame_skip = 4;
-  unsigned timeout = 0;     // tics, 0 for none
-  unsigned start_time = 1;  // tics that pass before the first observation
+  bool queued_tics = false;  // send a step's tics at once: no stop where a player dies
+  unsigned timeout = 0;      // tics, 0 for none
+  unsigned start_time = 1;   // tics that pass before the first observation
   std::vector<int> buttons;
   std::vector<std::pair<int, double>> max_values;  // of delta buttons
   std::vector<std::vector<Choice>> heads;

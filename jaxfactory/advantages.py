@@ -1,4 +1,4 @@
-"""Generalised advantage estimation, and nothing else."""
+"""Advantage estimators: generalised advantage estimation and V-trace."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -42,17 +42,86 @@ def gae(
     Returns:
         ``(advantage, target)``; the target is advantage plus value.
     """
-    following = jnp.concatenate([value[1:], bootstrap_value[None]])
-    next_value = jnp.where(truncated, final_value, following)
-    next_value = jnp.where(terminated, 0.0, next_value)
+    next_value = _next_values(
+        value, terminated, truncated, final_value, bootstrap_value
+    )
     delta = reward + gamma * next_value - value
     decay = jnp.where(terminated | truncated, 0.0, gamma * gae_lambda)
 
+    advantage = _discounted_sums(delta, decay)
+    return advantage, advantage + value
+
+
+def vtrace(
+    reward: Float[Array, "T B"],
+    value: Float[Array, "T B"],
+    log_ratio: Float[Array, "T B"],
+    terminated: Bool[Array, "T B"],
+    truncated: Bool[Array, "T B"],
+    final_value: Float[Array, "T B"],
+    bootstrap_value: Float[Array, "B"],
+    gamma: float,
+    trace_lambda: float,
+) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
+    """Estimate advantages and targets from actions that another policy chose.
+
+    Section 4.1 and remark 2 of Espeholt et al., "IMPALA" (arXiv:1802.01561), with both
+    truncation levels at 1, so that with ``rho[t] = min(1, exp(log_ratio[t]))``
+
+        target[t] = value[t] + rho[t] * delta[t]
+                    + gamma * lambda * rho[t] * (target[t+1] - value[t+1])
+        advantage[t] = reward[t] + gamma * next_target[t] - value[t]
+
+    where both ends of an episode are treated as in `gae`. The advantage has no factor
+    rho: the loss that it is for carries the ratio of the two policies itself. Without
+    lag and with lambda 1 the targets are those of `gae`.
+
+    Args:
+        reward: Reward of each step.
+        value: Value of each observation by the parameters that are being trained.
+        log_ratio: Log-probability of each action by the policy that is being trained,
+            less that by the policy that acted.
+        terminated: See `gae`.
+        truncated: See `gae`.
+        final_value: See `gae`.
+        bootstrap_value: See `gae`.
+        gamma: Discount.
+        trace_lambda: Weight of longer traces.
+
+    Returns:
+        ``(advantage, target)``.
+    """
+    ends = (terminated, truncated, final_value)
+    rho = jnp.minimum(1.0, jnp.exp(log_ratio))
+    next_value = _next_values(value, *ends, bootstrap_value)
+    delta = rho * (reward + gamma * next_value - value)
+    decay = jnp.where(terminated | truncated, 0.0, gamma * trace_lambda * rho)
+    target = value + _discounted_sums(delta, decay)
+    next_target = _next_values(target, *ends, bootstrap_value)
+    return reward + gamma * next_target - value, target
+
+
+def _next_values(
+    value: Array,
+    terminated: Array,
+    truncated: Array,
+    final_value: Array,
+    bootstrap_value: Array,
+) -> Array:
+    following = jnp.concatenate([value[1:], bootstrap_value[None]])
+    next_value = jnp.where(truncated, final_value, following)
+    return jnp.where(terminated, 0.0, next_value)
+
+
+def _discounted_sums(delta: Array, decay: Array) -> Array:
+    """Return ``sums[t] = delta[t] + decay[t] * sums[t+1]``, from the last to the first."""
+
     def backwards(carry: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         step_delta, step_decay = step
-        advantage = step_delta + step_decay * carry
-        return advantage, advantage
+        total = step_delta + step_decay * carry
+        return total, total
 
-    start = jnp.zeros_like(bootstrap_value)
-    _, advantage = lax.scan(backwards, start, (delta, decay), reverse=True)
-    return advantage, advantage + value
+    _, sums = lax.scan(
+        backwards, jnp.zeros_like(delta[0]), (delta, decay), reverse=True
+    )
+    return sums

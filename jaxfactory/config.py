@@ -45,6 +45,8 @@ SCREEN_SIZES = (
     (1600, 1000), (1600, 1200), (1920, 1080),
 )  # fmt: skip
 _MAX_IMAGE_SIDE = 4096.0
+# The engine's queue holds 64 messages.
+_MAX_QUEUED_TICS = 32
 
 
 def _check_screen(width: int, height: int) -> None:
@@ -73,6 +75,9 @@ class EnvConfig:
     """Worker threads that drive the engines; 0 is one for each core."""
     frame_skip: int = 4
     """Game tics that each action is held for."""
+    tics: Literal["exact", "queued"] = "exact"
+    """Wait for each tic as DoomGame does, or send a step's tics to the engine at once:
+    faster, but after a death the rest of the step is still played."""
     width: int = 128
     """Width in pixels of the image that the policy sees."""
     height: int = 72
@@ -102,6 +107,11 @@ class EnvConfig:
                 f"--num-envs {self.num_envs} must be a multiple of --num-groups "
                 f"{self.num_groups}, so that groups are of equal size; "
                 f"try {max(1, self.num_envs // self.num_groups) * self.num_groups}"
+            )
+        if self.tics == "queued" and self.frame_skip > _MAX_QUEUED_TICS:
+            raise UserError(
+                f"--frame-skip {self.frame_skip} is more than the {_MAX_QUEUED_TICS} "
+                "tics that --tics queued can send at once; use --tics exact"
             )
         if self.num_workers < 0:
             raise UserError(
@@ -170,6 +180,8 @@ class PPOConfig:
     """Discount of a decision."""
     gae_lambda: float = 0.95
     """Exponential weight of the advantage estimator."""
+    advantages: Literal["gae", "vtrace"] = "gae"
+    """Advantage estimator; vtrace corrects for actions of an older policy."""
     clip_eps: float = 0.1
     """The ratio is clipped to [1/(1+eps), 1+eps]."""
     value_clip: float = 0.2
@@ -208,6 +220,10 @@ class Config:
     """Frames (game tics, all environments together) to train for."""
     seed: int = 0
     """Seed of the environments, the network and the sampled actions."""
+    mode: Literal["sync", "async"] = "sync"
+    """Play and update in turns, or play on a thread of its own during updates."""
+    max_policy_lag: int = 1
+    """Updates that a rollout's policy may be behind, with --mode async."""
     serial: bool = False
     """Run everything in one thread, for debugging."""
     checkpoint_minutes: float = 2.0
@@ -216,6 +232,13 @@ class Config:
     def __post_init__(self) -> None:
         _positive(self, "total_frames", "checkpoint_minutes")
         _check_seed(self.seed)
+        if self.mode == "async":
+            _positive(self, "max_policy_lag")
+            if self.serial:
+                raise UserError(
+                    "--serial runs everything in one thread, which --mode async cannot; "
+                    "leave one of them out"
+                )
         if self.env.num_envs % self.ppo.num_minibatches:
             raise UserError(
                 f"--num-envs {self.env.num_envs} must be a multiple of "

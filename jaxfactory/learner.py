@@ -14,8 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32, Key
 
-from jaxfactory import normalization
-from jaxfactory.advantages import gae
+from jaxfactory import distributions, normalization
+from jaxfactory.advantages import gae, vtrace
 from jaxfactory.config import PPOConfig
 from jaxfactory.losses import LossMetrics, ppo_loss
 from jaxfactory.networks import ActorCritic
@@ -112,6 +112,7 @@ def make_update(
     *,
     frame_skip: int = 1,
     total_frames: int | None = None,
+    paced: bool = False,
 ) -> Update:
     """Return ``update(state, rollout) -> (state, metrics)``.
 
@@ -130,19 +131,27 @@ def make_update(
         frame_skip: Frames that one step of the rollout stands for.
         total_frames: Where a schedule of the step size ends; without it, the step size
             stays as it is.
+        paced: Give the device one minibatch at a time, so that what is computed on it
+            for acting meanwhile does not wait for the whole update.
 
     Returns:
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
         split evenly into minibatches.
     """
     prepare = _make_prepare(config)
+    reevaluate = _make_reevaluate(network)
     minibatch_step = _make_minibatch_step(network, config)
     whole_batch = config.num_minibatches == 1
 
     def update(state: TrainState, rollout: Rollout) -> tuple[TrainState, Metrics]:
         num_steps, num_envs = rollout.reward.shape
         _check_minibatches(num_envs, config)
-        prepared = prepare(state.normalizer, rollout, state.step, state.key)
+        current = None
+        if config.advantages == "vtrace":
+            current = reevaluate(
+                state.params, state.normalizer, rollout, config.num_minibatches
+            )
+        prepared = prepare(state.normalizer, rollout, state.step, state.key, current)
         permutations = prepared.permutations
         chunk = _as_batch(rollout, prepared)
         params, opt_state, history = state.params, state.opt_state, []
@@ -155,6 +164,8 @@ def make_update(
                     params, opt_state, prepared.normalizer, chunk, envs, rate
                 )
                 history.append(metrics)
+                if paced:
+                    jax.block_until_ready(params)
         state = TrainState(
             params=params,
             opt_state=opt_state,
@@ -178,12 +189,56 @@ def _check_minibatches(num_envs: int, config: PPOConfig) -> None:
         )
 
 
+class _Current(NamedTuple):
+    """What the parameters that are being trained make of a rollout."""
+
+    log_prob: Float[Array, "T B"]
+    value: Float[Array, "T B"]
+    bootstrap_value: Float[Array, "B"]
+
+
+def _make_reevaluate(network: ActorCritic) -> Callable[..., _Current]:
+    """Return a function that runs the network over a rollout, some rows at a time."""
+
+    @jax.jit
+    def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> _Current:
+        obs = normalization.normalize_obs(rollout.obs, normalizer.obs)
+        logits, value, _ = network.unroll(params, obs, rollout.is_first, rollout.carry)
+        log_prob = distributions.log_prob(logits[:-1], rollout.action, network.heads)
+        return _Current(log_prob, value[:-1], value[-1])
+
+    def reevaluate(
+        params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
+    ) -> _Current:
+        size = rollout.reward.shape[1] // parts
+        found = []
+        for index in range(parts):
+            rows = slice(index * size, (index + 1) * size)
+            found.append(part(params, normalizer, _rows(rollout, rows)))
+        return jax.tree.map(lambda *x: jnp.concatenate(x, -1), *found)
+
+    return reevaluate
+
+
+def _rows(rollout: Rollout, rows: slice) -> Rollout:
+    """Return some environments of a rollout."""
+    flat = {"carry": rollout.carry, "bootstrap_value": rollout.bootstrap_value}
+    rest = rollout._replace(carry=(), bootstrap_value=())
+    return jax.tree.map(lambda x: x[:, rows], rest)._replace(
+        **jax.tree.map(lambda x: x[rows], flat)
+    )
+
+
 def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
     """Return the jitted first part of an update: statistics, advantages, targets."""
 
     @jax.jit
     def prepare(
-        normalizer: Normalizer, rollout: Rollout, step: Array, key: Array
+        normalizer: Normalizer,
+        rollout: Rollout,
+        step: Array,
+        key: Array,
+        current: _Current | None = None,
     ) -> _Prepared:
         key, shuffle_key = jax.random.split(key)
         obs_stats, return_stats = normalizer
@@ -192,8 +247,7 @@ def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
             obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
             obs_stats = normalization.update_obs(obs_stats, obs)
         units = return_stats if config.normalize_returns else None
-        value = _to_reward_units(rollout.value, units)
-        advantage, returns = _estimate(rollout, value, units, config)
+        value, advantage, returns = _estimate(rollout, current, units, config)
         target = returns
         if config.normalize_returns:
             return_stats = normalization.update(return_stats, returns, (0, 1))
@@ -225,21 +279,25 @@ def _to_reward_units(value: Array, stats: Any) -> Array:
 
 
 def _estimate(
-    rollout: Rollout, value: Array, units: Any, config: PPOConfig
-) -> tuple[Array, Array]:
+    rollout: Rollout, current: _Current | None, units: Any, config: PPOConfig
+) -> tuple[Array, Array, Array]:
+    """Return values, advantages and value targets, in the reward's units."""
     terminated, truncated = rollout.terminated, rollout.truncated
     if not config.bootstrap_truncated:
         terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
-    return gae(
-        rollout.reward,
-        value,
+    values = current or rollout
+    value = _to_reward_units(values.value, units)
+    ends = (
         terminated,
         truncated,
         _to_reward_units(rollout.final_value, units),
-        _to_reward_units(rollout.bootstrap_value, units),
-        config.gamma,
-        config.gae_lambda,
+        _to_reward_units(values.bootstrap_value, units),
     )
+    weights = (config.gamma, config.gae_lambda)
+    if current is None:
+        return value, *gae(rollout.reward, value, *ends, *weights)
+    log_ratio = current.log_prob - rollout.log_prob
+    return value, *vtrace(rollout.reward, value, log_ratio, *ends, *weights)
 
 
 def _permutations(key: Array, num_envs: int, config: PPOConfig) -> Any:

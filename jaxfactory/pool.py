@@ -3,7 +3,6 @@
 NumPy only: this module never imports JAX, so that the pool serves any learner.
 """
 
-import importlib.metadata
 import tempfile
 import weakref
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
-from jaxfactory import _core, scenarios
+from jaxfactory import _core, doom_config, scenarios
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.game_config import GameConfig
 from jaxfactory.scenarios import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
 
@@ -23,7 +21,6 @@ from jaxfactory.spec import EnvSpec, ObservationSpec
 # An engine that failed and could not be restarted, or must not be.
 EngineError = _core.EngineError
 
-_RGB24, _GRAY8 = 1, 8
 _MAX_TIMEOUT = 86_400  # seconds
 
 
@@ -143,8 +140,8 @@ class EnvPool:
         if not self._heads:
             raise UserError(f"{self._game.path} has no buttons that make an action")
         self.variable_names = tuple(variables or self._game.variables)
-        doom = _doom_config(config, self.scenario, self._game, self._heads)
-        doom.variables = [_variable(name) for name in self.variable_names]
+        doom = doom_config.make(config, self.scenario, self._game, self._heads)
+        doom.variables = [doom_config.variable(name) for name in self.variable_names]
         doom.restart_failed = on_failure == "restart"
         # Engines make a folder where they run; it goes with the pool.
         self._scratch = tempfile.TemporaryDirectory(prefix="jaxfactory-")
@@ -179,6 +176,7 @@ class EnvPool:
         )
         self.seeds = tuple(self._core.seeds)
         self.num_workers = self._core.num_workers
+        self._views: dict[tuple[tuple[int, int], int | None], Step] = {}
         self.arrays = _shaped(self._core.arrays(), self.spec.observation.image)
         # A pool that is dropped without `close` must not keep its engines for as long
         # as someone holds one of its arrays.
@@ -220,6 +218,8 @@ class EnvPool:
         """
         actions = self._checked(actions, self.num_envs)
         self._check_idle()
+        # Before the first send, so that no group is sent before another fails.
+        self._core.check(actions)
         for group in range(self.num_groups):
             self._core.send(group, actions[self.rows(group)])
         return self._recv_all()
@@ -231,7 +231,7 @@ class EnvPool:
 
     def recv(self, group: int) -> Step:
         """Wait for a group's step and return its rows."""
-        return self._view(*self._core.recv(group), self.rows(group))
+        return self._view(self._core.recv(group), group)
 
     def slab(self, index: int) -> dict[str, np.ndarray]:
         """Return one slab's arrays, `[num_steps + 1, B, ...]`, as views."""
@@ -250,9 +250,10 @@ class EnvPool:
                 )
 
     def _checked(self, actions: np.ndarray, rows: int) -> np.ndarray:
-        if not np.issubdtype(np.asarray(actions).dtype, np.integer):
+        actions = np.asarray(actions)
+        if not np.issubdtype(actions.dtype, np.integer):
             raise ValueError(
-                f"actions have dtype {np.asarray(actions).dtype}, but are indices; "
+                f"actions have dtype {actions.dtype}, but are indices; "
                 "give them as int32"
             )
         actions = np.ascontiguousarray(actions, dtype=np.int32)
@@ -261,14 +262,6 @@ class EnvPool:
             raise ValueError(
                 f"actions have shape {actions.shape}, but {rows} environments with "
                 f"{heads} action head(s) take ({rows}, {heads})"
-            )
-        # Here and not only in the core, so that no group is sent before another fails.
-        wrong = (actions < 0) | (actions >= np.asarray(self.spec.action.heads))
-        if wrong.any():
-            row, head = np.argwhere(wrong)[0]
-            raise ValueError(
-                f"action index {actions[row, head]} of environment {row} is outside "
-                f"head {head}, which has {self.spec.action.heads[head]} choices, from 0"
             )
         return actions
 
@@ -282,9 +275,18 @@ class EnvPool:
                 failure = failure or error
         if failure is not None:
             raise failure
-        return self._view(*position, slice(None))
+        return self._view(position, None)
 
-    def _view(self, slab: int, slot: int, rows: slice) -> Step:
+    def _view(self, position: tuple[int, int], group: int | None) -> Step:
+        """Return the views of a group, or of all; made once for each slot."""
+        key = (position, group)
+        step = self._views.get(key)
+        if step is None:
+            rows = slice(None) if group is None else self.rows(group)
+            step = self._views[key] = self._make_view(*position, rows)
+        return step
+
+    def _make_view(self, slab: int, slot: int, rows: slice) -> Step:
         def at(name: str) -> np.ndarray:
             return self.arrays[name][slab, slot, rows]
 
@@ -405,114 +407,3 @@ def _shaped(
     for name in ("obs", "final_obs"):
         arrays[name] = arrays[name].reshape(*arrays[name].shape[:-1], *image)
     return arrays
-
-
-def _doom_config(
-    config: EnvConfig, scenario: Scenario, game: GameConfig, heads: tuple
-) -> _core.DoomConfig:
-    doom = _core.DoomConfig()
-    doom.frame = _frame_spec(config)
-    doom.engine.executable, doom.engine.arguments = _command_line(config, game)
-    rewards = _core.GameReward()
-    for name, value in game.rewards.items():
-        setattr(rewards, name, value)
-    doom.reward = rewards
-    doom.shaping = [_shaping_term(term) for term in scenario.shaping]
-    doom.reward_scale = scenario.reward_scale
-    doom.map = game.map
-    doom.frame_skip = config.frame_skip
-    doom.timeout = game.timeout if config.timeout is None else config.timeout
-    doom.start_time = game.start_time
-    doom.buttons = [_button(name) for name in game.buttons]
-    doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
-    doom.heads = [
-        [[(_button(name), value) for name, value in choice] for choice in head]
-        for head in heads
-    ]
-    return doom
-
-
-def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
-    frame = _core.FrameSpec()
-    frame.screen_width, frame.screen_height = config.screen_width, config.screen_height
-    frame.width, frame.height = config.width, config.height
-    frame.screen_channels = 1 if config.grayscale else 3
-    frame.depth, frame.labels = config.depth, config.labels
-    frame.automap = config.automap
-    return frame
-
-
-def _shaping_term(term: scenarios.Shaping) -> _core.ShapingTerm:
-    made = _core.ShapingTerm()
-    made.variable = _variable(term.variable)
-    made.rise, made.fall, made.cap = term.rise, term.fall, term.cap
-    made.per_event = term.per_event
-    return made
-
-
-def _button(name: str) -> int:
-    index = _core.button_index(name)
-    if index < 0:
-        raise UserError(f"there is no button named {name!r}; see ViZDoom's Button")
-    return index
-
-
-def _variable(name: str) -> int:
-    index = _core.variable_index(name)
-    if index < 0:
-        raise UserError(
-            f"there is no game variable named {name!r}; see ViZDoom's GameVariable"
-        )
-    return index
-
-
-def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
-    """Return the engine's executable and its arguments, without id and seed."""
-    installed = importlib.metadata.version("vizdoom")
-    if installed != _core.ENGINE_VERSION:
-        raise UserError(
-            f"vizdoom {installed} is installed, but this build speaks to the engine of "
-            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
-            f"{_core.ENGINE_VERSION}"
-        )
-    folder = scenarios.vizdoom_folder()
-    width, height = config.screen_width, config.screen_height
-    arguments = [
-        "-iwad", str(_iwad(folder)),
-        "-file", str(scenarios.find_map(game, _iwad(folder))),
-        # Nobody reads the settings that an engine would save.
-        "-config", "/dev/null",
-        "+map", game.map,
-        "-skill", str(game.skill),
-        "-width", str(width), "-height", str(height),
-        "+vid_aspect", str(_aspect(width, height)),
-        "+fullscreen", "0",
-        "+viz_controlled", "1",
-        "+use_mouse", "0",
-        "+viz_render_mode", str(game.render_mode),
-        "+viz_noconsole", "1",
-        "+viz_screen_format", str(_GRAY8 if config.grayscale else _RGB24),
-        "+viz_window_hidden", "1",
-        "+viz_noxserver", "1",
-        "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
-    ]  # fmt: skip
-    if config.depth:
-        arguments += ["+viz_depth", "1"]
-    if config.labels:
-        arguments += ["+viz_labels", "1"]
-    if config.automap:
-        mode = str(game.automap_mode)
-        arguments += ["+viz_automap", "1", "+viz_automap_mode", mode]
-    return str(folder / "vizdoom"), arguments + game.game_args
-
-
-def _iwad(folder: Path) -> Path:
-    # As DoomGame does: the original game's data where the user has put them there.
-    original = folder / "doom2.wad"
-    return original if original.is_file() else folder / "freedoom2.wad"
-
-
-def _aspect(width: int, height: int) -> int:
-    """Return the engine's number for an aspect ratio, 0 for any other."""
-    known = {(16, 9): 1, (16, 10): 2, (4, 3): 3, (5, 4): 4}
-    return next((n for (w, h), n in known.items() if width * h == height * w), 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.checkpoint import Checkpointer
 from jaxfactory.config import Config
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
@@ -13,7 +14,7 @@ from jaxfactory.learner import TrainState, init_train_state, make_update
 from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import make_pool
-from jaxfactory.sampler import make_sampler
+from jaxfactory.sampler import Player, SyncSampler
 from jaxfactory.writers import (
     CompositeWriter,
     JsonlWriter,
@@ -48,6 +49,7 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
             # A resumed run plays other episodes than the ones it began with.
             seed=(config.seed + checkpointer.saved_frames) % 2**32,
             num_steps=config.ppo.num_steps,
+            num_slabs=num_slabs(config),
             serial=config.serial,
         ) as pool,
     ):
@@ -61,15 +63,18 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
             config.ppo,
             frame_skip=config.env.frame_skip,
             total_frames=config.total_frames,
+            paced=config.mode == "async",
         )
         output.begin(state.frames)
         late: tuple[Any, dict[str, float], int] | None = None
         with make_sampler(pool, network, config) as sampler:
             while state.frames < config.total_frames and not interrupt.signum:
-                with timer.leg("collect"):
-                    rollout = sampler.collect(state)
+                rollout = sampler.collect(state)
                 with timer.leg("update"):
                     state, losses = update(state, rollout)
+                    # Acting needs the parameters, and a slab may be rewritten once
+                    # they are there; waiting here shows where the time goes.
+                    jax.block_until_ready(state.params)
                 stats.extend(sampler.episodes)
                 host = {
                     **stats.metrics(),
@@ -89,6 +94,21 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
     if interrupt.signum:
         raise TrainingInterrupted(interrupt.signum, run_dir)
     return state
+
+
+def num_slabs(config: Config) -> int:
+    """Return how many rollouts the pool must hold at once."""
+    return max(2, config.max_policy_lag + 1) if config.mode == "async" else 2
+
+
+def make_sampler(
+    pool: Any, network: ActorCritic, config: Config
+) -> SyncSampler | AsyncSampler:
+    """Return the sampler of a configuration's mode, a context manager."""
+    player = Player(pool, network, config)
+    if config.mode == "async":
+        return AsyncSampler(player, config.max_policy_lag)
+    return SyncSampler(player)
 
 
 def _write(

@@ -53,7 +53,8 @@ class Rollout(NamedTuple):
             ``truncated``.
         bootstrap_value: Normalised value of ``obs[T]``, by the acting parameters.
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
-        policy_version: Updates that the acting parameters had seen.
+        policy_version: Updates that the parameters that acted had seen, of each
+            transition.
     """
 
     obs: Observation
@@ -67,7 +68,7 @@ class Rollout(NamedTuple):
     final_value: Float[Array, "T B"]
     bootstrap_value: Float[Array, "B"]
     carry: Carry
-    policy_version: Any = 0
+    policy_version: Int32[Array, "T B"]
 
 
 class Batch(NamedTuple):

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxfactory import runs
+from jaxfactory.legs import Legs
 
 
 Metrics = Mapping[str, float]
@@ -172,6 +173,7 @@ class TerminalWriter:
         self._printed = -math.inf
         self._shown_frames = -1
         self._live: Live | None = None
+        self._legs = Legs()
 
     def begin(self, frames: int) -> None:
         """Open the display."""
@@ -188,6 +190,7 @@ class TerminalWriter:
     def write(self, metrics: Metrics, frames: int) -> None:
         """Show the metrics; those that are missing keep their last value."""
         self._metrics.update(metrics)
+        self._legs.add(metrics)
         self._frames = frames
         now = self._clock()
         self._history.append((now, frames))
@@ -197,12 +200,16 @@ class TerminalWriter:
             self._print_line()
 
     def close(self) -> None:
-        """Leave the last state on the screen."""
+        """Leave the last state on the screen, and where the time went below it."""
         if self._live is not None:
             self._live.stop()
             self._live = None
         elif self._metrics and self._frames != self._shown_frames:
             self._print_line()
+        table = self._legs.table()
+        if table is not None:
+            self._console.print(table)
+            self._console.print(Text(self._legs.verdict()), soft_wrap=True)
 
     def _print_line(self) -> None:
         self._printed = self._clock()

@@ -73,3 +73,35 @@ def _compare(pool, reference, actions) -> set[str]:
         if abs(played.reward) >= 0.5 and not played.dead:
             seen.add("scripted reward")
     return seen
+
+
+@pytest.mark.parametrize(
+    ("scenario", "decisions"), [("my_way_home", 700), ("take_cover", 300)]
+)
+def test_queued_tics_differ_only_where_a_player_dies(scenario, decisions):
+    """Time-outs cut a queued step as they do an exact one; a death does not."""
+    with (
+        make_pool(scenario, num_envs=1, seed=3) as exact,
+        make_pool(scenario, num_envs=1, seed=3, tics="queued") as queued,
+    ):
+        rng = np.random.default_rng(2)
+        ended, ours, theirs = 0, exact.reset(), queued.reset()
+        for _ in range(decisions):
+            np.testing.assert_array_equal(ours.obs, theirs.obs)
+            action = rng.integers(0, exact.spec.action.heads, (1, 1)).astype(np.int32)
+            ours, theirs = exact.step(action), queued.step(action)
+            assert ours.terminated[0] == theirs.terminated[0]
+            assert ours.truncated[0] == theirs.truncated[0]
+            extra = theirs.info.episode_length[0] - ours.info.episode_length[0]
+            if ours.terminated[0]:
+                # What was left of the step has been played.
+                assert 0 <= extra < 4
+            else:
+                assert extra == 0
+                assert ours.reward[0] == theirs.reward[0]
+                np.testing.assert_array_equal(
+                    ours.info.final_obs if ours.truncated[0] else 0,
+                    theirs.info.final_obs if ours.truncated[0] else 0,
+                )
+            ended += int(ours.is_first[0])
+        assert ended >= 1

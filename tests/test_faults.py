@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfactory import pool as pool_module
+from jaxfactory import doom_config
 from jaxfactory.pool import EngineError, make_pool
 
 
@@ -146,8 +146,8 @@ def test_killed_during_reset_is_restarted():
 
 def broken(monkeypatch, change):
     """Let every engine's command line go through `change(executable, arguments)`."""
-    line = pool_module._command_line
-    monkeypatch.setattr(pool_module, "_command_line", lambda *a: change(*line(*a)))
+    line = doom_config._command_line
+    monkeypatch.setattr(doom_config, "_command_line", lambda *a: change(*line(*a)))
 
 
 def swapped(arguments: list[str], flag: str, value: str) -> list[str]:

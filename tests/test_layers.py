@@ -10,15 +10,17 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
-    ("errors", "spec", "backend", "interrupt", "_core"),
+    ("errors", "spec", "backend", "interrupt", "legs", "_core"),
     ("types", "config", "metrics", "game_config"),
+    ("storage",),
     ("distributions", "normalization", "advantages"),
     ("scenarios", "runs", "convolution"),
+    ("doom_config",),
     ("pool", "networks", "writers"),
     ("losses", "acting", "checkpoint"),
     ("learner",),
-    ("exchange",),
     ("sampler",),
+    ("async_sampler",),
     ("train", "video"),
     ("evaluate", "hub"),
     ("cli",),
@@ -28,7 +30,8 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
-    "writers", "cli", "spec", "game_config", "__main__",
+    "writers", "legs", "cli", "spec", "game_config", "doom_config",
+    "__main__",
 )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def make_rollout(seed=0):
         final_value=normal[3],
         bootstrap_value=rng.normal(size=B).astype(np.float32),
         carry=NETWORK.initial_carry(B),
+        policy_version=np.zeros((T, B), np.int32),
     )
 
 

@@ -11,7 +11,7 @@ from jaxfactory.learner import init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import normalize_obs
 from jaxfactory.pool import make_pool
-from jaxfactory.sampler import make_sampler
+from jaxfactory.sampler import Player, SyncSampler
 
 
 pytestmark = pytest.mark.vizdoom
@@ -32,7 +32,7 @@ def played():
         network = ActorCritic(pool.spec, CONFIG.network)
         state = init_train_state(network, CONFIG.ppo, jax.random.key(0))
         rollouts, untouched = [], []
-        with make_sampler(pool, network, CONFIG) as sampler:
+        with SyncSampler(Player(pool, network, CONFIG)) as sampler:
             before = None
             for number in range(3):
                 rollout = sampler.collect(state._replace(step=state.step + number))
@@ -88,3 +88,10 @@ def test_the_stored_carry_reproduces_what_acted(played):
 def test_final_values_are_there_where_episodes_were_cut(played):
     for rollout in played[2]:
         np.testing.assert_array_equal(rollout.final_value != 0, rollout.truncated)
+
+
+def test_transitions_carry_the_version_that_acted(played):
+    for number, rollout in enumerate(played[2]):
+        np.testing.assert_array_equal(
+            rollout.policy_version, np.full((10, 4), number, np.int32)
+        )

@@ -1,0 +1,92 @@
+"""jaxfactory's own acting and learning, for update.py."""
+
+import sys
+
+from jaxfactory import backend
+
+
+backend.configure_xla()
+
+import jax  # noqa: E402 - the flags come first
+import numpy as np  # noqa: E402
+from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
+
+from jaxfactory.acting import make_act  # noqa: E402
+from jaxfactory.config import PRESETS, PPOConfig  # noqa: E402
+from jaxfactory.learner import init_train_state, make_update  # noqa: E402
+from jaxfactory.losses import ppo_loss  # noqa: E402
+from jaxfactory.networks import ActorCritic  # noqa: E402
+from jaxfactory.types import (  # noqa: E402
+    ActionSpec,
+    Batch,
+    EnvSpec,
+    ObservationSpec,
+    Rollout,
+)
+
+
+def main() -> None:
+    """Set up and serve."""
+    spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
+    network = ActorCritic(spec, PRESETS[sys.argv[2]].network)
+    # One pass over the rollout in one minibatch, as its counterpart in PyTorch does.
+    ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)
+    state = init_train_state(network, ppo, jax.random.key(0))
+    act, update = make_act(network), make_update(network, ppo)
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    flags = np.zeros((STEPS, ENVS), bool)
+    rollout = Rollout(
+        obs={"image": images(STEPS + 1, ENVS)},
+        is_first=np.zeros((STEPS + 1, ENVS), bool),
+        action=rng.integers(0, ACTIONS, (STEPS, ENVS, 1)).astype(np.int32),
+        log_prob=-np.abs(normal(STEPS, ENVS)),
+        value=normal(STEPS, ENVS),
+        reward=normal(STEPS, ENVS),
+        terminated=flags,
+        truncated=flags,
+        final_value=np.zeros((STEPS, ENVS), np.float32),
+        bootstrap_value=normal(ENVS),
+        carry=network.initial_carry(ENVS),
+        policy_version=np.zeros((STEPS, ENVS), np.int32),
+    )
+    batch = Batch(
+        obs={"image": rollout.obs["image"][:STEPS]},
+        is_first=rollout.is_first[:STEPS],
+        action=rollout.action,
+        log_prob=rollout.log_prob,
+        value=rollout.value,
+        advantage=rollout.reward,
+        target=rollout.reward,
+        carry=rollout.carry,
+    )
+    key = jax.random.key(1)
+    seen = {"image": images(ACTING)}
+    carry = network.initial_carry(ACTING)
+    first = np.zeros(ACTING, bool)
+    params, normalizer = state.params, state.normalizer
+
+    @jax.jit
+    def differentiate(params, normalizer, batch):
+        return jax.grad(ppo_loss, has_aux=True)(
+            params, batch, network=network, normalizer=normalizer, config=ppo
+        )[0]
+
+    def forward() -> None:
+        jax.block_until_ready(act(params, normalizer, seen, carry, first, key))
+
+    def gradient() -> None:
+        jax.block_until_ready(differentiate(params, normalizer, batch))
+
+    def whole() -> None:
+        nonlocal state
+        state = jax.block_until_ready(update(state, rollout)[0])
+
+    serve({"forward": forward, "gradient": gradient, "update": whole})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Wall-clock and frames until an agent has the certificate's score, for several seeds.
+
+The clock runs from the command's start, compilation included. When the own return of
+the last 100 training episodes has a mean - std of the bar, training is stopped and 100
+fresh episodes are played, off the clock. If those fall short of the bar, training goes
+on, on the clock again, until the training episodes are a quarter better.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+from rich.console import Console
+from rich.table import Table
+
+
+_RESULTS = Path(__file__).parent / "results"
+_JAXFACTORY = (sys.executable, "-m", "jaxfactory")
+_MARGIN = 0.25
+_LOOK_S = 0.5
+
+
+def attempt(
+    seed: int, options: argparse.Namespace, run: Path, console: Console
+) -> dict[str, Any]:
+    """Train one seed until it has the score or the time is up."""
+    used, wanted, found = 0.0, options.bar, None
+    evaluations = []
+    while used < 60 * options.minutes:
+        seconds, reached = _train_until(seed, wanted, options, run, used)
+        used += seconds
+        if not reached:
+            break
+        score = _evaluate(run, options)
+        evaluations.append({"seconds": used, "wanted": wanted, **score})
+        console.print(
+            f"  seed {seed}: after {used:.0f} s and {score['frames']:,} frames, "
+            f"evaluated mean - std {score['mean_minus_std']:.2f}",
+            highlight=False,
+        )
+        if score["mean_minus_std"] >= options.bar:
+            found = {"seconds": used, "frames": score["frames"]}
+            break
+        wanted += _MARGIN
+    return {"seed": seed, "reached": found, "evaluations": evaluations, "used": used}
+
+
+def _train_until(
+    seed: int, wanted: float, options: argparse.Namespace, run: Path, used: float
+) -> tuple[float, bool]:
+    """Train until the training episodes have the score; return seconds and whether."""
+    start = time.perf_counter()
+    command = [
+        *_JAXFACTORY, "train", "--scenario", options.scenario, "--run", str(run),
+        "--seed", str(seed), *options.arguments,
+    ]  # fmt: skip
+    with (run.parent / "train.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    metrics, position, reached = run / "metrics.jsonl", 0, False
+    try:
+        while process.poll() is None:
+            time.sleep(_LOOK_S)
+            elapsed = time.perf_counter() - start
+            rows, position = _new_rows(metrics, position)
+            # The first look of a resumed run sees the lines that are there already.
+            if rows and _score(rows[-1]) >= wanted:
+                reached = True
+                break
+            if used + elapsed > 60 * options.minutes:
+                break
+        return time.perf_counter() - start, reached
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _new_rows(path: Path, position: int) -> tuple[list[dict], int]:
+    if not path.exists():
+        return [], position
+    with path.open() as file:
+        file.seek(position)
+        text = file.read()
+    whole = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], position + len(whole)
+
+
+def _score(row: dict[str, float]) -> float:
+    if row.get("episode/count", 0) < 100:
+        return -1.0
+    return row["episode/own_return"] - row["episode/own_return_std"]
+
+
+def _evaluate(run: Path, options: argparse.Namespace) -> dict[str, Any]:
+    command = [
+        *_JAXFACTORY, "evaluate", "--run", str(run), "--checkpoint", "latest",
+        "--episodes", str(options.episodes),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    result = json.loads((run / "evaluation.json").read_text())
+    return {"frames": result["frames_trained"], **result["own_return"]}
+
+
+def print_table(console: Console, report: dict[str, Any]) -> None:
+    """Print one row a seed."""
+    table = Table(
+        title=f"time to mean - std >= {report['bar']:g} on {report['scenario']}, "
+        f"{report['machine']['cores']} cores"
+    )
+    for name in ("seed", "seconds", "frames", "own return, 100 fresh episodes"):
+        table.add_column(name, justify="right")
+    for row in report["seeds"]:
+        reached = row["reached"]
+        last = row["evaluations"][-1] if row["evaluations"] else None
+        table.add_row(
+            str(row["seed"]),
+            f"{reached['seconds']:.0f}" if reached else f"not in {row['used']:.0f}",
+            f"{reached['frames']:,}" if reached else "",
+            f"{last['mean']:.2f} +- {last['std']:.2f}" if last else "",
+        )
+    console.print(table)
+    times = [row["reached"]["seconds"] for row in report["seeds"] if row["reached"]]
+    if times:
+        console.print(
+            f"{len(times)} of {len(report['seeds'])} seeds; "
+            f"median {statistics.median(times):.0f} s",
+            highlight=False,
+        )
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw every seed's training score over time."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
+    for row in report["seeds"]:
+        minutes = [at / 60 for at, _ in row["curve"]]
+        (line,) = axes.plot(
+            minutes, [s for _, s in row["curve"]], lw=1.2, label=f"seed {row['seed']}"
+        )
+        for one in row["evaluations"]:
+            axes.plot(
+                one["seconds"] / 60, one["mean_minus_std"], "o", color=line.get_color()
+            )
+    axes.axhline(report["bar"], color="#555555", ls=":")
+    axes.set_xlabel("minutes of wall clock; dots: 100 fresh episodes")
+    axes.set_ylabel("own return, mean - std")
+    axes.set_title(
+        f"{report['scenario']}, {report['machine']['cores']} cores of "
+        f"{report['machine']['cpu']}",
+        fontsize=10,
+    )
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def _curve(run: Path) -> list[tuple[float, float]]:
+    """Return (seconds, score) of the training episodes, thinned out."""
+    rows, _ = _new_rows(run / "metrics.jsonl", 0)
+    points = [(row["time/wall_clock"], _score(row)) for row in rows]
+    points = [(round(at, 1), round(s, 3)) for at, s in points if s > -1]
+    return points[:: max(1, len(points) // 200)]
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    parser = argparse.ArgumentParser(prog="time_to_score.py", description=__doc__)
+    parser.add_argument("--scenario", default="health_gathering_supreme")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--bar", type=float, default=5.0, help="of mean - std")
+    parser.add_argument("--minutes", type=float, default=15.0, help="for each seed")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--keep", type=Path, help="folder that keeps the runs")
+    parser.add_argument("--name", default="time_to_score", help="of the files written")
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    options, options.arguments = parser.parse_known_args()
+    return options
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = parse()
+    console = Console()
+    where = machine.describe()
+    seeds = []
+    folder = Path(tempfile.mkdtemp(prefix="jaxfactory-bench-"))
+    try:
+        for seed in options.seeds:
+            run = (options.keep or folder) / f"seed-{seed}"
+            run.parent.mkdir(parents=True, exist_ok=True)
+            result = attempt(seed, options, run, console)
+            seeds.append({**result, "curve": _curve(run)})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    where["load_average_after"] = os.getloadavg()[0]
+    report = {
+        "scenario": options.scenario,
+        "bar": options.bar,
+        "arguments": options.arguments,
+        "machine": where,
+        "seeds": seeds,
+    }
+    print_table(console, report)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.name}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    draw(report, path.with_suffix(".png"))
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return 0 if all(row["reached"] for row in seeds) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

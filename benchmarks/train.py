@@ -1,0 +1,248 @@
+"""Training frames/s, synchronous and asynchronous, beside Sample Factory.
+
+Whole training runs take turns, each in a fresh process; the first seconds of each, with
+start-up and compilation, do not count.
+
+Sample Factory lives in a virtual environment of its own:
+
+    python -m venv sf && sf/bin/pip install sample-factory==2.1.1 torch vizdoom
+    python benchmarks/train.py --sample-factory sf
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import machine
+from rich.console import Console
+from rich.table import Table
+
+
+_RESULTS = Path(__file__).parent / "results"
+_LOOK_S = 0.1
+_FOREVER = "1000000000"
+_SF_FRAMES = re.compile(rb"Total num frames: (\d+)")
+
+
+class Contender(NamedTuple):
+    """A training command.
+
+    Attributes:
+        command: Of a folder to write to.
+        frames: Reads how many frames have been trained on, from that folder and what
+            the command printed; None before the first.
+    """
+
+    label: str
+    command: Callable[[Path], list[str]]
+    frames: Callable[[Path, bytes], int | None]
+
+
+def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
+    """Return jaxfactory with a preset in a mode."""
+
+    def command(folder: Path) -> list[str]:
+        return [
+            sys.executable, "-m", "jaxfactory", "train",
+            "--scenario", options.scenario, "--run", str(folder / "run"),
+            "--preset", preset, "--mode", mode, "--total-frames", _FOREVER,
+            *options.arguments,
+        ]  # fmt: skip
+
+    def frames(folder: Path, printed: bytes) -> int | None:
+        path = folder / "run" / "metrics.jsonl"
+        if not path.exists():
+            return None
+        lines = path.read_bytes().splitlines()[-2:]
+        for line in reversed(lines):
+            try:
+                return int(json.loads(line)["frames"])
+            except ValueError:
+                continue  # half of a line that is being written
+        return None
+
+    return Contender(f"jaxfactory {preset}, {mode}", command, frames)
+
+
+def sample_factory(options: argparse.Namespace) -> Contender:
+    """Return Sample Factory with what the reference preset has."""
+    workers = max(1, options.num_envs // 4)
+
+    def command(folder: Path) -> list[str]:
+        python = options.sample_factory.absolute() / "bin" / "python"
+        return [
+            str(python), "-m", "sf_examples.vizdoom.train_vizdoom",
+            f"--env=doom_{options.scenario}", "--device=cpu",
+            f"--num_workers={workers}", "--num_envs_per_worker=4",
+            f"--train_dir={folder}", "--experiment=run",
+            f"--train_for_env_steps={_FOREVER}",
+        ]  # fmt: skip
+
+    def frames(folder: Path, printed: bytes) -> int | None:
+        found = _SF_FRAMES.findall(printed)
+        return int(found[-1]) if found else None
+
+    return Contender("Sample Factory", command, frames)
+
+
+def measure(contender: Contender, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one training for a while; return frames/s of its last part.
+
+    The clock is read whenever the number of frames changes, so that a count that is
+    told only now and then is not charged for the time since.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="jaxfactory-bench-", ignore_cleanup_errors=True
+    ) as name:
+        folder = Path(name)
+        log = folder / "log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                contender.command(folder),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        began, first, last, seen = time.perf_counter(), None, None, 0
+        try:
+            while process.poll() is None:
+                time.sleep(_LOOK_S)
+                now = time.perf_counter()
+                frames = contender.frames(folder, log.read_bytes())
+                if frames and frames != seen:
+                    seen = frames
+                    if now - began >= options.warmup:
+                        first = first or (now, frames)
+                        last = (now, frames)
+                if first and now - first[0] >= options.seconds:
+                    break
+                if now - began > 180 + options.warmup + options.seconds:
+                    break
+        finally:
+            _end(process)
+        if not first or first == last:
+            tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+            return {"error": " ".join(["trained on no frames:", *tail])}
+        frames, seconds = last[1] - first[1], last[0] - first[0]
+        return {"frames": frames, "seconds": seconds}
+
+
+def _end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def print_table(console: Console, report: dict[str, Any]) -> None:
+    """Print medians, and ratios to Sample Factory where it took part."""
+    table = Table(
+        title=f"frames/s of training, {report['scenario']}, "
+        f"{report['machine']['cores']} cores"
+    )
+    table.add_column("who")
+    for name in ("median", "min", "max", "over Sample Factory"):
+        table.add_column(name, justify="right")
+    theirs = report["contenders"].get("Sample Factory")
+    for label, rates in report["contenders"].items():
+        row = [f"{f(rates):,.0f}" for f in (statistics.median, min, max)]
+        ratio = ""
+        if theirs and rates is not theirs:
+            ratio = f"{statistics.median(a / b for a, b in zip(rates, theirs)):.2f}"
+        table.add_row(label, *row, ratio)
+    console.print(table)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--scenario", default="health_gathering_supreme")
+    parser.add_argument("--presets", nargs="+", default=["reference", "default"])
+    parser.add_argument("--modes", nargs="+", default=["sync", "async"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmup", type=float, default=25.0, help="seconds")
+    parser.add_argument("--seconds", type=float, default=30.0, help="on the clock")
+    parser.add_argument(
+        "--sample-factory", type=Path, help="virtual environment that has it"
+    )
+    parser.add_argument(
+        "--num-envs", type=int, default=32, help="of Sample Factory; ours: the preset's"
+    )
+    parser.add_argument("--name", default="train", help="of the file written")
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    options, options.arguments = parser.parse_known_args()
+    folder = options.sample_factory
+    if folder and not (folder / "bin" / "python").exists():
+        parser.error(f"--sample-factory {folder} is no virtual environment")
+    return options
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = parse()
+    console = Console()
+    where = machine.describe()
+    contenders = [
+        ours(preset, mode, options)
+        for preset in options.presets
+        for mode in options.modes
+    ]
+    if options.sample_factory:
+        contenders.append(sample_factory(options))
+    found: dict[str, list[float]] = {one.label: [] for one in contenders}
+    for index in range(options.rounds):
+        for contender in list(contenders):
+            label = f"{contender.label}: round {index + 1} of {options.rounds}"
+            with console.status(label):
+                result = measure(contender, options)
+            if "error" in result:
+                console.print(
+                    f"{contender.label} is skipped: {result['error']}", markup=False
+                )
+                contenders.remove(contender)
+                del found[contender.label]
+            else:
+                found[contender.label].append(result["frames"] / result["seconds"])
+    where["load_average_after"] = os.getloadavg()[0]
+    report = {
+        "scenario": options.scenario,
+        "seconds": options.seconds,
+        "rounds": options.rounds,
+        "arguments": options.arguments,
+        "machine": where,
+        "contenders": found,
+    }
+    if not found:
+        return 1
+    print_table(console, report)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / f"{options.name}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Acting and learning beside the same network in PyTorch, on the CPU.
+
+Each contender sets itself up in a process of its own and then waits; they measure in
+turns, one at a time, so that what else the machine does meanwhile hits all of them.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import machine
+from rich.console import Console
+from rich.table import Table
+
+
+_HERE = Path(__file__).parent
+_RESULTS = _HERE / "results"
+OURS = "jaxfactory"
+CONTENDERS = {
+    OURS: "JAX, as jaxfactory train runs it",
+    "torch": "PyTorch, contiguous",
+    "torch-channels-last": "PyTorch, channels last",
+    "torch-bf16": "PyTorch, channels last, bf16 autocast",
+}
+# What is measured -> images in one call.
+WORK = {
+    "forward": "one step of 64 environments",
+    "gradient": "loss and gradient of 32 steps x 32 environments",
+    "update": "all of an update: statistics, advantages, gradient, Adam",
+}
+_IMAGES = {"forward": 64, "gradient": 1024, "update": 1024}
+
+
+class Contender:
+    """A worker process that measures when it is told to."""
+
+    def __init__(self, name: str, preset: str):
+        """Start it; it sets itself up meanwhile."""
+        script = "run_update_jax.py" if name == OURS else "run_update_torch.py"
+        self.name = name
+        self.process = subprocess.Popen(
+            [sys.executable, str(_HERE / script), name, preset],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Give an order and return the answer."""
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        """Return the next answer."""
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        return {"error": f"ended with exit code {self.process.wait()}"}
+
+    def close(self) -> None:
+        """End it."""
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def measure(preset: str, rounds: int, seconds: float, console: Console) -> dict:
+    """Return microseconds an image of every contender, by kind of work and round."""
+    contenders, skipped = [], {}
+    for name in CONTENDERS:
+        # One after the other, so that none compiles while another does.
+        with console.status(f"{CONTENDERS[name]}: setting up"):
+            contender = Contender(name, preset)
+            ready = contender.answer()
+        reason = ready.get("unavailable") or ready.get("error")
+        if reason:
+            skipped[name] = reason
+            console.print(f"{CONTENDERS[name]} is skipped: {reason}", highlight=False)
+            contender.close()
+        else:
+            contenders.append(contender)
+    found: dict[str, dict[str, list[float]]] = {
+        work: {contender.name: [] for contender in contenders} for work in WORK
+    }
+    try:
+        for index in range(rounds):
+            for work in WORK:
+                for contender in contenders:
+                    label = f"{preset}, {work}, round {index + 1} of {rounds}"
+                    with console.status(f"{CONTENDERS[contender.name]}: {label}"):
+                        done = contender.ask({"work": work, "seconds": seconds})
+                    images = _IMAGES[work] * done["calls"]
+                    found[work][contender.name].append(1e6 * done["seconds"] / images)
+    finally:
+        for contender in contenders:
+            contender.close()
+    return {"microseconds": found, "skipped": skipped}
+
+
+def print_table(console: Console, preset: str, found: dict) -> None:
+    """Print medians and the median of the ratios round by round."""
+    table = Table(
+        title=f"microseconds an image, {preset} network, {len(machine.cores())} cores",
+        caption="in brackets: its time over ours, median over the rounds",
+    )
+    table.add_column("who")
+    for work in WORK:
+        table.add_column(work, justify="right")
+    for name, title in CONTENDERS.items():
+        if name in found["skipped"]:
+            continue
+        cells = []
+        for work in WORK:
+            theirs, ours = (found["microseconds"][work][who] for who in (name, OURS))
+            cell = f"{statistics.median(theirs):.0f}"
+            if name != OURS:
+                ratio = statistics.median(a / b for a, b in zip(theirs, ours))
+                cell += f" ({ratio:.2f})"
+            cells.append(cell)
+        table.add_row(title, *cells)
+    console.print(table)
+    for work, text in WORK.items():
+        console.print(f"  {work}: {text}", highlight=False)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="update.py", description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["reference", "default"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="a measurement")
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    options = parser.parse_args()
+    if options.rounds < 1 or not options.seconds > 0:
+        parser.error("--rounds must be 1 or more and --seconds greater than 0")
+    from jaxfactory.config import PRESETS
+
+    for preset in options.presets:
+        if preset not in PRESETS:
+            parser.error(f"there is no preset {preset!r}; there are {[*PRESETS]}")
+    return options
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = parse()
+    console = Console()
+    where = machine.describe()
+    found = {}
+    for preset in options.presets:
+        found[preset] = measure(preset, options.rounds, options.seconds, console)
+        print_table(console, preset, found[preset])
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "update.json"
+    report = {"machine": where, "seconds": options.seconds, "presets": found}
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

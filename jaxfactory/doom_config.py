@@ -1,0 +1,141 @@
+"""From settings and a scenario to the core's configuration and the engine's command."""
+
+import importlib.metadata
+from pathlib import Path
+
+from jaxfactory import _core, scenarios
+from jaxfactory.config import EnvConfig
+from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+from jaxfactory.scenarios import Scenario
+
+
+_RGB24, _GRAY8 = 1, 8
+
+
+def make(
+    config: EnvConfig, scenario: Scenario, game: GameConfig, heads: tuple
+) -> _core.DoomConfig:
+    """Return all that the core must know of an environment, its engine included.
+
+    Args:
+        config: Sizes, formats, frame skip.
+        scenario: Shaping and scale of the reward.
+        game: What the scenario's .cfg says.
+        heads: Choices of each action head, as names of buttons and values.
+
+    Raises:
+        UserError: If a name, a file or the engine's version does not fit.
+    """
+    doom = _core.DoomConfig()
+    doom.frame = _frame_spec(config)
+    doom.engine.executable, doom.engine.arguments = _command_line(config, game)
+    rewards = _core.GameReward()
+    for name, value in game.rewards.items():
+        setattr(rewards, name, value)
+    doom.reward = rewards
+    doom.shaping = [_shaping_term(term) for term in scenario.shaping]
+    doom.reward_scale = scenario.reward_scale
+    doom.map = game.map
+    doom.frame_skip = config.frame_skip
+    doom.queued_tics = config.tics == "queued"
+    doom.timeout = game.timeout if config.timeout is None else config.timeout
+    doom.start_time = game.start_time
+    doom.buttons = [_button(name) for name in game.buttons]
+    doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
+    doom.heads = [
+        [[(_button(name), value) for name, value in choice] for choice in head]
+        for head in heads
+    ]
+    return doom
+
+
+def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
+    frame = _core.FrameSpec()
+    frame.screen_width, frame.screen_height = config.screen_width, config.screen_height
+    frame.width, frame.height = config.width, config.height
+    frame.screen_channels = 1 if config.grayscale else 3
+    frame.depth, frame.labels = config.depth, config.labels
+    frame.automap = config.automap
+    return frame
+
+
+def _shaping_term(term: scenarios.Shaping) -> _core.ShapingTerm:
+    made = _core.ShapingTerm()
+    made.variable = variable(term.variable)
+    made.rise, made.fall, made.cap = term.rise, term.fall, term.cap
+    made.per_event = term.per_event
+    return made
+
+
+def _button(name: str) -> int:
+    index = _core.button_index(name)
+    if index < 0:
+        raise UserError(f"there is no button named {name!r}; see ViZDoom's Button")
+    return index
+
+
+def variable(name: str) -> int:
+    """Return a game variable's index.
+
+    Raises:
+        UserError: If there is none of this name.
+    """
+    index = _core.variable_index(name)
+    if index < 0:
+        raise UserError(
+            f"there is no game variable named {name!r}; see ViZDoom's GameVariable"
+        )
+    return index
+
+
+def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
+    """Return the engine's executable and its arguments, without id and seed."""
+    installed = importlib.metadata.version("vizdoom")
+    if installed != _core.ENGINE_VERSION:
+        raise UserError(
+            f"vizdoom {installed} is installed, but this build speaks to the engine of "
+            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
+            f"{_core.ENGINE_VERSION}"
+        )
+    folder = scenarios.vizdoom_folder()
+    width, height = config.screen_width, config.screen_height
+    arguments = [
+        "-iwad", str(_iwad(folder)),
+        "-file", str(scenarios.find_map(game, _iwad(folder))),
+        # Nobody reads the settings that an engine would save.
+        "-config", "/dev/null",
+        "+map", game.map,
+        "-skill", str(game.skill),
+        "-width", str(width), "-height", str(height),
+        "+vid_aspect", str(_aspect(width, height)),
+        "+fullscreen", "0",
+        "+viz_controlled", "1",
+        "+use_mouse", "0",
+        "+viz_render_mode", str(game.render_mode),
+        "+viz_noconsole", "1",
+        "+viz_screen_format", str(_GRAY8 if config.grayscale else _RGB24),
+        "+viz_window_hidden", "1",
+        "+viz_noxserver", "1",
+        "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
+    ]  # fmt: skip
+    if config.depth:
+        arguments += ["+viz_depth", "1"]
+    if config.labels:
+        arguments += ["+viz_labels", "1"]
+    if config.automap:
+        mode = str(game.automap_mode)
+        arguments += ["+viz_automap", "1", "+viz_automap_mode", mode]
+    return str(folder / "vizdoom"), arguments + game.game_args
+
+
+def _iwad(folder: Path) -> Path:
+    # As DoomGame does: the original game's data where the user has put them there.
+    original = folder / "doom2.wad"
+    return original if original.is_file() else folder / "freedoom2.wad"
+
+
+def _aspect(width: int, height: int) -> int:
+    """Return the engine's number for an aspect ratio, 0 for any other."""
+    known = {(16, 9): 1, (16, 10): 2, (4, 3): 3, (5, 4): 4}
+    return next((n for (w, h), n in known.items() if width * h == height * w), 0)

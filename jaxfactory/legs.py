@@ -1,0 +1,105 @@
+"""Where a run's time went: the legs of each thread, and which holds the run back."""
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+
+# Leg (its metric is time/<leg>) -> what the thread does meanwhile.
+_SAMPLER = {
+    "engine_wait": "wait for the engines",
+    "transfer": "send observations to the device",
+    "act": "compute actions and values",
+    "policy_wait": "wait for a policy that is new enough",
+}
+_LEARNER = {
+    "handover_wait": "wait for a rollout",
+    "update": "update the parameters",
+    "checkpoint": "save",
+}
+_REMEDIES = {
+    "engine_wait": "the engines; more cores or a smaller --screen-width would help",
+    "transfer": "sending observations; smaller or --grayscale ones would help",
+    "act": "acting; more environments in a step (--num-envs) or a smaller network "
+    "would help",
+    "update": "the update; fewer --num-epochs or a smaller network would help",
+    "checkpoint": "saving; a larger --checkpoint-minutes would help",
+    "rest": "bookkeeping between the legs; more environments in a step (--num-envs) "
+    "would help",
+}
+
+
+class Legs:
+    """Adds up the legs of all iterations but the first, in which JAX compiles."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._wall = 0.0
+        self._last: float | None = None
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Add one iteration's metrics (`time/<leg>` and `time/wall_clock`)."""
+        now = metrics.get("time/wall_clock")
+        if now is None:
+            return
+        if self._last is not None:
+            self._wall += now - self._last
+            for leg in (*_SAMPLER, *_LEARNER):
+                seconds = metrics.get(f"time/{leg}", 0.0)
+                self._seconds[leg] = self._seconds.get(leg, 0.0) + seconds
+        self._last = now
+
+    @property
+    def threads(self) -> dict[str, dict[str, float]]:
+        """Seconds by thread and leg, what is between the legs under "rest"."""
+        if "handover_wait" in self._seconds and self._seconds["handover_wait"]:
+            threads = {"sampler": [*_SAMPLER], "learner": [*_LEARNER]}
+        else:
+            threads = {"sampler and learner": [*_SAMPLER, *_LEARNER]}
+        result = {}
+        for thread, legs in threads.items():
+            seconds = {leg: self._seconds.get(leg, 0.0) for leg in legs}
+            seconds = {leg: value for leg, value in seconds.items() if value}
+            seconds["rest"] = max(0.0, self._wall - sum(seconds.values()))
+            result[thread] = seconds
+        return result
+
+    def table(self) -> Table | None:
+        """Return the legs as a table; None before the second iteration."""
+        if not self._wall:
+            return None
+        table = Table("thread", "leg", title=f"where {self._wall:,.0f} s went")
+        table.add_column("seconds", justify="right")
+        table.add_column("share", justify="right")
+        names = {**_SAMPLER, **_LEARNER, "rest": "everything else"}
+        for thread, legs in self.threads.items():
+            for index, (leg, seconds) in enumerate(legs.items()):
+                share = seconds / self._wall
+                table.add_row(
+                    "" if index else thread,
+                    names[leg],
+                    f"{seconds:,.1f}",
+                    f"{share:.0%}",
+                    end_section=index == len(legs) - 1,
+                )
+        return table
+
+    def verdict(self) -> str:
+        """Say in one line which leg holds the run back."""
+        threads = self.threads
+        if "learner" in threads:
+            waits = {
+                "sampler": threads["sampler"].get("policy_wait", 0.0),
+                "learner": threads["learner"].get("handover_wait", 0.0),
+            }
+            # Who waits least for the other is the one that the other waits for.
+            legs = threads[min(waits, key=lambda thread: waits[thread])]
+        else:
+            (legs,) = threads.values()
+        own = {
+            leg: seconds
+            for leg, seconds in legs.items()
+            if leg not in ("policy_wait", "handover_wait")
+        }
+        leg = max(own, key=lambda name: own[name])
+        return f"held back most by {_REMEDIES[leg]}"
