@@ -1,8 +1,8 @@
 """Frames/s of jaxfactory's pool beside other ways to step many games of Doom.
 
 Each measurement runs in a fresh process. First every contender's settings are tried
-shortly, in turns; then all contenders take turns, each at its best setting, so that what else the
-machine does meanwhile hits all of them.
+shortly, in turns; then all contenders take turns, each at its best setting, so that
+what else the machine does meanwhile hits all of them.
 """
 
 import argparse
@@ -102,7 +102,7 @@ class Benchmark:
         }
 
     def _tune(self, name: str) -> Candidate | None:
-        """Try the settings shortly and in turns; return the best, or None if none works.
+        """Try the settings shortly, in turns; return the best, None if none works.
 
         Each has one turn, then the better half has two more; the median decides, so
         that one quiet or busy moment of the machine does not.

@@ -10,6 +10,7 @@ Sample Factory lives in a virtual environment of its own:
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -141,14 +142,10 @@ def measure(contender: Contender, options: argparse.Namespace) -> dict[str, Any]
 def _end(process: subprocess.Popen) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -114,7 +114,7 @@ def _next_values(
 
 
 def _discounted_sums(delta: Array, decay: Array) -> Array:
-    """Return ``sums[t] = delta[t] + decay[t] * sums[t+1]``, from the last to the first."""
+    """Return ``sums[t] = delta[t] + decay[t] * sums[t+1]``, backwards."""
 
     def backwards(carry: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         step_delta, step_decay = step

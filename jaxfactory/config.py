@@ -236,8 +236,8 @@ class Config:
             _positive(self, "max_policy_lag")
             if self.serial:
                 raise UserError(
-                    "--serial runs everything in one thread, which --mode async cannot; "
-                    "leave one of them out"
+                    "--serial runs everything in one thread, which --mode async "
+                    "cannot; leave one of them out"
                 )
         if self.env.num_envs % self.ppo.num_minibatches:
             raise UserError(

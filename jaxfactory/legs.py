@@ -52,7 +52,7 @@ class Legs:
     @property
     def threads(self) -> dict[str, dict[str, float]]:
         """Seconds by thread and leg, what is between the legs under "rest"."""
-        if "handover_wait" in self._seconds and self._seconds["handover_wait"]:
+        if self._seconds.get("handover_wait"):
             threads = {"sampler": [*_SAMPLER], "learner": [*_LEARNER]}
         else:
             threads = {"sampler and learner": [*_SAMPLER, *_LEARNER]}
