@@ -31,6 +31,7 @@ from jaxfactory.errors import UserError, did_you_mean
 _RESULTS = Path(__file__).parent / "results"
 _START_ALLOWANCE_S = 90.0
 _TUNING_TURNS = 3
+_ATTEMPTS = 3
 
 
 class Candidate(NamedTuple):
@@ -55,6 +56,7 @@ class Benchmark:
         self.options = options
         self.console = console
         self.skipped: dict[str, str] = {}
+        self.failures: list[str] = []
 
     def run(self) -> dict[str, Any]:
         """Tune, measure in turns, and return the whole report."""
@@ -99,6 +101,7 @@ class Benchmark:
                 for name, measured in results.items()
             },
             "skipped": self.skipped,
+            "failed_attempts": self.failures,
         }
 
     def _tune(self, name: str) -> Candidate | None:
@@ -151,7 +154,13 @@ class Benchmark:
             "--seconds", str(seconds),
         ]  # fmt: skip
         with self.console.status(f"{CONTENDERS[name].label}: {label}"):
-            return processes.measure(command, timeout=_START_ALLOWANCE_S + 2 * seconds)
+            for _ in range(_ATTEMPTS):
+                result = processes.measure(command, _START_ALLOWANCE_S + 2 * seconds)
+                # EnvPool's engines now and then collide while they start.
+                if "error" not in result:
+                    break
+                self.failures.append(f"{name}: {result['error']}")
+            return result
 
     def _skip(self, name: str, reason: str) -> None:
         self.skipped[name] = reason

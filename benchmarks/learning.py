@@ -99,7 +99,8 @@ def moving_pictures(video: Path, gif: Path, strip: Path) -> None:
     shown[0].save(
         gif, save_all=True, append_images=shown[1:], duration=143, loop=0, optimize=True
     )
-    picks = [frames[i * (len(frames) - 1) // 3] for i in range(4)]
+    # Not the last: an agent that dies sees red.
+    picks = [frames[(2 * i + 1) * len(frames) // 8] for i in range(4)]
     wide = Image.new("RGB", (4 * 320, 240))
     for column, frame in enumerate(picks):
         wide.paste(frame, (column * 320, 0))

@@ -11,7 +11,8 @@ from typing import Any
 
 
 PACKAGES = (
-    "jaxfactory", "vizdoom", "numpy", "envpool", "gymnasium", "opencv-python-headless"
+    "jaxfactory", "jax", "jaxlib", "torch", "vizdoom", "numpy", "envpool",
+    "gymnasium", "opencv-python-headless",
 )  # fmt: skip
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +22,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "cores": len(cores()),
+        "gpu": gpu(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -45,6 +47,15 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def gpu() -> str | None:
+    """Return the names of the graphics processors, or None if there is none."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return ", ".join(done.stdout.split("\n")).strip(", ") or None
+    return None
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that are compared, where installed."""
     found = {}
@@ -55,10 +66,13 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit, with "+changes" if files differ from it, or "unknown"."""
+    """Return the commit, with "+changes" if files differ from it.
+
+    Outside of a checkout it is what JAXFACTORY_COMMIT says, or "unknown".
+    """
     head = _git("rev-parse", "--short=12", "HEAD")
     if not head:
-        return "unknown"
+        return os.environ.get("JAXFACTORY_COMMIT", "unknown")
     changed = _git("status", "--porcelain", "--untracked-files=no")
     return head + "+changes" * bool(changed)
 

@@ -16,7 +16,7 @@ _GRACE_S = 5.0
 _INSTANCE = re.compile(rb"viz_instance_id\0(\w+)")
 
 
-def measure(command: list[str], *, timeout: float) -> dict[str, Any]:
+def measure(command: list[str], timeout: float) -> dict[str, Any]:
     """Run a command in a session and a folder of its own; return its JSON line.
 
     Whatever way it ends, all processes of its session end with it.

@@ -219,8 +219,12 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.name}.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
-    draw(report, path.with_suffix(".png"))
-    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    written = f"written: {path}"
+    try:
+        draw(report, path.with_suffix(".png"))
+    except ImportError:
+        written += "; for the chart, pip install 'jaxfactory[bench]'"
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
     return 0 if all(row["reached"] for row in seeds) else 1
 
 

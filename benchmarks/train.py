@@ -77,7 +77,7 @@ def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
 
 def sample_factory(options: argparse.Namespace) -> Contender:
     """Return Sample Factory with what the reference preset has."""
-    workers = max(1, options.num_envs // 4)
+    workers = max(1, options.sample_factory_envs // 4)
 
     def command(folder: Path) -> list[str]:
         python = options.sample_factory.absolute() / "bin" / "python"
@@ -185,7 +185,7 @@ def parse() -> argparse.Namespace:
         "--sample-factory", type=Path, help="virtual environment that has it"
     )
     parser.add_argument(
-        "--num-envs", type=int, default=32, help="of Sample Factory; ours: the preset's"
+        "--sample-factory-envs", type=int, default=32, help="environments of its run"
     )
     parser.add_argument("--name", default="train", help="of the file written")
     parser.add_argument("--out", type=Path, default=_RESULTS)

@@ -19,6 +19,9 @@
 #include "frame.h"
 #include "game_names.h"
 #include "spec.h"
+#ifdef JAXFACTORY_XLA
+#include "xla_calls.h"
+#endif
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT: "name"_a is how nanobind names arguments
@@ -201,6 +204,14 @@ NB_MODULE(_core, m) {
         "Index of a button by its name, or -1 if there is none.");
   m.def("variable_index", &VariableIndex, "name"_a,
         "Index of a game variable by its name, or -1 if there is none.");
+#ifdef JAXFACTORY_XLA
+  m.def("xla_handlers", [] {
+    nb::dict handlers;
+    handlers["reset"] = nb::capsule(XlaResetHandler());
+    handlers["step"] = nb::capsule(XlaStepHandler());
+    return handlers;
+  });
+#endif
   m.def("usable_cores", &UsableCores, "Cores that this process may use.");
   m.def(
       "resize",
@@ -255,6 +266,10 @@ NB_MODULE(_core, m) {
           nb::call_guard<nb::gil_scoped_release>())
       .def("arrays", &Pool::Arrays,
            "All result arrays, [slabs, slots, B, ...], written in place.")
+      .def_prop_ro(
+          "address",
+          [](Pool& pool) { return reinterpret_cast<std::intptr_t>(&(*pool)); },
+          "What the XLA handlers take as the pool.")
       .def_prop_ro("pids", [](Pool& pool) { return pool->pids(); })
       .def_prop_ro("seeds", [](Pool& pool) { return pool->seeds(); })
       .def_prop_ro("num_workers",

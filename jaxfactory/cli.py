@@ -114,8 +114,10 @@ def _version() -> str:
 
 
 def _train(args: list[str]) -> int:
-    from jaxfactory import scenarios
+    from jaxfactory import scenarios, sizing
 
+    if sizing.wants_auto(args):
+        args = _fill_in_sizes(args)
     options = parse_train(args)
     config = as_config(options)
     scenarios.find(config.env.scenario)  # Before JAX is loaded for nothing.
@@ -168,6 +170,21 @@ def _scenarios(args: list[str]) -> int:
         table.add_row(*map(Text, cells))
     Console().print(table)
     return 0
+
+
+def _fill_in_sizes(args: list[str]) -> list[str]:
+    from jaxfactory import sizing
+
+    _prepare_jax()
+    import jax
+
+    cores = len(os.sched_getaffinity(0))
+    sizes = sizing.choose(cores, gpu=jax.default_backend() != "cpu")
+    print(
+        f"auto: {sizes.num_envs} environments, {sizes.num_workers} workers "
+        f"({sizes.reason})"
+    )
+    return sizing.fill_in(args, sizes)
 
 
 def _prepare_jax() -> None:

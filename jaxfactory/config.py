@@ -68,11 +68,11 @@ class EnvConfig:
     scenario: str = "health_gathering_supreme"
     """A scenario's name (see `jaxfactory scenarios`) or the path of a .cfg file."""
     num_envs: int = 64
-    """Environments stepped in parallel, each one engine process."""
+    """Environments stepped in parallel, each one engine process; or auto."""
     num_groups: int = 2
     """Groups of environments: one steps while the policy thinks for the other."""
     num_workers: int = 0
-    """Worker threads that drive the engines; 0 is one for each core."""
+    """Worker threads that drive the engines; 0 is one for each core; or auto."""
     frame_skip: int = 4
     """Game tics that each action is held for."""
     tics: Literal["exact", "queued"] = "exact"

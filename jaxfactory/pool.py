@@ -5,70 +5,25 @@ NumPy only: this module never imports JAX, so that the pool serves any learner.
 
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Int32
 
 from jaxfactory import _core, doom_config, scenarios
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.scenarios import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
+from jaxfactory.step import Step, StepInfo
 
 
 # An engine that failed and could not be restarted, or must not be.
 EngineError = _core.EngineError
 
 _MAX_TIMEOUT = 86_400  # seconds
-
-
-class StepInfo(NamedTuple):
-    """What comes with a step besides what is trained on; rows as in `Step`.
-
-    Attributes:
-        final_obs: Where an episode ended with this step, its last observation. Valid
-            until the group's next `send`.
-        own_reward: The scenario's own reward, before shaping and scaling.
-        episode_return: Sum of `Step.reward` over the episode so far, this step
-            included.
-        episode_own_return: Sum of `own_reward` over the episode so far.
-        episode_length: Tics of the episode so far.
-        game_variables: In the order of `EnvPool.variable_names`; of the state that
-            `Step.reward` is for, so at an episode's end of its last state.
-        restarted: The engine failed and was replaced.
-    """
-
-    final_obs: UInt8[np.ndarray, "B H W C"]
-    own_reward: Float64[np.ndarray, " B"]
-    episode_return: Float32[np.ndarray, " B"]
-    episode_own_return: Float32[np.ndarray, " B"]
-    episode_length: Int32[np.ndarray, " B"]
-    game_variables: Float64[np.ndarray, "B V"]
-    restarted: Bool[np.ndarray, " B"]
-
-
-class Step(NamedTuple):
-    """What the environments answered; the arrays are views into the pool's slabs.
-
-    They stay as they are until `num_slabs * num_steps` further steps (by default 64)
-    have been sent to their group, or until it is reset; copy what must live longer.
-    Where an episode ended, `obs` is already the first observation of the next one.
-
-    Attributes:
-        obs: Pixels, and the depth, labels and automap buffers where they were asked
-            for, as channels in this order.
-        reward: Shaped and scaled; what is trained on.
-        is_first: Whether `obs` opens an episode.
-    """
-
-    obs: UInt8[np.ndarray, "B H W C"]
-    reward: Float32[np.ndarray, " B"]
-    terminated: Bool[np.ndarray, " B"]
-    truncated: Bool[np.ndarray, " B"]
-    is_first: Bool[np.ndarray, " B"]
-    info: StepInfo
 
 
 class EnvPool:
@@ -232,6 +187,23 @@ class EnvPool:
     def recv(self, group: int) -> Step:
         """Wait for a group's step and return its rows."""
         return self._view(self._core.recv(group), group)
+
+    def xla(self) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
+        """Return the pool for compiled programs, on JAX's CPU backend.
+
+        Returns:
+            ``(token, reset, step)``, where ``reset(token) -> (token, Step)`` and
+            ``step(token, actions) -> (token, Step)`` may be called inside of `jax.jit`
+            and carried through `jax.lax.scan`. The token orders the calls: hand each
+            the one that the call before returned. Arrays are copies; those that the
+            pool has as float64 are float32. The pool must outlive the programs.
+
+        Raises:
+            UserError: If the core was built without JAX, or for another version.
+        """
+        from jaxfactory import xla
+
+        return xla.bind(self)
 
     def slab(self, index: int) -> dict[str, np.ndarray]:
         """Return one slab's arrays, `[num_steps + 1, B, ...]`, as views."""

@@ -1,4 +1,4 @@
-"""The benchmark runs, writes what it should, and says who is missing. No timings."""
+"""The benchmarks run, write what they should, and say who is missing. No timings."""
 
 import json
 import os
@@ -10,17 +10,20 @@ import pytest
 
 
 ROOT = Path(__file__).parent.parent
-FPS = ROOT / "benchmarks" / "fps.py"
+SMALL = (
+    "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
+    "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",
+)  # fmt: skip
 
 
-def run(*arguments, path=""):
+def run(*arguments, path="", script="fps.py", timeout=120):
     paths = [str(path), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
-        [sys.executable, str(FPS), *map(str, arguments)],
+        [sys.executable, str(ROOT / "benchmarks" / script), *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
     )
 
 
@@ -69,3 +72,58 @@ def test_a_mistake_is_one_sentence(arguments, sentence):
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_overhead_runs(tmp_path):
+    done = run(
+        "--num-envs", "4", "8", "--rounds", "2", "--seconds", "0.05",
+        "--out", tmp_path, script="overhead.py",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "overhead.json").read_text())
+    assert [len(rates) for rates in report["steps_per_second"].values()] == [2, 2]
+
+
+@pytest.mark.slow
+def test_update_runs(tmp_path):
+    # A module of this name that cannot be imported stands for a missing PyTorch.
+    (tmp_path / "torch.py").write_text("raise ImportError('not here')\n")
+    done = run(
+        "--presets", "default", "--rounds", "2", "--seconds", "0.1",
+        "--out", tmp_path, script="update.py", path=tmp_path, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "update.json").read_text())
+    found = report["presets"]["default"]
+    assert {*found["skipped"]} == {"torch", "torch-channels-last", "torch-bf16"}
+    for rates in found["microseconds"].values():
+        assert len(rates["jaxfactory"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_train_runs_both_modes(tmp_path):
+    done = run(
+        "--presets", "default", "--rounds", "1", "--warmup", "1", "--seconds", "2",
+        "--out", tmp_path, *SMALL, script="train.py", timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "train.json").read_text())
+    assert all(rates[0] > 0 for rates in report["contenders"].values())
+    assert len(report["contenders"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_time_to_score_stops_at_the_bar(tmp_path):
+    # A bar that a new agent passes, and one that none can.
+    for bar, reached in (("0.5", True), ("20", False)):
+        done = run(
+            "--bar", bar, "--seeds", "3", "--minutes", "0.7", "--episodes", "4",
+            "--out", tmp_path, *SMALL, script="time_to_score.py", timeout=400,
+        )  # fmt: skip
+        report = json.loads((tmp_path / "time_to_score.json").read_text())
+        (seed,) = report["seeds"]
+        assert (seed["reached"] is not None) == reached, done.stderr
+        assert done.returncode == (0 if reached else 1)
+    assert seed["evaluations"] == []

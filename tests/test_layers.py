@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
-    ("errors", "spec", "backend", "interrupt", "legs", "_core"),
+    ("errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "_core"),
     ("types", "config", "metrics", "game_config"),
-    ("storage",),
+    ("storage", "xla"),
     ("distributions", "normalization", "advantages"),
     ("scenarios", "runs", "convolution"),
     ("doom_config",),
@@ -30,7 +30,7 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
-    "writers", "legs", "cli", "spec", "game_config", "doom_config",
+    "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "__main__",
 )  # fmt: skip
 

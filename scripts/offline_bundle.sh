@@ -1,0 +1,56 @@
+#!/bin/sh
+# Everything that a machine without internet needs to run the GPU benchmarks, in one
+# folder: wheels of jaxfactory and of all that it needs beyond JAX, and the benchmarks.
+#
+#   scripts/offline_bundle.sh [FOLDER]      here (x86-64, with internet and g++)
+#   sh FOLDER/run.sh [RESULTS]              there (Linux, JAX with its GPU plugin)
+#
+# PYTHON names the interpreter to build for: the same minor version as there.
+set -eu
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+folder=${1:-"$here/offline"}
+python=${PYTHON:-python3.12}
+limit_mib=60
+
+if ! "$python" --version >/dev/null 2>&1; then
+  echo "offline_bundle.sh: $python is not there; set PYTHON to the interpreter to build for" >&2
+  exit 2
+fi
+if [ -e "$folder" ] && [ ! -e "$folder/run.sh" ]; then
+  echo "offline_bundle.sh: $folder exists and is no bundle; name another folder" >&2
+  exit 2
+fi
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+rm -rf "$folder"
+mkdir -p "$folder/wheels"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$python" -m venv "$work/venv"
+pip="$work/venv/bin/python -m pip"
+$pip install -q --upgrade pip
+# Our own wheel is built against the JAX that pip finds, which must be the one there, or
+# at least speak the same foreign function interface.
+(cd "$here" && $pip wheel -q --no-deps --wheel-dir "$folder/wheels" .)
+
+# What the benchmarks need beyond JAX, without what they do not use (video, windows).
+$pip install -q "$folder"/wheels/jaxfactory-*.whl
+$pip freeze -q | grep -v -i -E \
+  '^(jaxfactory|jax|jaxlib|numpy|scipy|ml.dtypes|opt.einsum|av|pygame|pip|setuptools)( |=|@)' \
+  >"$work/needed"
+$pip download -q --no-deps --only-binary=:all: --dest "$folder/wheels" -r "$work/needed"
+
+mkdir "$folder/benchmarks"
+cp "$here"/benchmarks/*.py "$folder/benchmarks/"
+(cd "$here" && git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) >"$folder/commit"
+echo "$version" >"$folder/python"
+cp "$here/scripts/offline_run.sh" "$folder/run.sh"
+
+size=$(du -sm "$folder" | cut -f1)
+echo "$folder: $size MiB for Python $version"
+if [ "$size" -gt "$limit_mib" ]; then
+  echo "offline_bundle.sh: that is more than $limit_mib MiB" >&2
+  exit 1
+fi

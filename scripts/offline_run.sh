@@ -1,0 +1,42 @@
+#!/bin/sh
+# Installs the bundle that this file lies in and runs the GPU benchmarks.
+#
+#   sh run.sh [RESULTS]
+#
+# SECONDS_EACH (30) on the clock for each measurement; ROUNDS (3); SEEDS ("0 1 2");
+# ENVS ("256 512 1024 2048") numbers of environments to try.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+results=${1:-"$here/results"}
+python=${PYTHON:-python3}
+seconds=${SECONDS_EACH:-30}
+rounds=${ROUNDS:-3}
+envs=${ENVS:-"256 512 1024 2048"}
+seeds=${SEEDS:-"0 1 2"}
+
+wanted=$(cat "$here/python")
+found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if [ "$wanted" != "$found" ]; then
+  echo "run.sh: this bundle is for Python $wanted, but $python is $found; set PYTHON" >&2
+  exit 2
+fi
+# JAX and its GPU plugin are the machine's own.
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+"$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" \
+  "$here"/wheels/*.whl
+export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+export JAXFACTORY_COMMIT="$(cat "$here/commit")"
+mkdir -p "$results"
+"$python" -c 'import jax; print("JAX", jax.__version__, "on", jax.devices())'
+
+cd "$here/benchmarks"
+"$python" fps.py --only jaxfactory --ceiling --seconds 4 --rounds 3 --out "$results"
+for n in $envs; do
+  "$python" train.py --presets reference --modes sync async --rounds "$rounds" \
+    --seconds "$seconds" --out "$results" --name "train_$n" --num-envs "$n" --num-workers auto
+done
+"$python" time_to_score.py --minutes 5 --seeds $seeds --out "$results" \
+  --num-envs auto --num-workers auto --mode async
+echo "results: $results"
