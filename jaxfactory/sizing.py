@@ -1,9 +1,9 @@
 """How many environments and workers suit a machine: what `auto` stands for.
 
-More environments make a step's batch cheaper for the network, fewer fit the engines into
-the caches better. On 2 cores without a GPU the default preset was measured with 32 for
-each core. A GPU makes the batch almost free and waits for the engines, so that it gets
-twice as many; that number is a guess until it is measured.
+More environments make a step's batch cheaper for the network, fewer fit the engines
+into the caches better. On 2 cores without a GPU the default preset was measured with 32
+for each core. A GPU makes the batch almost free and waits for the engines, so that it
+gets twice as many; that number is a guess until it is measured.
 """
 
 from typing import NamedTuple
