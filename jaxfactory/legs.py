@@ -30,9 +30,15 @@ _REMEDIES = {
 
 
 class Legs:
-    """Adds up the legs of all iterations but the first, in which JAX compiles."""
+    """Adds up the legs of all iterations but the first few, in which JAX compiles.
+
+    What one thread compiles the other waits for, up to two iterations later.
+    """
+
+    SKIPPED = 3
 
     def __init__(self) -> None:
+        self._skip = self.SKIPPED
         self._seconds: dict[str, float] = {}
         self._wall = 0.0
         self._last: float | None = None
@@ -42,7 +48,9 @@ class Legs:
         now = metrics.get("time/wall_clock")
         if now is None:
             return
-        if self._last is not None:
+        if self._skip:
+            self._skip -= 1
+        elif self._last is not None:
             self._wall += now - self._last
             for leg in (*_SAMPLER, *_LEARNER):
                 seconds = metrics.get(f"time/{leg}", 0.0)
@@ -65,7 +73,7 @@ class Legs:
         return result
 
     def table(self) -> Table | None:
-        """Return the legs as a table; None before the second iteration."""
+        """Return the legs as a table; None before there are any."""
         if not self._wall:
             return None
         table = Table("thread", "leg", title=f"where {self._wall:,.0f} s went")
