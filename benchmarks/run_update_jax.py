@@ -5,7 +5,7 @@ import sys
 from jaxfactory import backend
 
 
-backend.configure_xla()
+backend.configure()
 
 import jax  # noqa: E402 - the flags come first
 import numpy as np  # noqa: E402

@@ -20,7 +20,9 @@
 #include "game_names.h"
 #include "spec.h"
 #ifdef JAXFACTORY_XLA
+#include "convolution.h"
 #include "xla_calls.h"
+#include "xla_convolution.h"
 #endif
 
 namespace nb = nanobind;
@@ -209,6 +211,16 @@ NB_MODULE(_core, m) {
     nb::dict handlers;
     handlers["reset"] = nb::capsule(XlaResetHandler());
     handlers["step"] = nb::capsule(XlaStepHandler());
+    return handlers;
+  });
+  m.def("limit_convolution_lanes", &LimitConvolutionLanes, "lanes"_a,
+        "Use vectors of at most so many floats, 8 or 16: for tests of both.");
+  m.def("xla_convolutions", [] {
+    nb::dict handlers;
+    if (!ConvolutionSupported()) return handlers;
+    handlers["forward"] = nb::capsule(XlaConvForwardHandler());
+    handlers["kernel_gradient"] = nb::capsule(XlaConvKernelGradientHandler());
+    handlers["image_gradient"] = nb::capsule(XlaConvImageGradientHandler());
     return handlers;
   });
 #endif

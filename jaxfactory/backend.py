@@ -1,5 +1,6 @@
-"""What must be set in the environment before JAX starts. Never imports JAX."""
+"""What must be set in the process before JAX starts. Never imports JAX."""
 
+import ctypes
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,53 @@ CPU_FUSION_VALUE = "LIBRARY_FUSION_TYPE_DOT"
 _KNOWS_FLAG = {"0.10.2": True}
 
 _PROBE_SECONDS = 60
+
+# mallopt's parameters, from glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_MADV_HUGEPAGE = 14
+_HUGE_PAGE = 2**21
+# Reserved, not used: memory is taken when it is written to.
+_RESERVED = 2**30
+
+
+def configure() -> None:
+    """Set the process up so that JAX runs fast in it; before JAX's backend starts."""
+    keep_freed_memory()
+    configure_xla()
+
+
+def keep_freed_memory() -> None:
+    """Let malloc keep what is freed, in huge pages, instead of giving it back.
+
+    XLA's CPU backend takes the memory of every call anew and frees it afterwards, many
+    megabytes that the kernel would clear page by page each time: a third of the time
+    of an update. Does nothing where the C library is not glibc.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt, libc.madvise, libc.malloc, libc.free  # noqa: B018 - are they there?
+    except (OSError, AttributeError):
+        return
+    # One heap, which only grows.
+    settings = (
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_MAX, 0),
+        (_M_TRIM_THRESHOLD, 2**31 - 1),
+        (_M_TOP_PAD, 2**26),
+    )
+    for parameter, value in settings:
+        libc.mallopt(parameter, value)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes = [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    block = libc.malloc(_RESERVED)
+    if not block:
+        return
+    start = -(-block // _HUGE_PAGE) * _HUGE_PAGE
+    size = (block + _RESERVED - start) // _HUGE_PAGE * _HUGE_PAGE
+    libc.madvise(start, size, _MADV_HUGEPAGE)
+    libc.free(block)
 
 
 def configure_xla() -> None:

@@ -190,7 +190,7 @@ def _fill_in_sizes(args: list[str]) -> list[str]:
 def _prepare_jax() -> None:
     from jaxfactory import backend
 
-    backend.configure_xla()
+    backend.configure()
 
 
 def parse_train(args: Sequence[str]) -> TrainOptions:

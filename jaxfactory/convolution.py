@@ -1,18 +1,20 @@
-"""Strided convolution without padding, NHWC, with a faster gradient on the CPU.
+"""Strided convolution without padding, NHWC, with lowerings of its own for the CPU.
 
-What was tried on the CPU backend (`--xla_cpu_experimental_ynn_fusion_type=
-LIBRARY_FUSION_TYPE_DOT`, microseconds a sample, two busy cores) and what was kept:
-the input gradient of the 4x4/2 convolution, 234 as XLA has it, 117 below; of the
-3x3/2 one, 82 and 49. Forward passes and weight gradients stay XLA's own: rewriting
-them over a space-to-depth image, as shifted matmuls or as im2col was slower.
+What was measured on the CPU backend is in benchmarks/results/update.json. Where the
+core's own kernels fit (csrc/convolution.h), they are used in all three directions;
+elsewhere the forward pass and the kernel's gradient are XLA's and the image's gradient
+is a convolution to sub-pixels.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
+
+from jaxfactory import _core
 
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -34,7 +36,43 @@ def conv2d(
     Computes what `plain_conv2d` does. Reverse mode only: a custom gradient has no
     forward-mode one.
     """
-    return plain_conv2d(x, kernel, stride)
+    plain = partial(plain_conv2d, stride=stride)
+    if not _fits(x.shape, kernel.shape):
+        return plain(x, kernel)
+    shape = jax.eval_shape(plain, x, kernel).shape
+    own = partial(_own, "forward", shape, stride)
+    return lax.platform_dependent(x, kernel, cpu=own, default=plain)
+
+
+@cache
+def _targets() -> frozenset[str]:
+    """Register the core's kernels with JAX; return which there are, none perhaps."""
+    handlers = getattr(_core, "xla_convolutions", dict)()
+    try:
+        for name, handler in handlers.items():
+            jax.ffi.register_ffi_target(f"jaxfactory_{name}", handler, platform="cpu")
+    except Exception:
+        # Built for another JAX: XLA's own lowering computes the same.
+        return frozenset()
+    return frozenset(handlers)
+
+
+def _fits(
+    image: tuple[int, ...], kernel: tuple[int, ...], *, image_gradient: bool = False
+) -> bool:
+    """Whether the core's kernels take these shapes; see csrc/convolution.h."""
+    size, _, channels, outputs = kernel
+    unit = 16 if image_gradient else 8
+    shapes_fit = outputs % 16 == 0 and size * channels % unit == 0 and image[0] > 0
+    return shapes_fit and bool(_targets())
+
+
+def _own(
+    name: str, shape: tuple[int, ...], stride: int, one: Array, other: Array
+) -> Array:
+    result = jax.ShapeDtypeStruct(shape, jnp.float32)
+    call = jax.ffi.ffi_call(f"jaxfactory_{name}", result)
+    return call(one, other, stride=np.int64(stride))
 
 
 def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
@@ -45,22 +83,39 @@ def _convolve(x: Array, kernel: Array, stride: int, padding: int) -> Array:
 
 
 def _forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
-    return plain_conv2d(x, kernel, stride), (x, kernel)
+    return conv2d(x, kernel, stride), (x, kernel)
 
 
 def _backward(
     stride: int, saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    _, kernel_pullback = jax.vjp(lambda k: plain_conv2d(x, k, stride), kernel)
-    plain = partial(_plain_input_gradient, x.shape, stride)
-    # Without a stride the two are the same convolution.
-    fast = partial(subpixel_input_gradient, x.shape, stride) if stride > 1 else plain
-    dx = lax.platform_dependent(kernel, dy, cpu=fast, default=plain)
-    return dx, kernel_pullback(dy)[0]
+    plain_dk = partial(_plain_kernel_gradient, kernel.shape, stride)
+    own_dk = partial(_own, "kernel_gradient", kernel.shape, stride)
+    fits = _fits(x.shape, kernel.shape)
+    dk = lax.platform_dependent(
+        x, dy, cpu=own_dk if fits else plain_dk, default=plain_dk
+    )
+    plain_dx = partial(_plain_input_gradient, x.shape, stride)
+    if _fits(x.shape, kernel.shape, image_gradient=True):
+        fast_dx = partial(_own, "image_gradient", x.shape, stride)
+    elif stride > 1:
+        fast_dx = partial(subpixel_input_gradient, x.shape, stride)
+    else:
+        fast_dx = plain_dx  # without a stride the two are the same convolution
+    dx = lax.platform_dependent(kernel, dy, cpu=fast_dx, default=plain_dx)
+    return dx, dk
 
 
 conv2d.defvjp(_forward, _backward)
+
+
+def _plain_kernel_gradient(
+    shape: tuple[int, ...], stride: int, x: Array, dy: Array
+) -> Array:
+    zeros = jnp.zeros(shape, dy.dtype)  # only its shape matters: the map is linear
+    _, pullback = jax.vjp(lambda kernel: plain_conv2d(x, kernel, stride), zeros)
+    return pullback(dy)[0]
 
 
 def _plain_input_gradient(

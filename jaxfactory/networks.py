@@ -31,6 +31,27 @@ def _affine(x: Array, kernel: Array, bias: Array) -> Array:
     return y + jnp.broadcast_to(bias, y.shape)
 
 
+@jax.custom_vjp
+def elu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return x where it is positive, else exp(x) - 1.
+
+    The gradient is taken from the result, which is kept anyway: no second exponential.
+    """
+    return nnx.elu(x)
+
+
+def _elu_forward(x: Array) -> tuple[Array, Array]:
+    y = elu(x)
+    return y, y
+
+
+def _elu_backward(y: Array, dy: Array) -> tuple[Array]:
+    return (jnp.where(y > 0.0, dy, dy * (y + 1.0)),)
+
+
+elu.defvjp(_elu_forward, _elu_backward)
+
+
 class Dense(nnx.Module):
     """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialisation."""
 
@@ -116,13 +137,13 @@ class Encoder(nnx.Module):
         """Return features ``[N, features]`` of observations ``[N, ...]``."""
         x = obs["image"]
         for index in range(self.num_convs):
-            x = nnx.elu(getattr(self, f"conv_{index}")(x))
-        x = nnx.elu(self.dense(x.reshape(x.shape[0], -1)))
+            x = elu(getattr(self, f"conv_{index}")(x))
+        x = elu(self.dense(x.reshape(x.shape[0], -1)))
         if not self.has_measurements:
             return x
         y = obs["measurements"]
         for index in range(self.num_measurement_layers):
-            y = nnx.elu(getattr(self, f"measurements_{index}")(y))
+            y = elu(getattr(self, f"measurements_{index}")(y))
         return jnp.concatenate([x, y], axis=-1)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory import convolution
+from jaxfactory import _core, convolution
 
 
 # (image, kernel size, stride, inputs, outputs); the first three are the network's.
@@ -13,6 +13,10 @@ SHAPES = [
     ((72, 128), 8, 4, 3, 32),
     ((17, 31), 4, 2, 32, 64),
     ((7, 14), 3, 2, 64, 128),
+    ((72, 128), 8, 4, 3, 16),
+    ((17, 31), 4, 2, 16, 48),
+    ((9, 12), 4, 1, 4, 16),
+    ((20, 20), 2, 3, 8, 16),
     ((12, 16), 4, 2, 1, 8),
     ((11, 13), 5, 3, 2, 4),
     ((9, 9), 1, 1, 4, 4),
@@ -21,10 +25,27 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(params=[16, 8])
+def lanes(request):
+    """Let the core's kernels use the widest vectors, or narrow ones."""
+    _core.limit_convolution_lanes(request.param)
+    yield
+    _core.limit_convolution_lanes(16)
+
+
+def test_the_networks_convolutions_have_kernels_of_their_own():
+    if not convolution._targets():
+        pytest.skip("the processor has no AVX2")
+    for image, size, _, inputs, outputs in SHAPES[:3]:
+        shapes = (6, *image, inputs), (size, size, inputs, outputs)
+        assert convolution._fits(*shapes)
+        assert convolution._fits(*shapes, image_gradient=inputs > 3)
+
+
 @pytest.mark.parametrize(("image", "size", "stride", "inputs", "outputs"), SHAPES)
-def test_lowerings_agree(image, size, stride, inputs, outputs):
+def test_lowerings_agree(image, size, stride, inputs, outputs, lanes):
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (6, *image, inputs))
+    x = jax.random.normal(keys[0], (37, *image, inputs))  # not a multiple of anything
     kernel = jax.random.normal(keys[1], (size, size, inputs, outputs))
     kernel = kernel / np.sqrt(size * size * inputs)
 
