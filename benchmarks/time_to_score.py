@@ -66,13 +66,14 @@ def _train_until(
     ]  # fmt: skip
     with (run.parent / "train.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    metrics, position, reached = run / "metrics.jsonl", 0, False
+    metrics, reached = run / "metrics.jsonl", False
+    # What an earlier part of the run has written is not looked at again.
+    _, position = _new_rows(metrics, 0)
     try:
         while process.poll() is None:
             time.sleep(_LOOK_S)
             elapsed = time.perf_counter() - start
             rows, position = _new_rows(metrics, position)
-            # The first look of a resumed run sees the lines that are there already.
             if rows and _score(rows[-1]) >= wanted:
                 reached = True
                 break
@@ -81,8 +82,12 @@ def _train_until(
         return time.perf_counter() - start, reached
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.wait(60)
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _new_rows(path: Path, position: int) -> tuple[list[dict], int]:

@@ -6,6 +6,7 @@ turns, one at a time, so that what else the machine does meanwhile hits all of t
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -38,15 +39,21 @@ _IMAGES = {"forward": 64, "gradient": 1024, "update": 1024}
 class Contender:
     """A worker process that measures when it is told to."""
 
-    def __init__(self, name: str, preset: str):
+    def __init__(self, name: str, preset: str, torch: Path | None):
         """Start it; it sets itself up meanwhile."""
         script = "run_update_jax.py" if name == OURS else "run_update_torch.py"
+        python, environment = sys.executable, None
+        if torch and name != OURS:
+            python = str(torch / "bin" / "python")
+            # There jaxfactory is not installed, of which only the presets are read.
+            environment = os.environ | {"PYTHONPATH": str(_HERE.parent)}
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, str(_HERE / script), name, preset],
+            [python, str(_HERE / script), name, preset],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=environment,
         )
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -71,13 +78,13 @@ class Contender:
             self.process.kill()
 
 
-def measure(preset: str, rounds: int, seconds: float, console: Console) -> dict:
+def measure(preset: str, options: argparse.Namespace, console: Console) -> dict:
     """Return microseconds an image of every contender, by kind of work and round."""
     contenders, skipped = [], {}
     for name in CONTENDERS:
         # One after the other, so that none compiles while another does.
         with console.status(f"{CONTENDERS[name]}: setting up"):
-            contender = Contender(name, preset)
+            contender = Contender(name, preset, options.torch)
             ready = contender.answer()
         reason = ready.get("unavailable") or ready.get("error")
         if reason:
@@ -90,12 +97,12 @@ def measure(preset: str, rounds: int, seconds: float, console: Console) -> dict:
         work: {contender.name: [] for contender in contenders} for work in WORK
     }
     try:
-        for index in range(rounds):
+        for index in range(options.rounds):
             for work in WORK:
                 for contender in contenders:
-                    label = f"{preset}, {work}, round {index + 1} of {rounds}"
+                    label = f"{preset}, {work}, round {index + 1} of {options.rounds}"
                     with console.status(f"{CONTENDERS[contender.name]}: {label}"):
-                        done = contender.ask({"work": work, "seconds": seconds})
+                        done = contender.ask({"work": work, "seconds": options.seconds})
                     images = _IMAGES[work] * done["calls"]
                     found[work][contender.name].append(1e6 * done["seconds"] / images)
     finally:
@@ -136,10 +143,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--presets", nargs="+", default=["reference", "default"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="a measurement")
+    parser.add_argument(
+        "--torch", type=Path, help="virtual environment that has PyTorch, if not this"
+    )
     parser.add_argument("--out", type=Path, default=_RESULTS)
     options = parser.parse_args()
     if options.rounds < 1 or not options.seconds > 0:
         parser.error("--rounds must be 1 or more and --seconds greater than 0")
+    if options.torch and not (options.torch / "bin" / "python").exists():
+        parser.error(f"--torch {options.torch} is no virtual environment")
     from jaxfactory.config import PRESETS
 
     for preset in options.presets:
@@ -155,7 +167,7 @@ def main() -> int:
     where = machine.describe()
     found = {}
     for preset in options.presets:
-        found[preset] = measure(preset, options.rounds, options.seconds, console)
+        found[preset] = measure(preset, options, console)
         print_table(console, preset, found[preset])
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "update.json"

@@ -14,6 +14,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -95,6 +96,9 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
 class Checkpointer:
     """Saves and restores one run; a context manager that holds the run's lock.
 
+    ``maybe_save`` copies the state and writes it on a thread of its own, while training
+    goes on; leaving waits for it.
+
     Args:
         run_dir: The run's directory; made if it does not exist.
         config: The run's settings.
@@ -119,6 +123,8 @@ class Checkpointer:
         self._saved_frames = -1
         self._best = -np.inf
         self._lock: IO[str] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> "Checkpointer":
         runs.open_run(self.run_dir, self._config)
@@ -136,9 +142,13 @@ class Checkpointer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            self._finish()
+        finally:
+            self._thread.shutdown()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     @property
     def saved_frames(self) -> int:
@@ -194,14 +204,14 @@ class Checkpointer:
         """
         now = self._clock()
         if now - self._last_save >= 60 * self._config.checkpoint_minutes:
-            self.save(state, stats, seconds)
+            self._save(state, stats, seconds)
             return True
         if now - self._last_look >= BEST_SECONDS:
             self._keep_best(state, stats, seconds)
         return False
 
     def save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
-        """Save now, and keep the state as the best one if its mean return is.
+        """Save before returning; keep the state as the best if its mean return is.
 
         Args:
             state: A pytree of arrays, typed random keys and Python numbers; its
@@ -209,6 +219,10 @@ class Checkpointer:
             stats: The window of episodes; only a full one can be the best.
             seconds: Wall-clock seconds of training so far.
         """
+        self._save(state, stats, seconds)
+        self._finish()
+
+    def _save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
         self._keep_best(state, stats, seconds)
         frames = int(state.frames)
         if frames != self._saved_frames:
@@ -234,10 +248,23 @@ class Checkpointer:
         }
 
     def _commit(self, state: Any, host: dict[str, Any], kind: str, kept: int) -> None:
+        self._finish()
+        # Copies: the next update may write to the state's own memory.
+        arrays = {name: np.array(leaf) for name, leaf in _named_arrays(state).items()}
+        self._writing = self._thread.submit(self._write, arrays, host, kind, kept)
+
+    def _finish(self) -> None:
+        """Wait for what is being written; raise what went wrong."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(
+        self, arrays: dict[str, np.ndarray], host: dict[str, Any], kind: str, kept: int
+    ) -> None:
         scratch = self._folder / _SCRATCH
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        arrays = _named_arrays(state)
         shapes = {name: _shape(array) for name, array in arrays.items()}
         text = json.dumps({**host, "leaves": shapes})
         (scratch / "host.json").write_text(text)
