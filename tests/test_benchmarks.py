@@ -127,3 +127,18 @@ def test_time_to_score_stops_at_the_bar(tmp_path):
         assert (seed["reached"] is not None) == reached, done.stderr
         assert done.returncode == (0 if reached else 1)
     assert seed["evaluations"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_modes_trains_and_scores_both(tmp_path):
+    done = run(
+        "--seeds", "3", "--frames", "4096", "--episodes", "4",
+        "--out", tmp_path, *SMALL, script="modes.py", timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "modes.json").read_text())
+    for mode in ("sync", "async"):
+        (row,) = report["modes"][mode]
+        assert row["frames"] >= 4096
+        assert row["own_return"]["mean"] > 0
