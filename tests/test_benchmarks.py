@@ -142,3 +142,21 @@ def test_modes_trains_and_scores_both(tmp_path):
         (row,) = report["modes"][mode]
         assert row["frames"] >= 4096
         assert row["own_return"]["mean"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_scenarios_keeps_earlier_rows(tmp_path):
+    for name in ("basic", "simpler_basic"):
+        done = run(
+            name, "--frames", "4096", "--episodes", "4", "--out", tmp_path, *SMALL,
+            script="scenarios.py", timeout=400,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+    assert {*json.loads((tmp_path / "scenarios.json").read_text())} == {
+        "basic",
+        "simpler_basic",
+    }
+    table = (tmp_path / "scenarios.md").read_text()
+    assert "| basic | 4,096 |" in table
+    assert "| 0.75 |" in table

@@ -1,0 +1,148 @@
+"""What the default agent learns on each scenario: one training and 100 episodes each.
+
+Results are kept by scenario in one JSON file, and a table is written from all that it
+holds, so that scenarios can be trained one at a time and on several days.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import machine
+from rich.console import Console
+
+
+_RESULTS = Path(__file__).parent / "results"
+_JAXFACTORY = (sys.executable, "-m", "jaxfactory")
+
+
+class Published(NamedTuple):
+    """A published score, and the frames that it took where they are told."""
+
+    score: str
+    frames: str = "not told"
+
+
+# The field's published scores, of Sample Factory's Doom suite. Which return they are of
+# is said where it is not the scenario's own.
+PUBLISHED = {
+    "basic": Published("0.75"),
+    "defend_the_center": Published("25.0"),
+    "defend_the_line": Published("43.5 +- 2.5"),
+    "deadly_corridor": Published("17 to 19"),
+    "health_gathering_supreme": Published("66 to 67, shaped", "10,000,000,000"),
+    "battle": Published("59.4 +- 3.9"),
+    "battle2": Published("36.4 +- 4.2"),
+    "two_colors_easy": Published("58"),
+    "duel_bots": Published("55.4 +- 17.1"),
+    "deathmatch_bots": Published("85.7 +- 28.5"),
+}
+
+
+def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and evaluate one scenario."""
+    with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
+        run = Path(folder) / "run"
+        start = time.perf_counter()
+        _call(
+            "train", "--scenario", scenario, "--run", run, "--total-frames",
+            options.frames, "--seed", options.seed, *options.arguments,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        _call("evaluate", "--run", run, "--episodes", options.episodes)
+        result = json.loads((run / "evaluation.json").read_text())
+    return {
+        "frames": options.frames,
+        "seconds": seconds,
+        "episodes": result["episodes"],
+        "own_return": result["own_return"],
+        "shaped_return": result["shaped_return"],
+        "seed": options.seed,
+        "arguments": options.arguments,
+        "machine": machine.describe(),
+    }
+
+
+def _call(*arguments: object) -> None:
+    done = subprocess.run(
+        [*_JAXFACTORY, *map(str, arguments)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip() or done.stdout.strip())[-400:])
+
+
+def write_table(found: dict[str, Any], path: Path) -> None:
+    """Write the rows as a Markdown table."""
+    lines = [
+        "# Scenarios",
+        "",
+        "One training with the default preset each (`python benchmarks/scenarios.py`), "
+        "then 100 episodes of its best checkpoint with other seeds. Returns are mean "
+        "+- standard deviation over the episodes; seconds are wall clock with "
+        "start-up and compilation. The machine and commit of each row are in "
+        "`scenarios.json`.",
+        "",
+        "| scenario | frames | seconds | own return | shaped return, as trained on "
+        "| published | its frames |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in sorted(found.items()):
+        own, shaped = row["own_return"], row["shaped_return"]
+        published = PUBLISHED.get(name, Published("", ""))
+        lines.append(
+            f"| {name} | {row['frames']:,} | {row['seconds']:.0f} "
+            f"| {own['mean']:.2f} +- {own['std']:.2f} "
+            f"| {shaped['mean']:.2f} +- {shaped['std']:.2f} "
+            f"| {published.score} | {published.frames} |"
+        )
+    path.write_text("\n".join(lines) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    parser = argparse.ArgumentParser(prog="scenarios.py", description=__doc__)
+    parser.add_argument("scenarios", nargs="+")
+    parser.add_argument("--frames", type=int, default=2_000_000)
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    options, options.arguments = parser.parse_known_args()
+    return options
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    options = parse()
+    console = Console()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "scenarios.json"
+    failed = 0
+    for scenario in options.scenarios:
+        try:
+            with console.status(scenario):
+                row = attempt(scenario, options)
+        except RuntimeError as error:
+            console.print(f"{scenario}: {error}", markup=False, highlight=False)
+            failed += 1
+            continue
+        own = row["own_return"]
+        console.print(
+            f"{scenario}: own return {own['mean']:.2f} +- {own['std']:.2f} after "
+            f"{row['frames']:,} frames, {row['seconds']:.0f} s",
+            highlight=False,
+        )
+        # Read again each time: another scenario may have been trained meanwhile.
+        found = json.loads(path.read_text()) if path.exists() else {}
+        found[scenario] = row
+        path.write_text(json.dumps(found, indent=2) + "\n")
+        write_table(found, path.with_suffix(".md"))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
