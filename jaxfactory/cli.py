@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from jaxfactory import runs
 from jaxfactory.config import PRESETS, Config, EvaluateOptions
-from jaxfactory.errors import UserError, did_you_mean
+from jaxfactory.errors import UserCodeError, UserError, did_you_mean
 
 
 Options = TypeVar("Options")
@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(args)
     except UserError as error:
         print(f"jaxfactory: {error}", file=sys.stderr)
+        if isinstance(error, UserCodeError):
+            print(error.trace(), end="", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         # A TrainingInterrupted says how to go on; a second Ctrl-C says nothing.
@@ -199,6 +201,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     Raises:
         UserError: If a flag or a value is wrong.
     """
+    args = _unaliased(args)
     # These two decide the defaults of all others, so they are read first.
     check_flags(args, TrainOptions, "train")
     preset, run = _peek(args, "--preset"), _peek(args, "--run")
@@ -237,6 +240,7 @@ def parse(
     """
     import tyro
 
+    args = _unaliased(args)
     check_flags(args, kind, command)
     complaint = io.StringIO()
     try:
@@ -267,6 +271,16 @@ def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
             help_hint = f"; see `jaxfactory {command} --help`"
             hint = did_you_mean(flag, flags) or help_hint
             raise UserError(f"{command} has no flag {flag!r}{hint}")
+
+
+# Other names of flags; their help says so.
+_ALIASES = {"--network": "--encoder"}
+
+
+def _unaliased(args: Sequence[str]) -> list[str]:
+    """Give every flag its first name."""
+    parts = [arg.partition("=") for arg in args]
+    return ["".join((_ALIASES.get(flag, flag), *rest)) for flag, *rest in parts]
 
 
 def _flags(kind: Any) -> list[str]:

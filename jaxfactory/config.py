@@ -128,6 +128,9 @@ class EnvConfig:
 class NetworkConfig:
     """The actor-critic's shape."""
 
+    encoder: str = "conv"
+    """What turns observations into features: conv, or a Flax NNX class of your own as
+    package.module:Class or file.py:Class (--network is the same flag)."""
     conv_channels: tuple[int, ...] = (16, 32, 64)
     """Output channels of each convolution."""
     conv_kernels: tuple[int, ...] = (8, 4, 3)
@@ -268,6 +271,8 @@ class EvaluateOptions:
     """Take the most probable action instead of sampling."""
     seed: int = 1000
     """Seed of the episodes and of the sampled actions."""
+    encoder: str | None = None
+    """Where the run's own encoder is now, if it has moved (--network is the same)."""
     render_mp4: bool = False
     """Write a video of an episode into the run's directory."""
 

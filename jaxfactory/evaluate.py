@@ -41,7 +41,10 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     env = dataclasses.replace(saved.config.env, num_envs=num_envs, num_groups=1)
     # Other seeds than any that training used: those are below 2^32.
     with EnvPool(env, seed=2**32 + options.seed) as pool:
-        network = ActorCritic(pool.spec, saved.config.network)
+        shape = saved.config.network
+        if options.encoder:
+            shape = dataclasses.replace(shape, encoder=options.encoder)
+        network = ActorCritic(pool.spec, shape)
         state = saved.restore(
             init_train_state(network, saved.config.ppo, jax.random.key(0))
         )

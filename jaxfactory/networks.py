@@ -5,8 +5,11 @@ parameters are plain nested dictionaries of arrays, and `ActorCritic` is a handf
 pure functions over them.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +17,10 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxfactory.config import NetworkConfig
+from jaxfactory import plugins
+from jaxfactory.config import Config, NetworkConfig
 from jaxfactory.convolution import conv2d
+from jaxfactory.errors import UserCodeError, UserError, did_you_mean
 from jaxfactory.types import Carry, EnvSpec, Observation, ObservationSpec, Params
 
 
@@ -109,7 +114,7 @@ class Encoder(nnx.Module):
         )
         for index, (outputs, size, stride) in enumerate(layers):
             if min(height, width) < size:
-                raise ValueError(
+                raise UserError(
                     f"convolution {index + 1} of {len(layers)} has a {size}x{size} "
                     f"kernel, larger than the {height}x{width} (height x width) that "
                     f"is left of the {spec.image[0]}x{spec.image[1]} image; use a "
@@ -223,9 +228,127 @@ class NoCore(nnx.Module):
 _CORES = {"gru": GRU, "lstm": LSTM, "none": NoCore}
 
 
+# A Flax NNX class, made as ``Class(spec, config, rngs)`` of an `ObservationSpec`, a
+# `NetworkConfig` and an `nnx.Rngs`. Its objects have ``num_features``, F, and their
+# call maps normalised observations, float32 ``[N, ...]``, to features, float32
+# ``[N, F]``. They may hold parameters (`nnx.Param`) and no other state.
+EncoderClass = Callable[..., Any]
+
+ENCODERS: dict[str, EncoderClass] = {"conv": Encoder}
+
+
+def find_encoder(name: str) -> EncoderClass:
+    """Return the encoder's class of that name, ours or the user's own.
+
+    Raises:
+        UserError: If it cannot be imported or is no Flax NNX module.
+    """
+    found = ENCODERS.get(name)
+    if found is not None:
+        return found
+    if ":" not in name:
+        hint = did_you_mean(name, ENCODERS)
+        raise UserError(
+            f"--network {name!r} is no encoder of ours ({', '.join(ENCODERS)}) nor one "
+            f"of your own, package.module:Class or file.py:Class{hint}"
+        )
+    return _checked_class(plugins.load(name, "--network"))
+
+
+def _checked_class(found: Any) -> EncoderClass:
+    if isinstance(found, type) and issubclass(found, nnx.Module):
+        return found
+    raise UserError(
+        f"--network must be a class derived from flax.nnx.Module, but is {found!r}"
+    )
+
+
+def _check_encoder(
+    kind: EncoderClass, spec: ObservationSpec, config: NetworkConfig
+) -> None:
+    """Try an encoder of the user's own out, on shapes alone.
+
+    Raises:
+        UserError: If it does not keep the contract of `EncoderClass`.
+        UserCodeError: If it raises anything else.
+    """
+    if kind in ENCODERS.values():
+        return
+    what = f"--network {plugins.name_of(kind)!r}"
+    obs = _abstract_obs(spec)
+    try:
+        encoder = nnx.eval_shape(lambda: kind(spec, config, nnx.Rngs(0)))
+        size = getattr(encoder, "num_features", None)
+        features = nnx.eval_shape(lambda module, x: module(x), encoder, obs)
+    except Exception as error:
+        raise UserCodeError(
+            f"{what} does not work: {type(error).__name__}: {error}"
+        ) from error
+    for path, leaf in nnx.to_flat_state(nnx.state(encoder)):
+        if not isinstance(leaf, nnx.Param):
+            raise UserError(
+                f"{what} keeps a {type(leaf).__name__} at {'.'.join(map(str, path))}, "
+                "but may keep parameters only: take nnx.LayerNorm for nnx.BatchNorm, "
+                "and no nnx.Dropout"
+            )
+    if not isinstance(size, int):
+        raise UserError(
+            f"{what} must say the size of its features in an attribute num_features, "
+            f"an int; it is {size!r}"
+        )
+    is_array = isinstance(features, jax.ShapeDtypeStruct)
+    made = f"{features.dtype}{list(features.shape)}" if is_array else repr(features)
+    if made != f"float32{[_TRIED, size]}":
+        raise UserError(
+            f"{what} made {made} of {_TRIED} observations, but with num_features = "
+            f"{size} must make float32{[_TRIED, size]}"
+        )
+
+
+def with_encoder(config: Config, encoder: EncoderClass | None) -> Config:
+    """Record an encoder's name in the settings; those without one stay.
+
+    Args:
+        config: All settings.
+        encoder: The class; by default the one that `config` names. Its name becomes one
+            that can be found from every directory.
+
+    Raises:
+        UserError: If there is no encoder of that name, or it is no Flax NNX class.
+    """
+    name = config.network.encoder
+    if encoder is not None:
+        name = plugins.name_of(_checked_class(encoder))
+    network = dataclasses.replace(config.network, encoder=plugins.pinned(name))
+    if encoder is None:
+        find_encoder(network.encoder)
+    return dataclasses.replace(config, network=network)
+
+
+# Observations that an encoder is tried out with.
+_TRIED = 2
+
+
+def _abstract_obs(spec: ObservationSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of normalised observations."""
+    shapes = {"image": tuple(spec.image)}
+    if spec.measurements:
+        shapes["measurements"] = (spec.measurements,)
+    return {
+        name: jax.ShapeDtypeStruct((_TRIED, *shape), jnp.float32)
+        for name, shape in shapes.items()
+    }
+
+
 class _Module(nnx.Module):
-    def __init__(self, spec: EnvSpec, config: NetworkConfig, rngs: nnx.Rngs):
-        self.encoder = Encoder(spec.observation, config, rngs)
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: NetworkConfig,
+        encoder: EncoderClass,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder = encoder(spec.observation, config, rngs)
         core = _CORES[config.core]
         self.core = core(self.encoder.num_features, config.core_size, rngs)
         self.policy = OrthogonalDense(self.core.size, sum(spec.action.heads), rngs)
@@ -245,21 +368,29 @@ class ActorCritic:
         num_parameters: Number of trained floats.
 
     Raises:
-        ValueError: If a convolution is larger than what is left of the image.
+        UserError: If a convolution is larger than what is left of the image, or an
+            encoder of the user's own does not keep the contract of `EncoderClass`.
     """
 
-    def __init__(self, spec: EnvSpec, config: NetworkConfig):
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: NetworkConfig,
+        encoder: EncoderClass | None = None,
+    ):
+        """Build it around an encoder, by default the one that `config` names."""
         self.spec = spec
         self.config = config
         self.heads = tuple(spec.action.heads)
-        abstract = nnx.eval_shape(lambda: _Module(spec, config, nnx.Rngs(0)))
+        self._encoder = encoder or find_encoder(config.encoder)
+        _check_encoder(self._encoder, spec.observation, config)
+        abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
         self._graph, state = nnx.split(abstract)
         self.num_parameters = sum(math.prod(p.shape) for p in jax.tree.leaves(state))
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Return fresh parameters, a nested dictionary with strings for keys."""
-        module = _Module(self.spec, self.config, nnx.Rngs(key))
-        return nnx.to_pure_dict(nnx.state(module, nnx.Param))
+        return nnx.to_pure_dict(nnx.state(self._make(nnx.Rngs(key)), nnx.Param))
 
     def initial_carry(self, batch: int) -> Carry:
         """Return the carry at the start of an episode; leaves ``[batch, features]``."""
@@ -323,6 +454,9 @@ class ActorCritic:
 
         carry, features = lax.scan(step, carry, (projected, is_first))
         return (*module.heads(features), carry)
+
+    def _make(self, rngs: nnx.Rngs) -> _Module:
+        return _Module(self.spec, self.config, self._encoder, rngs)
 
     def _bind(self, params: Params) -> _Module:
         return nnx.merge(self._graph, nnx.State(params))

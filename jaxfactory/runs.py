@@ -158,7 +158,11 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         for value in [getattr(new.network, field.name)]
     ]
     pairs.append(("seed", stored.seed, new.seed))
-    changed = [(name, old, value) for name, old, value in pairs if old != value]
+    changed = [
+        (name, old, value)
+        for name, old, value in pairs
+        if old != value and not (name == "encoder" and _has_moved(old, value))
+    ]
     if changed:
         was = " ".join(_as_flag(name, old) for name, old, _ in changed)
         now = " ".join(_as_flag(name, value) for name, _, value in changed)
@@ -166,6 +170,11 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
             f"the run {run_dir} was trained with {was} and cannot go on with {now}; "
             "leave that out to resume it, or give --run a new directory"
         )
+
+
+def _has_moved(old: str, new: str) -> bool:
+    """Whether two references name classes of the same name, wherever they are."""
+    return ":" in old and ":" in new and old.split(":")[-1] == new.split(":")[-1]
 
 
 def _as_flag(name: str, value: object) -> str:

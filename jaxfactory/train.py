@@ -12,7 +12,7 @@ from jaxfactory.config import Config
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
 from jaxfactory.learner import TrainState, init_train_state, make_update
 from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
-from jaxfactory.networks import ActorCritic
+from jaxfactory.networks import ActorCritic, EncoderClass, with_encoder
 from jaxfactory.pool import make_pool
 from jaxfactory.sampler import Player, SyncSampler
 from jaxfactory.writers import (
@@ -23,13 +23,21 @@ from jaxfactory.writers import (
 )
 
 
-def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> TrainState:
+def train(
+    config: Config,
+    run_dir: Path,
+    *,
+    writer: Writer | None = None,
+    encoder: EncoderClass | None = None,
+) -> TrainState:
     """Train until ``config.total_frames``, going on from what the run has saved.
 
     Args:
         config: All settings.
         run_dir: Where config.json, metrics and checkpoints go.
         writer: Takes the metrics besides metrics.jsonl and TensorBoard.
+        encoder: A class of your own to encode observations with; recorded by its name.
+            By default the one that `config.network.encoder` names.
 
     Returns:
         The trained state.
@@ -38,6 +46,7 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
         UserError: If the run directory cannot be used for these settings.
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
+    config = with_encoder(config, encoder)
     writers = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     stats, timer = EpisodeStats(), Stopwatch()
     with (
@@ -53,7 +62,7 @@ def train(config: Config, run_dir: Path, *, writer: Writer | None = None) -> Tra
             serial=config.serial,
         ) as pool,
     ):
-        network = ActorCritic(pool.spec, config.network)
+        network = ActorCritic(pool.spec, config.network, encoder)
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(state, stats)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
     ("errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "_core"),
-    ("types", "config", "metrics", "game_config"),
+    ("types", "config", "metrics", "game_config", "plugins"),
     ("storage", "xla"),
     ("distributions", "normalization", "advantages"),
     ("scenarios", "runs", "convolution"),
@@ -31,7 +31,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
-    "__main__",
+    "plugins", "__main__",
 )  # fmt: skip
 
 
