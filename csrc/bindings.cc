@@ -45,8 +45,9 @@ class Pool {
     std::vector<int> heads;
     heads.reserve(doom_.heads.size());
     for (const auto& head : doom_.heads) heads.push_back(static_cast<int>(head.size()));
-    pool_ = std::make_unique<EnvPool>(config, doom_.frame.bytes(),
-                                      static_cast<int>(doom_.variables.size()), heads,
+    const RowSizes sizes = {doom_.frame.bytes(), doom_.measurements.size(),
+                            doom_.variables.size()};
+    pool_ = std::make_unique<EnvPool>(config, sizes, heads,
                                       [this](int, std::uint32_t seed) {
                                         return std::make_unique<DoomEnv>(doom_, seed);
                                       });
@@ -54,7 +55,7 @@ class Pool {
 
   Pool(const CountingConfig& counting, const PoolConfig& config) {
     pool_ = std::make_unique<EnvPool>(
-        config, counting.obs_bytes, 0, std::vector<int>{2},
+        config, RowSizes{counting.obs_bytes, 0, 0}, std::vector<int>{2},
         [counting](int, std::uint32_t seed) {
           return std::make_unique<CountingEnv>(counting, seed);
         });
@@ -87,11 +88,21 @@ class Pool {
     return nb::ndarray<nb::numpy, T>(data, shape.size(), shape.data(), nb::find(this));
   }
 
+  // An array over the environments, [B, ...].
+  template <typename T>
+  auto Matrix(const AlignedArray<T>& array, std::size_t rows) {
+    const std::vector<std::size_t> shape = {rows, array.size() / rows};
+    return nb::ndarray<nb::numpy, T>(array.data(), shape.size(), shape.data(),
+                                     nb::find(this));
+  }
+
   nb::dict Arrays() {
     const Slabs& slabs = pool_->slabs();
     const std::size_t rows = slabs.reward.size();
     nb::dict arrays;
     arrays["obs"] = Rows(slabs.obs.data(), {slabs.obs.size() / rows});
+    arrays["measurements"] =
+        Rows(slabs.measurements.data(), {slabs.measurements.size() / rows});
     arrays["reward"] = Rows(slabs.reward.data());
     arrays["own_reward"] = Rows(slabs.own_reward.data());
     arrays["terminated"] = Rows(slabs.terminated.data());
@@ -104,9 +115,8 @@ class Pool {
     arrays["game_variables"] =
         Rows(slabs.variables.data(), {slabs.variables.size() / rows});
     const auto envs = static_cast<std::size_t>(pool_->config().num_envs);
-    const std::vector<std::size_t> shape = {envs, slabs.final_obs.size() / envs};
-    arrays["final_obs"] = nb::ndarray<nb::numpy, std::uint8_t>(
-        slabs.final_obs.data(), shape.size(), shape.data(), nb::find(this));
+    arrays["final_obs"] = Matrix(slabs.final_obs, envs);
+    arrays["final_measurements"] = Matrix(slabs.final_measurements, envs);
     return arrays;
   }
 
@@ -155,13 +165,26 @@ void BindConfigs(nb::module_& m) {
       .def_rw("rise", &ShapingTerm::rise)
       .def_rw("fall", &ShapingTerm::fall)
       .def_rw("cap", &ShapingTerm::cap)
-      .def_rw("per_event", &ShapingTerm::per_event);
+      .def_rw("per_event", &ShapingTerm::per_event)
+      .def_rw("not_negative", &ShapingTerm::not_negative);
+  nb::class_<HeldWeapon>(m, "HeldWeapon")
+      .def(nb::init<>())
+      .def_rw("reward", &HeldWeapon::reward)
+      .def_rw("decisions", &HeldWeapon::decisions);
+  nb::class_<Measurement>(m, "Measurement")
+      .def(nb::init<>())
+      .def_rw("variable", &Measurement::variable)
+      .def_rw("divisor", &Measurement::divisor)
+      .def_rw("cap", &Measurement::cap)
+      .def_rw("not_negative", &Measurement::not_negative);
   nb::class_<DoomConfig>(m, "DoomConfig")
       .def(nb::init<>())
       .def_rw("engine", &DoomConfig::engine)
       .def_rw("frame", &DoomConfig::frame)
       .def_rw("reward", &DoomConfig::reward)
       .def_rw("shaping", &DoomConfig::shaping)
+      .def_rw("held_weapon", &DoomConfig::held_weapon)
+      .def_rw("measurements", &DoomConfig::measurements)
       .def_rw("reward_scale", &DoomConfig::reward_scale)
       .def_rw("map", &DoomConfig::map)
       .def_rw("frame_skip", &DoomConfig::frame_skip)

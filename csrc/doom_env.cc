@@ -34,7 +34,7 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed)
       resizers_(MakeResizers(config.frame)),
       game_seeds_(seed),
       own_reward_(config.reward),
-      shaping_(config.shaping) {}
+      shaping_(config.shaping, config.held_weapon) {}
 
 void DoomEnv::BeginReset(const StepSlot& slot) {
   slot_ = slot;
@@ -264,9 +264,11 @@ void DoomEnv::FinishStep() {
   if (last) {
     ended_ = true;
     WriteObservation(slot_.final_obs);
+    WriteMeasurements(slot_.final_measurements);
     NewEpisode();
   } else {
     WriteObservation(slot_.obs);
+    WriteMeasurements(slot_.measurements);
     *slot_.is_first = 0;
     phase_ = Phase::kIdle;
   }
@@ -282,6 +284,7 @@ void DoomEnv::OpenEpisode() {
   episode_own_return_ = 0;
   fresh_ = true;
   WriteObservation(slot_.obs);
+  WriteMeasurements(slot_.measurements);
   *slot_.is_first = 1;
   if (!stepping_) FinishReset();
   phase_ = Phase::kIdle;
@@ -319,6 +322,8 @@ void DoomEnv::Recover(const EngineError& error) {
     *slot_.episode_own_return = static_cast<float>(episode_own_return_);
     *slot_.episode_length = static_cast<std::int32_t>(reward_tic_ - episode_tic_);
     std::memcpy(slot_.final_obs, slot_.previous_obs, config_.frame.bytes());
+    std::copy_n(slot_.previous_measurements, config_.measurements.size(),
+                slot_.final_measurements);
     std::fill_n(slot_.variables, config_.variables.size(), 0.0);
   }
   Start();
@@ -352,6 +357,17 @@ void DoomEnv::WriteObservation(std::uint8_t* out) const {
   if (config_.frame.labels) write(protocol::kLabelsRegion, 1);
   if (config_.frame.automap) {
     write(protocol::kAutomapRegion, config_.frame.screen_channels);
+  }
+}
+
+void DoomEnv::WriteMeasurements(float* out) const {
+  for (const Measurement& one : config_.measurements) {
+    double value = 0;
+    if (one.variable >= 0) value = ReadVariable(engine_->state(), one.variable);
+    if (one.not_negative) value = std::max(value, 0.0);
+    value /= one.divisor;
+    if (one.cap > 0) value = std::min(value, one.cap);
+    *out++ = static_cast<float>(value);
   }
 }
 

@@ -57,6 +57,7 @@ class DoomEnv final : public Env {
   bool terminal() const;
   bool timed_out() const;
   void WriteObservation(std::uint8_t* out) const;
+  void WriteMeasurements(float* out) const;
   void WriteVariables() const;
   void ClearButtons();
 

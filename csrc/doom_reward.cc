@@ -43,13 +43,26 @@ double OwnReward::Update(const protocol::GameState& state, int tics, bool ended)
 }
 
 double ShapingReward::Update(const protocol::GameState& state, bool last) {
+  const bool respawned = was_dead_ && !state.player_dead;
+  const bool counts = !first_ && !last && !respawned;
+  // Both look at the state even where nothing is paid, for what follows.
+  const double changes = Changes(state);
+  const bool held = held_.reward != 0 && WeaponHeld(state);
+  was_dead_ = state.player_dead;
+  first_ = false;
+  if (!counts) return 0;
+  return held ? changes + held_.reward : changes;
+}
+
+double ShapingReward::Changes(const protocol::GameState& state) {
   double reward = 0;
   for (std::size_t i = 0; i < terms_.size(); ++i) {
     const ShapingTerm& term = terms_[i];
-    const double now = ReadVariable(state, term.variable);
+    double now = ReadVariable(state, term.variable);
+    if (term.not_negative) now = std::max(now, 0.0);
     double change = now - last_[i];
     last_[i] = now;
-    if (first_ || last || change == 0) continue;
+    if (change == 0) continue;
     if (term.per_event) {
       reward += change > 0 ? term.rise : term.fall;
     } else {
@@ -57,8 +70,15 @@ double ShapingReward::Update(const protocol::GameState& state, bool last) {
       reward += change > 0 ? change * term.rise : -change * term.fall;
     }
   }
-  first_ = false;
   return reward;
+}
+
+bool ShapingReward::WeaponHeld(const protocol::GameState& state) {
+  // Without a weapon the engine says -1.
+  const int weapon = std::max(state.player_selected_weapon, 0);
+  held_decisions_ = weapon == weapon_ ? held_decisions_ + 1 : 1;
+  weapon_ = weapon;
+  return held_decisions_ >= held_.decisions && state.player_selected_weapon_ammo > 0;
 }
 
 }  // namespace jaxfactory

@@ -28,20 +28,31 @@ class OwnReward {
   double damage_ = 0, damage_taken_ = 0;
 };
 
-// Rewards for changes of game variables between two decisions; none on an episode's
-// first decision (there is nothing to compare with) and on its last.
+// Rewards for changes of game variables between two decisions, and for holding on to a
+// weapon. None on an episode's first decision (there is nothing to compare with), on
+// its last, and on the one after which a dead player lives again. Counters that go on
+// over episodes need no care of their own: only changes within an episode count.
 class ShapingReward {
  public:
-  explicit ShapingReward(const std::vector<ShapingTerm>& terms)
-      : terms_(terms), last_(terms.size()) {}
+  ShapingReward(const std::vector<ShapingTerm>& terms, const HeldWeapon& held)
+      : terms_(terms), held_(held), last_(terms.size()) {}
 
-  void Restart() { first_ = true; }
+  void Restart() {
+    first_ = true;
+    held_decisions_ = 0;
+  }
   double Update(const protocol::GameState& state, bool last);
 
  private:
+  double Changes(const protocol::GameState& state);
+  bool WeaponHeld(const protocol::GameState& state);
+
   const std::vector<ShapingTerm>& terms_;
+  const HeldWeapon& held_;
   std::vector<double> last_;
   bool first_ = true;
+  bool was_dead_ = false;
+  int weapon_ = 0, held_decisions_ = 0;
 };
 
 }  // namespace jaxfactory

@@ -16,18 +16,19 @@ std::uint32_t EnvSeed(std::uint64_t seed, int index) {
   return static_cast<std::uint32_t>((x ^ (x >> 31)) >> 32);
 }
 
-EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variables,
+EnvPool::EnvPool(const PoolConfig& config, const RowSizes& sizes,
                  const std::vector<int>& head_sizes, const EnvFactory& factory)
     : config_(config),
-      obs_bytes_(obs_bytes),
-      num_variables_(num_variables),
+      sizes_(sizes),
       head_sizes_(head_sizes),
       seeds_(config.env_seeds) {
   const auto envs = static_cast<std::size_t>(config_.num_envs);
   const std::size_t rows = static_cast<std::size_t>(config_.num_slabs) *
                            static_cast<std::size_t>(config_.num_steps + 1) * envs;
-  slabs_.obs = AlignedArray<std::uint8_t>(rows * obs_bytes);
-  slabs_.final_obs = AlignedArray<std::uint8_t>(envs * obs_bytes);
+  slabs_.obs = AlignedArray<std::uint8_t>(rows * sizes.obs_bytes);
+  slabs_.final_obs = AlignedArray<std::uint8_t>(envs * sizes.obs_bytes);
+  slabs_.measurements = AlignedArray<float>(rows * sizes.measurements);
+  slabs_.final_measurements = AlignedArray<float>(envs * sizes.measurements);
   slabs_.reward = AlignedArray<float>(rows);
   slabs_.own_reward = AlignedArray<double>(rows);
   for (auto* flags :
@@ -37,8 +38,7 @@ EnvPool::EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variab
   slabs_.episode_return = AlignedArray<float>(rows);
   slabs_.episode_own_return = AlignedArray<float>(rows);
   slabs_.episode_length = AlignedArray<std::int32_t>(rows);
-  slabs_.variables =
-      AlignedArray<double>(rows * static_cast<std::size_t>(num_variables));
+  slabs_.variables = AlignedArray<double>(rows * sizes.variables);
 
   for (int i = static_cast<int>(seeds_.size()); i < config_.num_envs; ++i) {
     seeds_.push_back(EnvSeed(config_.seed, i));
@@ -228,11 +228,17 @@ StepSlot EnvPool::SlotOf(int env, Position position) const {
            static_cast<std::size_t>(env);
   };
   const std::size_t at = row(position.slot);
+  const std::size_t before = row(std::max(position.slot - 1, 0));
+  const auto index = static_cast<std::size_t>(env);
   StepSlot slot;
-  slot.previous_obs =
-      slabs_.obs.data() + row(std::max(position.slot - 1, 0)) * obs_bytes_;
-  slot.obs = slabs_.obs.data() + at * obs_bytes_;
-  slot.final_obs = slabs_.final_obs.data() + static_cast<std::size_t>(env) * obs_bytes_;
+  slot.previous_obs = slabs_.obs.data() + before * sizes_.obs_bytes;
+  slot.obs = slabs_.obs.data() + at * sizes_.obs_bytes;
+  slot.final_obs = slabs_.final_obs.data() + index * sizes_.obs_bytes;
+  slot.previous_measurements =
+      slabs_.measurements.data() + before * sizes_.measurements;
+  slot.measurements = slabs_.measurements.data() + at * sizes_.measurements;
+  slot.final_measurements =
+      slabs_.final_measurements.data() + index * sizes_.measurements;
   slot.reward = slabs_.reward.data() + at;
   slot.own_reward = slabs_.own_reward.data() + at;
   slot.terminated = slabs_.terminated.data() + at;
@@ -242,8 +248,7 @@ StepSlot EnvPool::SlotOf(int env, Position position) const {
   slot.episode_return = slabs_.episode_return.data() + at;
   slot.episode_own_return = slabs_.episode_own_return.data() + at;
   slot.episode_length = slabs_.episode_length.data() + at;
-  slot.variables =
-      slabs_.variables.data() + at * static_cast<std::size_t>(num_variables_);
+  slot.variables = slabs_.variables.data() + at * sizes_.variables;
   return slot;
 }
 
@@ -253,7 +258,8 @@ void EnvPool::CopyLastObservation(int env, int slab) {
   const int before = (slab + config_.num_slabs - 1) % config_.num_slabs;
   const StepSlot from = SlotOf(env, {before, config_.num_steps});
   const StepSlot to = SlotOf(env, {slab, 0});
-  std::memcpy(to.obs, from.obs, obs_bytes_);
+  std::memcpy(to.obs, from.obs, sizes_.obs_bytes);
+  std::copy_n(from.measurements, sizes_.measurements, to.measurements);
   *to.is_first = *from.is_first;
 }
 

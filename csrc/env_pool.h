@@ -21,14 +21,23 @@
 
 namespace jaxfactory {
 
+// What one environment writes in one step.
+struct RowSizes {
+  std::size_t obs_bytes = 0;
+  std::size_t measurements = 0;
+  std::size_t variables = 0;
+};
+
 using EnvFactory = std::function<std::unique_ptr<Env>(int index, std::uint32_t seed)>;
 
 // The results of all steps: `num_slabs` slabs of `num_steps + 1` slots of `num_envs`
 // rows. Slot 0 of a slab repeats the observation of the last slot of the slab before.
 struct Slabs {
-  AlignedArray<std::uint8_t> obs;        // [slabs, slots, B, bytes]
-  AlignedArray<std::uint8_t> final_obs;  // [B, bytes]
-  AlignedArray<float> reward;            // [slabs, slots, B], as all that follow
+  AlignedArray<std::uint8_t> obs;          // [slabs, slots, B, bytes]
+  AlignedArray<std::uint8_t> final_obs;    // [B, bytes]
+  AlignedArray<float> measurements;        // [slabs, slots, B, M]
+  AlignedArray<float> final_measurements;  // [B, M]
+  AlignedArray<float> reward;              // [slabs, slots, B], as all that follow
   AlignedArray<double> own_reward;
   AlignedArray<std::uint8_t> terminated, truncated, is_first, restarted;
   AlignedArray<float> episode_return, episode_own_return;
@@ -43,7 +52,7 @@ struct Position {
 
 class EnvPool {
  public:
-  EnvPool(const PoolConfig& config, std::size_t obs_bytes, int num_variables,
+  EnvPool(const PoolConfig& config, const RowSizes& sizes,
           const std::vector<int>& head_sizes, const EnvFactory& factory);
   ~EnvPool();
   EnvPool(const EnvPool&) = delete;
@@ -90,8 +99,7 @@ class EnvPool {
   Group& GroupAt(int group);
 
   PoolConfig config_;
-  std::size_t obs_bytes_;
-  int num_variables_;
+  RowSizes sizes_;
   std::vector<int> head_sizes_;
   std::vector<std::uint32_t> seeds_;
   Slabs slabs_;

@@ -53,8 +53,24 @@ struct GameReward {
 struct ShapingTerm {
   int variable = 0;
   double rise = 0, fall = 0;  // per unit of change, or once if `per_event`
-  double cap = 0;             // the largest change that counts; 0 for no limit
+  double cap = 0;             // the largest rise that counts; 0 for no limit
   bool per_event = false;
+  bool not_negative = false;  // read a negative value as 0
+};
+
+// Adds to the reward of a decision after which the same weapon, with ammunition, has
+// been held for `decisions` decisions, this one included.
+struct HeldWeapon {
+  double reward = 0;
+  int decisions = 5;
+};
+
+// One element of the second observation, made from a game variable.
+struct Measurement {
+  int variable = -1;  // -1: always 0
+  double divisor = 1;
+  double cap = 0;             // the largest value, after the division; 0 for no limit
+  bool not_negative = false;  // read a negative value as 0
 };
 
 // What one choice of an action head does: values for buttons.
@@ -65,6 +81,8 @@ struct DoomConfig {
   FrameSpec frame;
   GameReward reward;
   std::vector<ShapingTerm> shaping;
+  HeldWeapon held_weapon;
+  std::vector<Measurement> measurements;
   double reward_scale = 1;
   std::string map = "map01";
   int frame_skip = 4;
@@ -95,6 +113,9 @@ struct StepSlot {
   const std::uint8_t* previous_obs = nullptr;
   std::uint8_t* obs = nullptr;
   std::uint8_t* final_obs = nullptr;
+  const float* previous_measurements = nullptr;  // [M], as the next two
+  float* measurements = nullptr;
+  float* final_measurements = nullptr;
   float* reward = nullptr;
   double* own_reward = nullptr;
   std::uint8_t* terminated = nullptr;

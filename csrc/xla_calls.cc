@@ -24,6 +24,7 @@ using Out = ffi::Result<ffi::Buffer<type>>;
 struct Results {
   Out<ffi::S32> token;
   Out<ffi::U8> obs, final_obs;
+  Out<ffi::F32> measurements, final_measurements;
   Out<ffi::F32> reward, own_reward;
   Out<ffi::PRED> terminated, truncated, is_first, restarted;
   Out<ffi::F32> episode_return, episode_own_return;
@@ -72,6 +73,9 @@ void Receive(EnvPool& pool, const Token& token, Results results) {
   copy(slabs.obs, results.obs);
   Copy(slabs.final_obs.data(), results.final_obs->typed_data(),
        results.final_obs->element_count());
+  copy(slabs.measurements, results.measurements);
+  Copy(slabs.final_measurements.data(), results.final_measurements->typed_data(),
+       results.final_measurements->element_count());
   copy(slabs.reward, results.reward);
   copy(slabs.own_reward, results.own_reward);
   copy(slabs.terminated, results.terminated);
@@ -100,7 +104,8 @@ EnvPool& At(std::int64_t address) {
 }
 
 ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
-                 Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> reward,
+                 Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> measurements,
+                 Out<ffi::F32> final_measurements, Out<ffi::F32> reward,
                  Out<ffi::F32> own_reward, Out<ffi::PRED> terminated,
                  Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
                  Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
@@ -112,13 +117,15 @@ ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
       pool.SendReset(group);
     }
     Receive(pool, token,
-            {next, obs, final_obs, reward, own_reward, terminated, truncated, is_first,
-             restarted, episode_return, episode_own_return, episode_length, variables});
+            {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
+             terminated, truncated, is_first, restarted, episode_return,
+             episode_own_return, episode_length, variables});
   });
 }
 
 ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32> next,
-                Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> reward,
+                Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> measurements,
+                Out<ffi::F32> final_measurements, Out<ffi::F32> reward,
                 Out<ffi::F32> own_reward, Out<ffi::PRED> terminated,
                 Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
                 Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
@@ -135,8 +142,9 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
       pool.Send(group, all.subspan(static_cast<std::size_t>(group) * part, part));
     }
     Receive(pool, token,
-            {next, obs, final_obs, reward, own_reward, terminated, truncated, is_first,
-             restarted, episode_return, episode_own_return, episode_length, variables});
+            {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
+             terminated, truncated, is_first, restarted, episode_return,
+             episode_own_return, episode_length, variables});
   });
 }
 
@@ -144,6 +152,8 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
   .Ret<ffi::Buffer<ffi::S32>>()      \
       .Ret<ffi::Buffer<ffi::U8>>()   \
       .Ret<ffi::Buffer<ffi::U8>>()   \
+      .Ret<ffi::Buffer<ffi::F32>>()  \
+      .Ret<ffi::Buffer<ffi::F32>>()  \
       .Ret<ffi::Buffer<ffi::F32>>()  \
       .Ret<ffi::Buffer<ffi::F32>>()  \
       .Ret<ffi::Buffer<ffi::PRED>>() \

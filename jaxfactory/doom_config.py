@@ -3,11 +3,13 @@
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core, scenarios
+from jaxfactory import _core, wads
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
+from jaxfactory.measurements import Measurement
 from jaxfactory.scenarios import Scenario
+from jaxfactory.shaping import HeldWeapon, Shaping
 
 
 _RGB24, _GRAY8 = 1, 8
@@ -20,7 +22,7 @@ def make(
 
     Args:
         config: Sizes, formats, frame skip.
-        scenario: Shaping and scale of the reward.
+        scenario: Shaping and scale of the reward, measurements.
         game: What the scenario's .cfg says.
         heads: Choices of each action head, as names of buttons and values.
 
@@ -34,7 +36,13 @@ def make(
     for name, value in game.rewards.items():
         setattr(rewards, name, value)
     doom.reward = rewards
-    doom.shaping = [_shaping_term(term) for term in scenario.shaping]
+    # A function is the pool's own affair.
+    rows = () if callable(scenario.shaping) else scenario.shaping
+    doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
+    for row in rows:
+        if isinstance(row, HeldWeapon):
+            doom.held_weapon = _held_weapon(row)
+    doom.measurements = [_measurement(row) for row in scenario.measured(game)]
     doom.reward_scale = scenario.reward_scale
     doom.map = game.map
     doom.frame_skip = config.frame_skip
@@ -60,11 +68,25 @@ def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
     return frame
 
 
-def _shaping_term(term: scenarios.Shaping) -> _core.ShapingTerm:
+def _shaping_term(term: Shaping) -> _core.ShapingTerm:
     made = _core.ShapingTerm()
     made.variable = variable(term.variable)
     made.rise, made.fall, made.cap = term.rise, term.fall, term.cap
-    made.per_event = term.per_event
+    made.per_event, made.not_negative = term.per_event, term.not_negative
+    return made
+
+
+def _held_weapon(row: HeldWeapon) -> _core.HeldWeapon:
+    made = _core.HeldWeapon()
+    made.reward, made.decisions = row.reward, row.decisions
+    return made
+
+
+def _measurement(row: Measurement) -> _core.Measurement:
+    made = _core.Measurement()
+    made.variable = variable(row.variable) if row.variable else -1
+    made.divisor, made.cap = row.divisor, row.cap
+    made.not_negative = row.not_negative
     return made
 
 
@@ -98,11 +120,11 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
             f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
             f"{_core.ENGINE_VERSION}"
         )
-    folder = scenarios.vizdoom_folder()
+    folder = wads.vizdoom_folder()
     width, height = config.screen_width, config.screen_height
     arguments = [
         "-iwad", str(_iwad(folder)),
-        "-file", str(scenarios.find_map(game, _iwad(folder))),
+        "-file", str(wads.find_map(game, _iwad(folder))),
         # Nobody reads the settings that an engine would save.
         "-config", "/dev/null",
         "+map", game.map,

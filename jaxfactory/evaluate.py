@@ -87,7 +87,7 @@ def play(
         action, _, _, carry = act(
             state.params,
             state.normalizer,
-            {"image": step.obs},
+            step.observation,
             carry,
             step.is_first,
             key,

@@ -15,10 +15,12 @@ class GameConfig:
         rewards: The reward keys that the file sets, by the pool's names.
         render: Rendering switches by name.
         max_values: The largest value of a delta button, by its name.
+        wads: Map files to play instead of `scenario_path`, the first that is found.
     """
 
     path: Path
     scenario_path: str = ""
+    wads: list[str] = field(default_factory=list)
     map: str = "map01"
     skill: int = 3
     timeout: int = 0

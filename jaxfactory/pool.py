@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxfactory import _core, doom_config, scenarios
+from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.scenarios import Scenario
@@ -96,7 +97,19 @@ class EnvPool:
             raise UserError(f"{self._game.path} has no buttons that make an action")
         self.variable_names = tuple(variables or self._game.variables)
         doom = doom_config.make(config, self.scenario, self._game, self._heads)
-        doom.variables = [doom_config.variable(name) for name in self.variable_names]
+        columns = list(self.variable_names)
+        self._shaping: BatchShaping | None = None
+        if callable(self.scenario.shaping):
+            # It is given the scenario's own variables, whatever else is reported.
+            own = self._game.variables
+            columns += [name for name in own if name not in columns]
+            self._shaping = BatchShaping(
+                self.scenario.shaping,
+                {name: columns.index(name) for name in own},
+                scale=self.scenario.reward_scale,
+                num_envs=config.num_envs,
+            )
+        doom.variables = [doom_config.variable(name) for name in columns]
         doom.restart_failed = on_failure == "restart"
         # Engines make a folder where they run; it goes with the pool.
         self._scratch = tempfile.TemporaryDirectory(prefix="jaxfactory-")
@@ -112,7 +125,10 @@ class EnvPool:
         self.num_slabs = num_slabs
         channels = doom.frame.channels
         self.spec = EnvSpec(
-            ObservationSpec(image=(config.height, config.width, channels)),
+            ObservationSpec(
+                image=(config.height, config.width, channels),
+                measurements=len(doom.measurements),
+            ),
             scenarios.action_spec(self._heads),
         )
         self._core = _core.Pool(
@@ -133,6 +149,8 @@ class EnvPool:
         self.num_workers = self._core.num_workers
         self._views: dict[tuple[tuple[int, int], int | None], Step] = {}
         self.arrays = _shaped(self._core.arrays(), self.spec.observation.image)
+        self._columns = self.arrays["game_variables"]
+        self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
         # A pool that is dropped without `close` must not keep its engines for as long
         # as someone holds one of its arrays.
         self._finalizer = weakref.finalize(self, _end, self._core, self._scratch)
@@ -162,7 +180,10 @@ class EnvPool:
         self._check_idle()
         for group in range(self.num_groups):
             self._core.send_reset(group)
-        return self._recv_all()
+        position = self._recv_all()
+        if self._shaping is not None:
+            self._shaping.reset()
+        return self._view(position, None)
 
     def step(self, actions: Int32[np.ndarray, "B heads"]) -> Step:
         """Step every environment once.
@@ -177,7 +198,7 @@ class EnvPool:
         self._core.check(actions)
         for group in range(self.num_groups):
             self._core.send(group, actions[self.rows(group)])
-        return self._recv_all()
+        return self._answer(self._recv_all(), None)
 
     def send(self, group: int, actions: Int32[np.ndarray, "b heads"]) -> None:
         """Begin a step of one group; returns at once."""
@@ -186,7 +207,7 @@ class EnvPool:
 
     def recv(self, group: int) -> Step:
         """Wait for a group's step and return its rows."""
-        return self._view(self._core.recv(group), group)
+        return self._answer(self._core.recv(group), group)
 
     def xla(self) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
         """Return the pool for compiled programs, on JAX's CPU backend.
@@ -203,6 +224,11 @@ class EnvPool:
         """
         from jaxfactory import xla
 
+        if self._shaping is not None:
+            raise UserError(
+                f"the scenario {self.scenario.name} is shaped by a Python function, "
+                "which compiled programs cannot call; give the shaping as rows"
+            )
         return xla.bind(self)
 
     def slab(self, index: int) -> dict[str, np.ndarray]:
@@ -210,7 +236,7 @@ class EnvPool:
         return {
             name: array[index]
             for name, array in self.arrays.items()
-            if name != "final_obs"
+            if not name.startswith("final_")
         }
 
     def _check_idle(self) -> None:
@@ -237,7 +263,7 @@ class EnvPool:
             )
         return actions
 
-    def _recv_all(self) -> Step:
+    def _recv_all(self) -> tuple[int, int]:
         # Collect every group before anything is raised, so that none stays half sent.
         position, failure = None, None
         for group in range(self.num_groups):
@@ -247,7 +273,16 @@ class EnvPool:
                 failure = failure or error
         if failure is not None:
             raise failure
-        return self._view(position, None)
+        assert position is not None
+        return position
+
+    def _answer(self, position: tuple[int, int], group: int | None) -> Step:
+        """Return what environments answered to their actions."""
+        step = self._view(position, group)
+        if self._shaping is not None:
+            rows = slice(None) if group is None else self.rows(group)
+            self._shaping.apply(step, self._columns[position][rows], rows)
+        return step
 
     def _view(self, position: tuple[int, int], group: int | None) -> Step:
         """Return the views of a group, or of all; made once for each slot."""
@@ -264,12 +299,14 @@ class EnvPool:
 
         return Step(
             obs=at("obs"),
+            measurements=at("measurements"),
             reward=at("reward"),
             terminated=at("terminated"),
             truncated=at("truncated"),
             is_first=at("is_first"),
             info=StepInfo(
                 final_obs=self.arrays["final_obs"][rows],
+                final_measurements=self.arrays["final_measurements"][rows],
                 own_reward=at("own_reward"),
                 episode_return=at("episode_return"),
                 episode_own_return=at("episode_own_return"),

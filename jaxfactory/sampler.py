@@ -16,8 +16,8 @@ from jaxfactory.learner import TrainState
 from jaxfactory.metrics import Stopwatch
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer
-from jaxfactory.storage import make_storage
-from jaxfactory.types import Carry, Params, Rollout
+from jaxfactory.storage import make_storage, observations
+from jaxfactory.types import Carry, Observation, Params, Rollout
 
 
 class Episode(NamedTuple):
@@ -78,7 +78,7 @@ class _Cut(NamedTuple):
     t: int
     rows: np.ndarray  # in the batch
     picked: np.ndarray  # in the group
-    final_obs: np.ndarray  # copied: the pool uses the buffer again
+    final_obs: Observation  # copied: the pool uses the buffers again
     carry: Carry  # the whole group's, after the step
 
 
@@ -136,7 +136,7 @@ class Player:
                 # what opens a rollout is read where the one before ended.
                 seen, slot = (slab, t) if t else self._opening
                 with self.timer.leg("transfer"):
-                    obs = storage.put(t, rows, {"image": seen["obs"][slot, rows]})
+                    obs = storage.put(t, rows, _at(seen, slot, rows))
                 is_first = seen["is_first"][slot, rows]
                 inputs = (policy.params, policy.normalizer, obs, self._carry[group])
                 with self.timer.leg("act"):
@@ -189,7 +189,8 @@ class Player:
         if step.truncated.any():
             picked = np.flatnonzero(step.truncated)
             rows = self._pool.rows(group).start + picked
-            final_obs = step.info.final_obs[picked]
+            final = step.info.final_observation
+            final_obs = {name: leaf[picked] for name, leaf in final.items()}
             cuts.append(_Cut(t, rows, picked, final_obs, self._carry[group]))
         episodes.extend(episode for _, episode in ended_episodes(step))
         self._restarts += int(np.count_nonzero(step.info.restarted))
@@ -203,18 +204,19 @@ class Player:
         final_value = np.zeros((self._num_steps, self._pool.num_envs), np.float32)
         if not cuts:
             return final_value
-        obs = np.concatenate([cut.final_obs for cut in cuts])
+        obs = jax.tree.map(
+            lambda *leaves: np.concatenate(leaves), *(cut.final_obs for cut in cuts)
+        )
         carries = [
             jax.tree.map(lambda leaf, at=cut.picked: leaf[at], _fetch(cut.carry))
             for cut in cuts
         ]
         carry = jax.tree.map(lambda *leaves: np.concatenate(leaves), *carries)
-        size = max(_SMALLEST_BATCH, 1 << (len(obs) - 1).bit_length())
+        count = sum(len(cut.rows) for cut in cuts)
+        size = max(_SMALLEST_BATCH, 1 << (count - 1).bit_length())
         obs, carry = jax.tree.map(lambda leaf: _padded(leaf, size), (obs, carry))
         none_first = np.zeros(size, bool)
-        value = self._value(
-            policy.params, policy.normalizer, {"image": obs}, carry, none_first
-        )
+        value = self._value(policy.params, policy.normalizer, obs, carry, none_first)
         times = np.concatenate([np.full(len(cut.rows), cut.t) for cut in cuts])
         rows = np.concatenate([cut.rows for cut in cuts])
         final_value[times, rows] = np.asarray(value)[: len(rows)]
@@ -283,6 +285,10 @@ def ended_episodes(step: Any) -> Iterator[tuple[int, Episode]]:
 
 
 _SMALLEST_BATCH = 8
+
+
+def _at(slab: dict[str, np.ndarray], slot: int, rows: slice) -> Observation:
+    return {name: leaf[slot, rows] for name, leaf in observations(slab).items()}
 
 
 def _padded(leaf: np.ndarray, size: int) -> np.ndarray:

@@ -4,60 +4,25 @@ A scenario is a row of one table plus a .cfg file, ours or the wheel's; any othe
 file makes a scenario of its own.
 """
 
+import dataclasses
 import difflib
-import importlib.util
-import itertools
-import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from jaxfactory import heads, measurements, shaping, wads
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig, read_cfg
-from jaxfactory.spec import ActionSpec
+from jaxfactory.heads import Delta, Head
+from jaxfactory.heads import action_spec as action_spec
+from jaxfactory.measurements import Measurement
+from jaxfactory.shaping import Function, HeldWeapon, Table
+from jaxfactory.wads import find_map as find_map
+from jaxfactory.wads import find_wad as find_wad
+from jaxfactory.wads import vizdoom_folder as vizdoom_folder
 
 
 CFG_FOLDER = Path(__file__).parent / "cfgs"
-WAD_PATH_VARIABLE = "JAXFACTORY_WAD_PATH"
-
-# Choices of a head: what each index does, as values for buttons.
-Choice = tuple[tuple[str, float], ...]
-Head = tuple[Choice, ...]
-
-# Buttons that cannot sensibly be held together share a head.
-_OPPOSITES = (
-    ("TURN_LEFT", "TURN_RIGHT"),
-    ("MOVE_FORWARD", "MOVE_BACKWARD"),
-    ("MOVE_LEFT", "MOVE_RIGHT"),
-    ("MOVE_UP", "MOVE_DOWN"),
-    ("LOOK_UP", "LOOK_DOWN"),
-    ("SELECT_NEXT_WEAPON", "SELECT_PREV_WEAPON"),
-    ("SELECT_NEXT_ITEM", "SELECT_PREV_ITEM"),
-    tuple(f"SELECT_WEAPON{i}" for i in range(10)),
-)
-_DELTA_CHOICES = 11
-_DELTA_RANGE = 10.0
-
-
-class Shaping(NamedTuple):
-    """A reward for changes of a game variable between two decisions.
-
-    Attributes:
-        rise: Added for each unit that the variable rose by.
-        fall: Added for each unit that it fell by.
-        cap: The largest rise that counts; 0 for no limit.
-        per_event: Add `rise` or `fall` once, whatever the change.
-    """
-
-    variable: str
-    rise: float = 0.0
-    fall: float = 0.0
-    cap: float = 0.0
-    per_event: bool = False
-
-
-GATHERING = (Shaping("HEALTH", rise=1.0, per_event=True),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,57 +32,89 @@ class Scenario:
     Attributes:
         cfg: Path of the .cfg file.
         heads: "flat" for one head of all single buttons, "grouped" for one head for
-            each group of opposite buttons.
+            each group of opposite buttons, or the choices of each head.
+        delta: How buttons that take a value become heads. Without it their values are
+            11 up to the file's `button_max_value` or 10, index 0 being "nothing".
         reward_scale: Multiplies the reward that is trained on.
-        shaping: Added to the scenario's own reward.
+        shaping: Added to the scenario's own reward: rows of a table, or a function
+            over batches of game variables (see `shaping.Function`).
+        measurements: The second observation: "variables" for the file's game variables
+            as they are, "standard" for the field's 23, "none", or rows of one's own.
+        wads: Map files instead of the one that the file names; the first that is found
+            is played.
     """
 
     name: str
     cfg: Path
-    heads: Literal["flat", "grouped"] = "grouped"
+    heads: Literal["flat", "grouped"] | tuple[Head, ...] = "grouped"
+    delta: Delta | None = None
     reward_scale: float = 1.0
-    shaping: tuple[Shaping, ...] = ()
+    shaping: Table | Function = ()
+    measurements: Literal["variables", "standard", "none"] | tuple[Measurement, ...] = (
+        "variables"
+    )
+    wads: tuple[str, ...] = ()
 
     def load(self) -> GameConfig:
         """Read the .cfg file."""
-        return read_cfg(self.cfg)
+        return dataclasses.replace(read_cfg(Path(self.cfg)), wads=list(self.wads))
+
+    def measured(self, config: GameConfig) -> tuple[Measurement, ...]:
+        """Return the rows of the second observation."""
+        if self.measurements == "none":
+            return ()
+        if self.measurements == "variables":
+            return measurements.raw(config.variables)
+        if self.measurements == "standard":
+            return measurements.standard(config.variables)
+        return self.measurements
 
 
-def vizdoom_folder() -> Path:
-    """Return where the vizdoom package lies."""
-    found = importlib.util.find_spec("vizdoom")
-    if found is None or not found.submodule_search_locations:
-        raise UserError("the vizdoom package is missing; pip install vizdoom")
-    return Path(found.submodule_search_locations[0])
+def _ours(name: str, cfg: str = "", **options: Any) -> Scenario:
+    options = {"measurements": "none", **options}
+    return Scenario(name=name, cfg=CFG_FOLDER / f"{cfg or name}.cfg", **options)
 
 
-def _wheel_scenarios() -> Path:
-    return vizdoom_folder() / "scenarios"
+def _wheel(name: str, **options: Any) -> Scenario:
+    options = {"measurements": "none", **options}
+    return Scenario(name=name, cfg=wads.wheel_scenarios() / f"{name}.cfg", **options)
+
+
+def _battle(name: str, *files: str) -> Scenario:
+    return _ours(
+        name,
+        delta=Delta(11, 10.0),
+        # What else the scheme pays for does not happen in a game without players, or
+        # is no variable of this scenario.
+        shaping=shaping.only(shaping.FRAGS_V0, "HEALTH"),
+        measurements="standard",
+        wads=files,
+    )
 
 
 def _rows() -> dict[str, Scenario]:
-    def ours(name: str, cfg: str = "", **options) -> Scenario:
-        path = CFG_FOLDER / f"{cfg or name}.cfg"
-        return Scenario(name=name, cfg=path, **options)
-
-    def wheel(name: str) -> Scenario:
-        return Scenario(name=name, cfg=_wheel_scenarios() / f"{name}.cfg")
-
+    gathering = shaping.GATHERING
     rows = (
-        ours("basic", heads="flat", reward_scale=0.01),
-        ours("my_way_home"),
-        ours("my_way_home_flat", "my_way_home", heads="flat"),
-        ours("deadly_corridor", reward_scale=0.01),
-        ours("defend_the_center"),
-        ours("defend_the_center_flat", "defend_the_center", heads="flat"),
-        ours("defend_the_line"),
-        ours("health_gathering", heads="flat", shaping=GATHERING),
-        ours("health_gathering_supreme", heads="flat", shaping=GATHERING),
-        wheel("take_cover"),
-        wheel("predict_position"),
-        wheel("rocket_basic"),
-        wheel("simpler_basic"),
-        wheel("deathmatch"),
+        _ours("basic", heads="flat", reward_scale=0.01),
+        _ours("my_way_home"),
+        _ours("my_way_home_flat", "my_way_home", heads="flat"),
+        _ours("deadly_corridor", reward_scale=0.01),
+        _ours("defend_the_center"),
+        _ours("defend_the_center_flat", "defend_the_center", heads="flat"),
+        _ours("defend_the_line"),
+        _ours("health_gathering", heads="flat", shaping=gathering),
+        _ours("health_gathering_supreme", heads="flat", shaping=gathering),
+        _wheel("take_cover"),
+        _wheel("predict_position"),
+        _wheel("rocket_basic"),
+        _wheel("simpler_basic"),
+        _wheel("deathmatch", measurements="standard"),
+        # The same maps, under the names that their two packages give them.
+        _battle("battle", "D3_battle.wad", "battle.wad"),
+        _battle("battle2", "D4_battle2.wad", "battle2.wad"),
+        _ours("benchmark", heads="flat", wads=("D3_battle.wad", "battle.wad")),
+        _ours("two_colors_easy", shaping=gathering),
+        _ours("two_colors_hard", shaping=gathering),
     )
     return {row.name: row for row in rows}
 
@@ -146,118 +143,13 @@ def find(name: str) -> Scenario:
     raise UserError(f"there is no scenario named {name!r}; {hint}")
 
 
-def find_wad(config: GameConfig) -> Path:
-    """Return the map file of a .cfg file.
-
-    Raises:
-        UserError: If it is nowhere; the sentence says where it was looked for.
-    """
-    if not config.scenario_path:
-        raise UserError(
-            f"{config.path} names no doom_scenario_path, so there is no map"
-        )
-    wanted = Path(config.scenario_path)
-    extra = [Path(p) for p in os.environ.get(WAD_PATH_VARIABLE, "").split(":") if p]
-    folders = [config.path.parent, _wheel_scenarios(), *extra]
-    for folder in folders:
-        for candidate in (folder / wanted, folder / wanted.name):
-            if candidate.is_file():
-                return candidate.resolve()
-    looked = ", ".join(str(folder) for folder in folders)
-    raise UserError(
-        f"the map {wanted.name} of {config.path.name} is not in {looked}; put it into "
-        f"one of them or set {WAD_PATH_VARIABLE} to its folder"
-    )
-
-
-def find_map(config: GameConfig, iwad: Path) -> Path:
-    """Return the map file of a .cfg file, once it is sure that it holds the map.
-
-    The engine itself says nothing: it plays some other map then.
-
-    Raises:
-        UserError: If the file is missing or broken, or its map is nowhere in it.
-    """
-    wad = find_wad(config)
-    if wad.suffix.lower() != ".wad":
-        return wad  # an archive, which only the engine can look into
-    lumps = _lumps(wad)
-    if config.map.upper() not in {*lumps, *_lumps(iwad)}:
-        maps = [
-            a.lower()
-            for a, b in itertools.pairwise(lumps)
-            if b in ("THINGS", "TEXTMAP")
-        ]
-        raise UserError(
-            f"there is no map {config.map} in {wad.name}; it has "
-            f"{', '.join(maps) or 'none'}"
-        )
-    return wad
-
-
-def _lumps(wad: Path) -> list[str]:
-    """Return the names in a WAD file's directory (https://doomwiki.org/wiki/WAD)."""
-    with wad.open("rb") as file:
-        header = file.read(12)
-        magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
-        size = file.seek(0, os.SEEK_END)
-        if (
-            magic not in (b"IWAD", b"PWAD")
-            or min(count, start) < 0
-            or (start + 16 * count > size)
-        ):
-            raise UserError(f"{wad} is not a map file (WAD), or it is cut short")
-        file.seek(start)
-        entries = struct.iter_unpack("<ii8s", file.read(16 * count))
-        return [name.split(b"\0")[0].decode("latin-1").upper() for *_, name in entries]
-
-
 def action_heads(scenario: Scenario, config: GameConfig) -> tuple[Head, ...]:
-    """Return the choices of each head; index 0 of each is "nothing"."""
-    binary = [b for b in config.buttons if not b.endswith("_DELTA")]
+    """Return the choices of each head of a scenario."""
     if scenario.heads == "flat":
-        groups = [binary] if binary else []
-    else:
-        groups = _grouped(binary)
-    heads = [((), *(((button, 1.0),) for button in group)) for group in groups]
-    heads.extend(
-        _delta_head(button, config.max_values.get(button, 0.0))
-        for button in config.buttons
-        if button.endswith("_DELTA")
-    )
-    return tuple(heads)
-
-
-def _grouped(buttons: list[str]) -> list[list[str]]:
-    groups: dict[object, list[str]] = {}
-    for button in buttons:
-        key = next((group for group in _OPPOSITES if button in group), button)
-        groups.setdefault(key, []).append(button)
-    return list(groups.values())
-
-
-def _delta_head(button: str, limit: float) -> Head:
-    limit = limit or _DELTA_RANGE
-    step = 2 * limit / (_DELTA_CHOICES - 1)
-    values = [-limit + i * step for i in range(_DELTA_CHOICES)]
-    # "Nothing" comes first, as in every head; the rest go from left to right.
-    values.sort(key=lambda value: (abs(value) > 1e-9, value))
-    return tuple(((button, value),) if abs(value) > 1e-9 else () for value in values)
-
-
-def action_spec(heads: tuple[Head, ...]) -> ActionSpec:
-    """Return the sizes of heads and the names of their choices."""
-
-    def name(choice: Choice) -> str:
-        return "+".join(
-            button if value == 1.0 else f"{button}={value:g}"
-            for button, value in choice
-        )
-
-    return ActionSpec(
-        heads=tuple(len(head) for head in heads),
-        names=tuple(tuple(name(c) or "NOTHING" for c in head) for head in heads),
-    )
+        return heads.flat(config, scenario.delta)
+    if scenario.heads == "grouped":
+        return heads.grouped(config, scenario.delta)
+    return scenario.heads
 
 
 class Row(NamedTuple):
@@ -273,30 +165,31 @@ class Row(NamedTuple):
 
 def table() -> list[Row]:
     """Return one row for each scenario, with its state on this machine."""
-    rows = []
-    for scenario in _rows().values():
-        config = scenario.load()
-        spec = action_spec(action_heads(scenario, config))
-        try:
-            wad, state = find_wad(config), "ready"
-        except UserError:
-            wad, state = None, f"{config.scenario_path} missing"
-        home = "jaxfactory" if scenario.cfg.is_relative_to(CFG_FOLDER) else "vizdoom"
-        files = [f"{scenario.cfg.name} ({home})"]
-        if wad is not None:
-            files.append(f"{wad.name} (vizdoom)")
-        choices = [name for head in spec.names for name in head[1:]]
-        rows.append(
-            Row(
-                name=scenario.name,
-                actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
-                rewards=_rewards_text(scenario, config),
-                timeout=f"{config.timeout} tics" if config.timeout else "none",
-                files="\n".join(files),
-                state=state,
-            )
-        )
-    return rows
+    return [_row(scenario) for scenario in _rows().values()]
+
+
+def _row(scenario: Scenario) -> Row:
+    config = scenario.load()
+    spec = action_spec(action_heads(scenario, config))
+    cfg_home = "jaxfactory" if scenario.cfg.is_relative_to(CFG_FOLDER) else "vizdoom"
+    files = [f"{scenario.cfg.name} ({cfg_home})"]
+    try:
+        wad = find_wad(config)
+        files.append(f"{wad.name} ({wads.home(wad)})")
+        state = "ready"
+    except UserError:
+        package = wads.missing_package(config)
+        wanted = " or ".join(config.wads or [config.scenario_path])
+        state = f"{wanted} missing" + (f": pip install {package}" if package else "")
+    choices = [name for head in spec.names for name in head[1:]]
+    return Row(
+        name=scenario.name,
+        actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
+        rewards=_rewards_text(scenario, config),
+        timeout=f"{config.timeout} tics" if config.timeout else "none",
+        files="\n".join(files),
+        state=state,
+    )
 
 
 def _shortened(choices: list[str]) -> str:
@@ -306,7 +199,22 @@ def _shortened(choices: list[str]) -> str:
 
 def _rewards_text(scenario: Scenario, config: GameConfig) -> str:
     parts = [f"{key} {value:g}" for key, value in config.rewards.items() if value]
-    parts += [f"{term.variable} rises {term.rise:+g}" for term in scenario.shaping]
+    parts += _shaping_text(scenario)
     parts.append("map script")
     text = ", ".join(parts)
     return text + f"; all x {scenario.reward_scale:g}" * (scenario.reward_scale != 1)
+
+
+def _shaping_text(scenario: Scenario) -> list[str]:
+    if callable(scenario.shaping):
+        return ["a function of its own"]
+    parts = []
+    for term in scenario.shaping:
+        if isinstance(term, HeldWeapon):
+            parts.append(f"same weapon held {term.reward:+g}")
+            continue
+        changes = (("rises", term.rise), ("falls", term.fall))
+        parts += [
+            f"{term.variable} {how} {value:+g}" for how, value in changes if value
+        ]
+    return parts

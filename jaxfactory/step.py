@@ -12,6 +12,7 @@ class StepInfo(NamedTuple):
     Attributes:
         final_obs: Where an episode ended with this step, its last observation. Valid
             until the group's next `send`.
+        final_measurements: As `final_obs`, of `Step.measurements`.
         own_reward: The scenario's own reward, before shaping and scaling.
         episode_return: Sum of `Step.reward` over the episode so far, this step
             included.
@@ -23,12 +24,18 @@ class StepInfo(NamedTuple):
     """
 
     final_obs: UInt8[np.ndarray, "B H W C"]
+    final_measurements: Float32[np.ndarray, "B M"]
     own_reward: Float64[np.ndarray, " B"]
     episode_return: Float32[np.ndarray, " B"]
     episode_own_return: Float32[np.ndarray, " B"]
     episode_length: Int32[np.ndarray, " B"]
     game_variables: Float64[np.ndarray, "B V"]
     restarted: Bool[np.ndarray, " B"]
+
+    @property
+    def final_observation(self) -> dict[str, np.ndarray]:
+        """`final_obs` and `final_measurements` as a policy takes them."""
+        return observation(self.final_obs, self.final_measurements)
 
 
 class Step(NamedTuple):
@@ -43,6 +50,7 @@ class Step(NamedTuple):
             for, as channels in this order.
         reward: Shaped and scaled; what is trained on.
         is_first: Whether `obs` opens an episode.
+        measurements: Numbers beside the pixels; M is 0 where a scenario has none.
     """
 
     obs: UInt8[np.ndarray, "B H W C"]
@@ -50,4 +58,19 @@ class Step(NamedTuple):
     terminated: Bool[np.ndarray, " B"]
     truncated: Bool[np.ndarray, " B"]
     is_first: Bool[np.ndarray, " B"]
+    measurements: Float32[np.ndarray, "B M"]
     info: StepInfo
+
+    @property
+    def observation(self) -> dict[str, np.ndarray]:
+        """`obs` and `measurements` as a policy takes them."""
+        return observation(self.obs, self.measurements)
+
+
+def observation(
+    image: UInt8[np.ndarray, "..."], measurements: Float32[np.ndarray, "..."]
+) -> dict[str, np.ndarray]:
+    """Return ``{"image": ...}``, with ``"measurements"`` where there are any."""
+    if not measurements.shape[-1]:
+        return {"image": image}
+    return {"image": image, "measurements": measurements}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfactory.step import observation
 from jaxfactory.types import Observation
 
 
@@ -26,7 +27,7 @@ class HostStorage:
 
     def __init__(self, slab: dict[str, np.ndarray]):
         """Serve the observations of one slab."""
-        self._obs = {"image": slab["obs"]}
+        self._obs = observations(slab)
 
     def put(self, t: int, rows: slice, obs: Observation) -> Observation:
         """Return the observations: the slab holds them, or will."""
@@ -47,7 +48,8 @@ class DeviceStorage:
     def __init__(self, slab: dict[str, np.ndarray]):
         """Make a buffer for what a slab holds."""
         self._buffer: dict[str, Any] = {
-            "image": jnp.zeros(slab["obs"].shape, slab["obs"].dtype)
+            name: jnp.zeros(leaf.shape, leaf.dtype)
+            for name, leaf in observations(slab).items()
         }
 
     def put(self, t: int, rows: slice, obs: Observation) -> Observation:
@@ -60,6 +62,11 @@ class DeviceStorage:
     def finish(self) -> Observation:
         """Return the buffer."""
         return self._buffer
+
+
+def observations(slab: dict[str, np.ndarray]) -> Observation:
+    """Return the observations in a slab, leaves ``[T+1, B, ...]``, without copies."""
+    return observation(slab["obs"], slab["measurements"])
 
 
 def make_storage(slab: dict[str, np.ndarray]) -> Storage:

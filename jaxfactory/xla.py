@@ -71,6 +71,8 @@ def _shapes(pool: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
         jax.ShapeDtypeStruct((), jnp.int32),
         jax.ShapeDtypeStruct(image, jnp.uint8),
         jax.ShapeDtypeStruct(image, jnp.uint8),
+        of(jnp.float32, pool.spec.observation.measurements),
+        of(jnp.float32, pool.spec.observation.measurements),
         of(jnp.float32), of(jnp.float32),
         of(bool), of(bool), of(bool), of(bool),
         of(jnp.float32), of(jnp.float32), of(jnp.int32),
@@ -80,11 +82,13 @@ def _shapes(pool: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
 
 def _as_step(results: Any) -> tuple[Any, Step]:
     (
-        token, obs, final_obs, reward, own_reward, terminated, truncated, is_first,
-        restarted, episode_return, episode_own_return, episode_length, variables,
+        token, obs, final_obs, measurements, final_measurements, reward, own_reward,
+        terminated, truncated, is_first, restarted, episode_return,
+        episode_own_return, episode_length, variables,
     ) = results  # fmt: skip
     info = StepInfo(
         final_obs=final_obs,
+        final_measurements=final_measurements,
         own_reward=own_reward,
         episode_return=episode_return,
         episode_own_return=episode_own_return,
@@ -92,4 +96,13 @@ def _as_step(results: Any) -> tuple[Any, Step]:
         game_variables=variables,
         restarted=restarted,
     )
-    return token, Step(obs, reward, terminated, truncated, is_first, info)
+    step = Step(
+        obs=obs,
+        measurements=measurements,
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        is_first=is_first,
+        info=info,
+    )
+    return token, step

@@ -6,6 +6,7 @@ import numpy as np
 import vizdoom
 
 from jaxfactory import scenarios
+from jaxfactory.scenarios import Scenario
 
 
 class Played(NamedTuple):
@@ -21,9 +22,11 @@ class Played(NamedTuple):
     first_screen: np.ndarray | None  # of the next episode
 
 
-def make_game(scenario: str, *, seed: int, width=160, height=120) -> vizdoom.DoomGame:
+def make_game(
+    scenario: str | Scenario, *, seed: int, width=160, height=120
+) -> vizdoom.DoomGame:
     """A game on the same files and settings as the pool's."""
-    row = scenarios.find(scenario)
+    row = _row(scenario)
     game = vizdoom.DoomGame()
     game.load_config(str(row.cfg))
     game.set_doom_scenario_path(str(scenarios.find_wad(row.load())))
@@ -36,9 +39,13 @@ def make_game(scenario: str, *, seed: int, width=160, height=120) -> vizdoom.Doo
     return game
 
 
-def button_values(scenario: str) -> list[list[dict[str, float]]]:
+def _row(scenario: str | Scenario) -> Scenario:
+    return scenarios.find(scenario) if isinstance(scenario, str) else scenario
+
+
+def button_values(scenario: str | Scenario) -> list[list[dict[str, float]]]:
     """For each head, for each index, the buttons that it sets."""
-    row = scenarios.find(scenario)
+    row = _row(scenario)
     heads = scenarios.action_heads(row, row.load())
     return [[dict(choice) for choice in head] for head in heads]
 

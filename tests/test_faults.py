@@ -98,11 +98,11 @@ def test_a_lost_engine_truncates_its_own_row_only(sign):
     for number, (one, other) in enumerate(zip(seen, quiet, strict=True)):
         for a, b in zip(one[:5], other[:5], strict=True):
             np.testing.assert_array_equal(a[others], b[others], f"step {number}")
-        _, _, terminated, truncated, is_first, _, restarted = one
+        _, _, terminated, truncated, is_first, *_, restarted = one
         assert not terminated[1]
         assert restarted.tolist() == [False, number == 5, False, False]
         assert truncated[1] == is_first[1] == (number == 5)
-    _, reward, _, _, _, final_obs, _ = seen[5]
+    _, reward, *_, final_obs, _ = seen[5]
     np.testing.assert_array_equal(final_obs[1], seen[4][0][1])
     assert reward[1] == 0
     assert times[5] < 6

@@ -11,8 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
     ("errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "_core"),
-    ("types", "config", "metrics", "game_config", "plugins"),
-    ("storage", "xla"),
+    (
+        "types", "config", "metrics", "game_config", "shaping", "measurements",
+        "plugins",
+    ),
+    ("storage", "xla", "heads", "wads", "batch_shaping"),
     ("distributions", "normalization", "advantages"),
     ("scenarios", "runs", "convolution"),
     ("doom_config",),
@@ -25,13 +28,13 @@ LAYERS = (
     ("evaluate", "hub"),
     ("cli",),
     ("__main__", "__init__"),
-)
+)  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
-    "plugins", "__main__",
+    "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
 )  # fmt: skip
 
 

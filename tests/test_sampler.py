@@ -1,5 +1,7 @@
 """Rollouts from the real pool: alignment in time, recurrent state, reuse of slabs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +27,16 @@ CONFIG = Config(
 )
 
 
+# Without measurements and with them.
+@pytest.fixture(scope="module", params=["basic", "deathmatch"])
+def env(request):
+    return dataclasses.replace(CONFIG.env, scenario=request.param)
+
+
 @pytest.fixture(scope="module")
-def played():
+def played(env):
     """Three rollouts in a row, copied, with what made them."""
-    with make_pool(CONFIG.env, seed=5, num_steps=10) as pool:
+    with make_pool(env, seed=5, num_steps=10) as pool:
         network = ActorCritic(pool.spec, CONFIG.network)
         state = init_train_state(network, CONFIG.ppo, jax.random.key(0))
         rollouts, untouched = [], []
@@ -54,13 +62,17 @@ def test_a_rollout_stays_while_the_next_one_is_played(played):
     assert played[3] == [True, True]
 
 
-def test_rollouts_are_what_the_pool_answers_to_their_actions(played):
+def test_rollouts_are_what_the_pool_answers_to_their_actions(env, played):
     rollouts = played[2]
-    with make_pool(CONFIG.env, seed=5, num_steps=7) as pool:
+    with make_pool(env, seed=5, num_steps=7) as pool:
+        parts = ["image"] if env.scenario == "basic" else ["image", "measurements"]
         step = pool.reset()
         for rollout in rollouts:
             for t in range(10):
-                np.testing.assert_array_equal(rollout.obs["image"][t], step.obs)
+                assert sorted(rollout.obs) == parts
+                for name in parts:
+                    seen = step.observation[name]
+                    np.testing.assert_array_equal(rollout.obs[name][t], seen)
                 np.testing.assert_array_equal(rollout.is_first[t], step.is_first)
                 step = pool.step(rollout.action[t])
                 for name in ("reward", "terminated", "truncated"):

@@ -19,12 +19,14 @@ def chosen(heads):
     return rng.integers(0, heads, (STEPS, 4, len(heads))).astype(np.int32)
 
 
-def test_a_scan_plays_what_the_python_path_plays():
-    with make_pool("basic", **OPTIONS) as pool:
+# The second has measurements too.
+@pytest.mark.parametrize("scenario", ["basic", "deathmatch"])
+def test_a_scan_plays_what_the_python_path_plays(scenario):
+    with make_pool(scenario, **OPTIONS) as pool:
         actions = chosen(pool.spec.action.heads)
         expected = [jax.tree.map(np.array, pool.reset())]
         expected += [jax.tree.map(np.array, pool.step(action)) for action in actions]
-    with make_pool("basic", **OPTIONS) as pool:
+    with make_pool(scenario, **OPTIONS) as pool:
         token, reset, step = pool.xla()
 
         @jax.jit
@@ -42,7 +44,10 @@ def test_a_scan_plays_what_the_python_path_plays():
         np.testing.assert_array_equal(
             found.info.final_obs[ended], wanted.info.final_obs[ended]
         )
-        blank = {"final_obs": 0}
+        np.testing.assert_array_equal(
+            found.info.final_measurements[ended], wanted.info.final_measurements[ended]
+        )
+        blank = {"final_obs": 0, "final_measurements": 0}
         pairs = zip(
             jax.tree.leaves(found._replace(info=found.info._replace(**blank))),
             jax.tree.leaves(wanted._replace(info=wanted.info._replace(**blank))),

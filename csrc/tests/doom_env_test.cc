@@ -66,6 +66,7 @@ DoomConfig Config(const std::string& folder) {
   config.buttons = {ButtonIndex("MOVE_FORWARD"), ButtonIndex("TURN_LEFT")};
   config.heads = {{{}, {{config.buttons[0], 1.0}}, {{config.buttons[1], 1.0}}}};
   config.variables = {VariableIndex("HEALTH")};
+  config.measurements = {{.variable = VariableIndex("HEALTH"), .divisor = 30}, {}};
   config.timeout = 100;
   config.reward.living = 1;
   return config;
@@ -79,7 +80,8 @@ class Fixture {
     pool.num_groups = groups;
     pool.num_workers = workers;
     pool.num_steps = 8;
-    pool_ = std::make_unique<EnvPool>(pool, doom_.frame.bytes(), 1, std::vector<int>{3},
+    const RowSizes sizes = {doom_.frame.bytes(), doom_.measurements.size(), 1};
+    pool_ = std::make_unique<EnvPool>(pool, sizes, std::vector<int>{3},
                                       [this](int, std::uint32_t seed) {
                                         return std::make_unique<DoomEnv>(doom_, seed);
                                       });
@@ -119,6 +121,7 @@ class Fixture {
 
 struct Seen {
   std::vector<std::uint8_t> obs;
+  std::vector<float> measurements;
   std::vector<float> reward;
   bool operator==(const Seen&) const = default;
 };
@@ -136,6 +139,14 @@ Seen Play(const DoomConfig& config, int groups, int workers) {
                     slabs.obs.data() + (at + kEnvs) * bytes);
     for (std::size_t i = 0; i < kEnvs; ++i) {
       seen.reward.push_back(slabs.reward.data()[at + i]);
+      const float* measured = slabs.measurements.data() + (at + i) * 2;
+      seen.measurements.insert(seen.measurements.end(), measured, measured + 2);
+      // Where an episode ended, the variables are still its own.
+      const bool ended = slabs.is_first.data()[at + i] != 0;
+      const float* of_state =
+          ended ? slabs.final_measurements.data() + i * 2 : measured;
+      const auto health = static_cast<float>(slabs.variables.data()[at + i] / 30);
+      CHECK(of_state[0] == health && of_state[1] == 0);
       truncations += slabs.truncated.data()[at + i];
       if (slabs.truncated.data()[at + i] != 0) {
         CHECK(slabs.episode_length.data()[at + i] == 100);
@@ -156,10 +167,11 @@ void TestAKilledEngine(DoomConfig config) {
   {
     Fixture fixture(config, 1, 2);
     fixture.Reset();
-    fixture.Step(0);
+    const std::size_t before = fixture.Step(0);
     kill(fixture.pool().pids()[0], SIGKILL);
     const std::size_t at = fixture.Step(1);
     const Slabs& slabs = fixture.pool().slabs();
+    CHECK(slabs.final_measurements.data()[0] == slabs.measurements.data()[before * 2]);
     CHECK(slabs.truncated.data()[at] == 1 && slabs.restarted.data()[at] == 1);
     CHECK(slabs.truncated.data()[at + 1] == 0 && slabs.restarted.data()[at + 1] == 0);
     CHECK(slabs.restarted.data()[fixture.Step(2)] == 0);

@@ -63,7 +63,7 @@ void ResetAll(EnvPool& pool) {
 
 // Everything that the pool answers over many steps, in one list.
 std::vector<double> Rollout(const PoolConfig& config, int steps) {
-  EnvPool pool(config, kObsBytes, 0, {2}, Counting({}));
+  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
   ResetAll(pool);
   std::vector<double> seen;
   const int size = pool.group_size();
@@ -111,7 +111,7 @@ void TestTheSameWhateverTheThreads() {
 // With 5 steps a slab: step 5 is the last of slab 0, step 6 slot 1 of slab 1, whose
 // slot 0 repeats it; step 16 comes back to slab 0.
 void TestSlabs() {
-  EnvPool pool(Config(1, 2), kObsBytes, 0, {2}, Counting({}));
+  EnvPool pool(Config(1, 2), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
   ResetAll(pool);
   const std::vector<std::int32_t> actions(kEnvs, 0);
   const auto obs = [&](int slab, int slot) {
@@ -133,7 +133,7 @@ void TestAnErrorReachesTheCaller() {
   for (const bool serial : {false, true}) {
     PoolConfig config = Config(2, 3);
     config.serial = serial;
-    EnvPool pool(config, kObsBytes, 0, {2}, Counting({.fail_at = 3}));
+    EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({.fail_at = 3}));
     ResetAll(pool);
     const std::vector<std::int32_t> actions(kEnvs / 2, 1);
     for (int step = 1; step <= 5; ++step) {
@@ -153,7 +153,7 @@ void TestAnErrorReachesTheCaller() {
 }
 
 void TestMisuse() {
-  EnvPool pool(Config(2, 2), kObsBytes, 0, {2}, Counting({}));
+  EnvPool pool(Config(2, 2), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
   const std::vector<std::int32_t> actions(kEnvs / 2, 0);
   Position position;
   CHECK_THROWS(pool.Send(0, actions), std::logic_error, "Call reset");
@@ -180,7 +180,7 @@ void TestMisuse() {
 void TestClosingDuringWork() {
   const auto begun = std::chrono::steady_clock::now();
   {
-    EnvPool pool(Config(2, 2), kObsBytes, 0, {2},
+    EnvPool pool(Config(2, 2), RowSizes{kObsBytes, 0, 0}, {2},
                  [](int, std::uint32_t) { return std::make_unique<StuckEnv>(); });
     pool.SendReset(0);
     pool.SendReset(1);
@@ -191,7 +191,7 @@ void TestClosingDuringWork() {
   }
   // And by the destructor, at once after a send.
   for (int i = 0; i < 100; ++i) {
-    EnvPool pool(Config(4, 3), kObsBytes, 0, {2}, Counting({}));
+    EnvPool pool(Config(4, 3), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
     for (int g = 0; g < 4; ++g) pool.SendReset(g);
   }
   CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(20));
@@ -201,7 +201,7 @@ void TestClosingDuringWork() {
 void TestManyThreads() {
   constexpr int kSteps = 2000;
   PoolConfig config = Config(4, 4);
-  EnvPool pool(config, kObsBytes, 0, {2}, Counting({}));
+  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
   ResetAll(pool);
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
@@ -240,7 +240,7 @@ void TestSeeds() {
   CHECK(EnvSeed(1, 0) != EnvSeed(0, 1));
   PoolConfig config = Config(1, 1);
   config.env_seeds = std::vector<std::uint32_t>(kEnvs, 9);
-  const EnvPool pool(config, kObsBytes, 0, {2}, Counting({}));
+  const EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
   CHECK(pool.seeds() == config.env_seeds);
 }
 

@@ -1,0 +1,88 @@
+"""Shaping by a Python function, once a step for a whole group of environments."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from jaxfactory.errors import UserError
+from jaxfactory.shaping import Function
+from jaxfactory.step import Step
+
+
+class BatchShaping:
+    """Adds what a function pays to the rewards that the pool has written."""
+
+    def __init__(
+        self,
+        function: Function,
+        columns: dict[str, int],
+        *,
+        scale: float,
+        num_envs: int,
+    ):
+        """Begin before the first reset.
+
+        Args:
+            function: See `shaping.Function`.
+            columns: What it is given: names of game variables and where they are.
+            scale: Of the reward that is trained on.
+            num_envs: Environments, B.
+        """
+        self._function = function
+        self._names = list(columns)
+        self._picked = list(columns.values())
+        self._scale = scale
+        self._before = np.zeros((num_envs, len(columns)))
+        self._first = np.ones(num_envs, bool)
+        self._paid = np.zeros(num_envs)  # in the episode so far
+
+    def reset(self) -> None:
+        """Open new episodes everywhere."""
+        self._first[:] = True
+        self._paid[:] = 0
+
+    def apply(
+        self, step: Step, variables: Float64[np.ndarray, "b V"], rows: slice
+    ) -> None:
+        """Add to a step's rewards and to its returns, in place.
+
+        Args:
+            step: Of the environments in `rows`.
+            variables: Their game variables.
+            rows: Which environments they are.
+
+        Raises:
+            UserError: If the function returns something else than a number for each.
+        """
+        now = variables[:, self._picked]
+        first = self._first[rows]
+        last = step.terminated | step.truncated
+        before = np.where(first[:, None], now, self._before[rows])
+        paid = self._function(
+            self._columns(before), self._columns(now), first.copy(), last.copy()
+        )
+        amount = self._checked(paid, len(first))
+        # Of an engine that was replaced nothing is known.
+        amount = np.where(step.info.restarted, 0.0, amount * self._scale)
+        self._paid[rows] += amount
+        step.reward[:] += amount.astype(np.float32)
+        step.info.episode_return[:] += self._paid[rows].astype(np.float32)
+        self._before[rows] = now
+        self._first[rows] = last
+        self._paid[rows] = np.where(last, 0, self._paid[rows])
+
+    def _columns(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        # Copies: a function that keeps or changes them does no harm.
+        return {name: values[:, i].copy() for i, name in enumerate(self._names)}
+
+    def _checked(self, paid: object, count: int) -> np.ndarray:
+        amount = np.asarray(paid)
+        if amount.shape != (count,) or amount.dtype.kind not in "fiub":
+            name = getattr(self._function, "__name__", "the shaping function")
+            raise UserError(
+                f"{name} returned {amount.dtype}{list(amount.shape)} as the shaping of "
+                f"{count} environments; it must return one number for each, [{count}]"
+            )
+        if not np.isfinite(amount).all():
+            name = getattr(self._function, "__name__", "the shaping function")
+            raise UserError(f"{name} returned a reward that is not finite: {amount}")
+        return amount.astype(np.float64)

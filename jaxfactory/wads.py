@@ -1,0 +1,157 @@
+"""Map files: where they may lie, and what is in them.
+
+The packages that bring them are only looked for, never imported.
+"""
+
+import importlib.util
+import itertools
+import os
+import struct
+from pathlib import Path
+
+from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+
+
+WAD_PATH_VARIABLE = "JAXFACTORY_WAD_PATH"
+
+# Distribution, the package that it installs, and the folder in it.
+_PACKAGES = (
+    ("vizdoom", "vizdoom", "scenarios"),
+    ("envpool-assets", "envpool_assets", "vizdoom/maps"),
+    ("sample-factory", "sf_examples", "vizdoom/doom/scenarios"),
+)
+# Map files that the vizdoom package has not, and the lightest that has them.
+_BROUGHT_BY = {
+    "D3_battle.wad": "envpool-assets",
+    "D4_battle2.wad": "envpool-assets",
+    "two_colors_easy.wad": "sample-factory",
+    "two_colors_hard.wad": "sample-factory",
+    "ssl2.wad": "sample-factory",
+    "dwango5.wad": "sample-factory",
+    "freedm.wad": "sample-factory",
+}
+
+
+def vizdoom_folder() -> Path:
+    """Return where the vizdoom package lies.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    folder = _package_folder("vizdoom")
+    if folder is None:
+        raise UserError("the vizdoom package is missing; pip install vizdoom")
+    return folder
+
+
+def wheel_scenarios() -> Path:
+    """Return the folder of the vizdoom package's own scenarios."""
+    return vizdoom_folder() / "scenarios"
+
+
+def _package_folder(name: str) -> Path | None:
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def _folders(cfg: Path) -> list[Path]:
+    """Return the folders that are searched, in order."""
+    extra = [Path(p) for p in os.environ.get(WAD_PATH_VARIABLE, "").split(":") if p]
+    installed = {
+        name: folder / inside
+        for name, package, inside in _PACKAGES
+        if (folder := _package_folder(package)) is not None
+    }
+    field = [installed.pop("sample-factory")] if "sample-factory" in installed else []
+    return list(dict.fromkeys([cfg.parent, *installed.values(), *extra, *field]))
+
+
+def find_wad(config: GameConfig) -> Path:
+    """Return the map file of a scenario.
+
+    Raises:
+        UserError: If it is nowhere; the sentence says where it was looked for and
+            which package brings it.
+    """
+    wanted = [Path(name) for name in config.wads or [config.scenario_path] if name]
+    if not wanted:
+        raise UserError(
+            f"{config.path} names no doom_scenario_path, so there is no map"
+        )
+    folders = _folders(config.path)
+    for name in wanted:
+        for folder in folders:
+            for candidate in (folder / name, folder / name.name):
+                if candidate.is_file():
+                    return candidate.resolve()
+    looked = ", ".join(str(folder) for folder in folders)
+    package = missing_package(config)
+    remedy = f"`pip install {package}` brings it; or " if package else ""
+    raise UserError(
+        f"the map {' or '.join(name.name for name in wanted)} of {config.path.name} is "
+        f"not in {looked}; {remedy}put it into one of them or set {WAD_PATH_VARIABLE} "
+        "to its folder"
+    )
+
+
+def missing_package(config: GameConfig) -> str:
+    """Return the package that brings a scenario's map, "" where none is known."""
+    names = [Path(name).name for name in config.wads or [config.scenario_path]]
+    return next((_BROUGHT_BY[name] for name in names if name in _BROUGHT_BY), "")
+
+
+def home(wad: Path) -> str:
+    """Return the package that a map file lies in, or else its folder."""
+    for name, package, _ in _PACKAGES:
+        folder = _package_folder(package)
+        if folder is not None and wad.is_relative_to(folder.resolve()):
+            return name
+    return str(wad.parent)
+
+
+def find_map(config: GameConfig, iwad: Path) -> Path:
+    """Return the map file of a scenario, once it is sure that it holds the map.
+
+    The engine itself says nothing: it plays some other map then.
+
+    Raises:
+        UserError: If the file is missing or broken, or its map is nowhere in it.
+    """
+    wad = find_wad(config)
+    if wad.suffix.lower() != ".wad":
+        return wad  # an archive, which only the engine can look into
+    lumps = _lumps(wad)
+    if config.map.upper() not in {*lumps, *_lumps(iwad)}:
+        maps = [
+            a.lower()
+            for a, b in itertools.pairwise(lumps)
+            if b in ("THINGS", "TEXTMAP")
+        ]
+        raise UserError(
+            f"there is no map {config.map} in {wad.name}; it has "
+            f"{', '.join(maps) or 'none'}"
+        )
+    return wad
+
+
+def _lumps(wad: Path) -> list[str]:
+    """Return the names in a WAD file's directory (https://doomwiki.org/wiki/WAD)."""
+    with wad.open("rb") as file:
+        header = file.read(12)
+        magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
+        size = file.seek(0, os.SEEK_END)
+        if (
+            magic not in (b"IWAD", b"PWAD")
+            or min(count, start) < 0
+            or (start + 16 * count > size)
+        ):
+            raise UserError(f"{wad} is not a map file (WAD), or it is cut short")
+        file.seek(start)
+        entries = struct.iter_unpack("<ii8s", file.read(16 * count))
+        return [name.split(b"\0")[0].decode("latin-1").upper() for *_, name in entries]
