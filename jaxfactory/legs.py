@@ -17,6 +17,8 @@ _LEARNER = {
     "update": "update the parameters",
     "checkpoint": "save",
 }
+# What is between the legs comes last.
+NAMES = {**_SAMPLER, **_LEARNER, "rest": "everything else"}
 _REMEDIES = {
     "engine_wait": "the engines; more cores or a smaller --screen-width would help",
     "transfer": "sending observations; smaller or --grayscale ones would help",
@@ -58,6 +60,11 @@ class Legs:
         self._last = now
 
     @property
+    def seconds(self) -> float:
+        """Seconds that were added up."""
+        return self._wall
+
+    @property
     def threads(self) -> dict[str, dict[str, float]]:
         """Seconds by thread and leg, what is between the legs under "rest"."""
         if self._seconds.get("handover_wait"):
@@ -79,13 +86,12 @@ class Legs:
         table = Table("thread", "leg", title=f"where {self._wall:,.0f} s went")
         table.add_column("seconds", justify="right")
         table.add_column("share", justify="right")
-        names = {**_SAMPLER, **_LEARNER, "rest": "everything else"}
         for thread, legs in self.threads.items():
             for index, (leg, seconds) in enumerate(legs.items()):
                 share = seconds / self._wall
                 table.add_row(
                     "" if index else thread,
-                    names[leg],
+                    NAMES[leg],
                     f"{seconds:,.1f}",
                     f"{share:.0%}",
                     end_section=index == len(legs) - 1,

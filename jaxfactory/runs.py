@@ -6,6 +6,7 @@
         config.json          the settings
         metrics.jsonl        one object an iteration
         tensorboard/
+        videos/              with --video-every, named by their frames
         checkpoints/latest/  the last two, named by their frames
         checkpoints/best/    the one with the best mean return
 
@@ -28,6 +29,8 @@ CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
+VIDEOS = "videos"
+EVALUATION = "evaluation.json"
 LOCK = ".lock"
 
 # What decides the shapes of the parameters and what they mean.

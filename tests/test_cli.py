@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxfactory import backend, cli, runs
+from jaxfactory import backend, cli, flags, runs
 from jaxfactory.config import PRESETS, Config, EnvConfig, PPOConfig
 from jaxfactory.errors import UserError
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
@@ -137,12 +137,12 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch, capsys):
 
 
 def test_flags_become_settings():
-    flags = (
+    line = (
         "--scenario=basic --total-frames 5 --num-envs 8 --seed 3 --serial --run x "
         "--conv-channels 1 2 3 --no-normalize-obs"
     )
-    options = cli.parse_train(flags.split())
-    config = cli.as_config(options)
+    options = flags.parse_train(line.split())
+    config = flags.as_config(options)
     assert type(config) is Config
     assert config.env == EnvConfig(scenario="basic", num_envs=8)
     assert (config.total_frames, config.seed, config.serial) == (5, 3, True)
@@ -153,9 +153,10 @@ def test_flags_become_settings():
 
 def test_a_preset_gives_the_defaults_and_flags_win():
     assert (
-        cli.as_config(cli.parse_train(["--preset=reference"])) == (PRESETS["reference"])
+        flags.as_config(flags.parse_train(["--preset=reference"]))
+        == (PRESETS["reference"])
     )
-    options = cli.parse_train(["--preset", "reference", "--learning-rate", "0.5"])
+    options = flags.parse_train(["--preset", "reference", "--learning-rate", "0.5"])
     assert options.ppo.learning_rate == 0.5
     assert options.env.num_envs == 32
 
@@ -167,13 +168,13 @@ def test_a_resumed_run_has_its_own_settings_and_flags_win():
         serial=True,
     )
     runs.open_run(Path("run"), stored)
-    assert cli.as_config(cli.parse_train(["--run", "run"])) == stored
-    options = cli.parse_train(["--run=run", "--learning-rate=0.5", "--no-serial"])
+    assert flags.as_config(flags.parse_train(["--run", "run"])) == stored
+    options = flags.parse_train(["--run=run", "--learning-rate=0.5", "--no-serial"])
     assert options.ppo == PPOConfig(gamma=0.9, learning_rate=0.5)
     assert options.env == stored.env
     assert not options.serial
     # A preset sets what it is about: 32 environments, 1e-4, but not gamma.
-    options = cli.parse_train(["--run=run", "--preset=reference"])
+    options = flags.parse_train(["--run=run", "--preset=reference"])
     assert options.env == EnvConfig(scenario="basic", num_envs=32)
     assert (options.ppo.gamma, options.ppo.learning_rate) == (0.9, 1e-4)
 

@@ -10,17 +10,20 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
-    ("errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "_core"),
+    (
+        "errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "charts",
+        "_core",
+    ),
     (
         "types", "config", "metrics", "game_config", "shaping", "measurements",
         "plugins",
     ),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
     ("distributions", "normalization", "advantages"),
-    ("scenarios", "runs", "convolution"),
-    ("doom_config",),
-    ("pool", "networks", "writers"),
-    ("losses", "acting", "checkpoint"),
+    ("scenarios", "runs", "convolution", "settings"),
+    ("doom_config", "flags", "run_data"),
+    ("pool", "networks", "writers", "report_charts"),
+    ("losses", "acting", "checkpoint", "report"),
     ("learner",),
     ("sampler",),
     ("async_sampler",),
@@ -35,6 +38,7 @@ WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
+    "flags", "charts", "run_data", "report_charts", "report", "settings",
 )  # fmt: skip
 
 
