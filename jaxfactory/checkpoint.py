@@ -262,27 +262,59 @@ class Checkpointer:
     def _write(
         self, arrays: dict[str, np.ndarray], host: dict[str, Any], kind: str, kept: int
     ) -> None:
-        scratch = self._folder / _SCRATCH
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        shapes = {name: _shape(array) for name, array in arrays.items()}
-        text = json.dumps({**host, "leaves": shapes})
-        (scratch / "host.json").write_text(text)
-        # Orbax refuses empty arrays; their shape alone brings them back.
-        full = {name: array for name, array in arrays.items() if array.size}
-        ocp.save((scratch / "state").resolve(), full)
-        final = self._folder / kind / f"{host['frames']:012d}"
-        final.parent.mkdir(exist_ok=True)
-        if final.exists():  # Damaged: training went back to the one before it.
-            shutil.rmtree(final)
-        scratch.rename(final)
-        others = [
-            path for path in runs.checkpoint_dirs(self.run_dir, kind) if path != final
-        ]
-        # By time, not by name: a damaged checkpoint may have more frames.
-        others.sort(key=lambda path: path.stat().st_mtime)
-        for path in others[: len(others) + 1 - kept]:
-            shutil.rmtree(path)
+        write_arrays(self.run_dir, kind, arrays, host, kept=kept)
+
+
+def write_arrays(
+    run_dir: Path,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    host: dict[str, Any],
+    *,
+    kept: int = KEPT,
+) -> Path:
+    """Write a checkpoint, all or nothing, and remove the oldest of its kind.
+
+    Args:
+        run_dir: The run.
+        kind: ``"latest"`` or ``"best"``.
+        arrays: Every leaf of the state, by its path.
+        host: What lives on the host; ``host["frames"]`` names the checkpoint.
+        kept: How many of its kind are kept, with this one.
+
+    Returns:
+        The checkpoint's directory.
+    """
+    folder = run_dir / runs.CHECKPOINTS
+    scratch = folder / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    shapes = {name: _shape(array) for name, array in arrays.items()}
+    text = json.dumps({**host, "leaves": shapes})
+    (scratch / "host.json").write_text(text)
+    # Orbax refuses empty arrays; their shape alone brings them back.
+    full = {name: array for name, array in arrays.items() if array.size}
+    ocp.save((scratch / "state").resolve(), full)
+    final = folder / kind / f"{host['frames']:012d}"
+    final.parent.mkdir(exist_ok=True)
+    if final.exists():  # Damaged: training went back to the one before it.
+        shutil.rmtree(final)
+    scratch.rename(final)
+    others = [path for path in runs.checkpoint_dirs(run_dir, kind) if path != final]
+    # By time, not by name: a damaged checkpoint may have more frames.
+    others.sort(key=lambda path: path.stat().st_mtime)
+    for path in others[: len(others) + 1 - kept]:
+        shutil.rmtree(path)
+    return final
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what `write_arrays` wrote, whatever state it was: (host, arrays).
+
+    ``host["leaves"]`` describes the arrays, as in ``"float32[3,4]"``.
+    """
+    host = _read_host(path)
+    return host, _load(path, host["leaves"])
 
 
 def read_state(path: Path, target: State) -> State:
@@ -300,18 +332,22 @@ def read_state(path: Path, target: State) -> State:
                 f"{leaves.get(name, 'missing')} there and "
                 f"{wanted.get(name, 'missing')} here; give --run another directory"
             )
-    blank = {
-        name: np.empty(shape, dtype) for name, (shape, dtype) in _undo_shapes(wanted)
-    }
-    full = {name: array for name, array in blank.items() if array.size}
-    arrays = {**blank, **ocp.load((path / "state").resolve(), full)}
+    arrays = _load(path, wanted)
     flat, structure = jax.tree_util.tree_flatten_with_path(target)
     restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
     return jax.tree_util.tree_unflatten(structure, restored)
 
 
-def _undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
-    """Return (name, (shape, dtype)) of every leaf that `_shape` described."""
+def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
+    blank = {
+        name: np.empty(shape, dtype) for name, (shape, dtype) in undo_shapes(shapes)
+    }
+    full = {name: array for name, array in blank.items() if array.size}
+    return {**blank, **ocp.load((path / "state").resolve(), full)}
+
+
+def undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
+    """Return (name, (shape, dtype)) of every leaf that ``host["leaves"]`` describes."""
     result = []
     for name, text in shapes.items():
         dtype, _, sizes = text.partition("[")

@@ -1,4 +1,4 @@
-"""The ``jaxfactory`` command: train, evaluate, report, scenarios.
+"""The ``jaxfactory`` command: train, evaluate, report, push, pull, scenarios.
 
 JAX and everything that needs it are imported inside the commands, so that help,
 version and mistakes answer at once.
@@ -12,11 +12,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jaxfactory import runs
 from jaxfactory.config import EvaluateOptions
 from jaxfactory.errors import UserCodeError, UserError, did_you_mean
 from jaxfactory.flags import as_config, parse, parse_train
+
+
+if TYPE_CHECKING:
+    from jaxfactory import hub
 
 
 _HELP = """\
@@ -28,6 +33,8 @@ commands:
   train       train an agent, or go on with a run
   evaluate    play a trained agent's episodes and print its score
   report      write an HTML page about a run, or one that compares runs
+  push        publish a run's agent on the Hugging Face Hub
+  pull        make a run of an agent on the Hugging Face Hub
   scenarios   list the scenarios
 
 options:
@@ -76,6 +83,8 @@ def _dispatch(args: list[str]) -> int:
         "train": _train,
         "evaluate": _evaluate,
         "report": _report,
+        "push": _push,
+        "pull": _pull,
         "scenarios": _scenarios,
     }
     if not args or args[0] in ("-h", "--help"):
@@ -133,10 +142,59 @@ def _evaluate(args: list[str]) -> int:
     options = parse(EvaluateOptions, EvaluateOptions(), args, "evaluate")
     run = options.run or runs.find_newest_run()
     runs.load_config(run)
+    if options.push_to_hub:
+        from jaxfactory import hub
+
+        hub.check_login(options.push_to_hub)  # Before the episodes, not after them.
+        options = dataclasses.replace(options, render_mp4=True)
     _prepare_jax()
     from jaxfactory import evaluate
 
     evaluate.run(dataclasses.replace(options, run=run))
+    if options.push_to_hub:
+        repo, message = options.push_to_hub, options.commit_message
+        _publish(
+            hub.PushOptions(
+                run=run, repo=repo, private=options.private, commit_message=message
+            )
+        )
+    return 0
+
+
+def _push(args: list[str]) -> int:
+    from jaxfactory import hub
+
+    options = parse(hub.PushOptions, None, args, "push")
+    runs.load_config(options.run)
+    _prepare_jax()
+    _publish(options)
+    return 0
+
+
+def _publish(options: "hub.PushOptions") -> None:
+    from jaxfactory import hub
+
+    pushed = hub.push(options)
+    if not pushed.video:
+        print(
+            "without a video: there is none of this evaluation; "
+            f"jaxfactory evaluate --run {options.run} --render-mp4 makes one"
+        )
+    print(f"published {options.run} ({pushed.score}) as {pushed.url}")
+    print(f"others get it with: jaxfactory pull {options.repo}")
+
+
+def _pull(args: list[str]) -> int:
+    from jaxfactory import hub
+
+    options = parse(hub.PullOptions, None, args, "pull")
+    _prepare_jax()
+    run = hub.pull(options)
+    frames = int(runs.checkpoint_dirs(run, "latest")[-1].name)
+    print(f"pulled {options.repo}, trained for {frames:,} frames, into {run}")
+    print(f"watch it with: jaxfactory evaluate --run {run} --render-mp4")
+    more = f"--total-frames {max(2 * frames, 1)}"
+    print(f"go on training with: jaxfactory train --run {run} {more}")
     return 0
 
 

@@ -275,10 +275,19 @@ class EvaluateOptions:
     """Where the run's own encoder is now, if it has moved (--network is the same)."""
     render_mp4: bool = False
     """Write a video of an episode into the run's directory."""
+    push_to_hub: str | None = None
+    """Publish the agent on the Hugging Face Hub as user/repo, with score and video."""
+    private: bool = False
+    """With --push-to-hub: make a repository that only you can see."""
+    commit_message: str | None = None
+    """With --push-to-hub: what the commit is called; by default the score."""
 
     def __post_init__(self) -> None:
         _positive(self, "episodes", "num_envs")
         _check_seed(self.seed)
+        if self.push_to_hub is None and (self.private or self.commit_message):
+            flag = "--private" if self.private else "--commit-message"
+            raise UserError(f"{flag} is about --push-to-hub user/repo; give that too")
 
 
 PRESETS: dict[str, Config] = {

@@ -130,6 +130,8 @@ def _result(
         "deterministic": options.deterministic,
         "seed": options.seed,
         "episodes": len(episodes),
+        # The same seed plays the same episodes in as many environments.
+        "num_envs": min(options.num_envs, options.episodes),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "own_return": _summary([e.own_return for e in episodes]),
         "shaped_return": _summary([e.return_ for e in episodes]),

@@ -57,13 +57,14 @@ def as_config(options: TrainOptions) -> Config:
 
 
 def parse(
-    kind: type[Options], default: Options, args: Sequence[str], command: str
+    kind: type[Options], default: Options | None, args: Sequence[str], command: str
 ) -> Options:
     """Parse flags into a dataclass; every mistake is one sentence.
 
     Args:
         kind: The dataclass.
-        default: Holds the defaults.
+        default: Holds the defaults; none, where the dataclass's own are taken and
+            its fields without one are positional.
         args: The flags.
         command: Named in the help.
 
@@ -75,14 +76,15 @@ def parse(
     args = _unaliased(args)
     check_flags(args, kind, command)
     complaint = io.StringIO()
+    defaults = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 kind,
                 prog=f"jaxfactory {command}",
                 args=list(args),
-                default=default,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs),
+                **defaults,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -120,6 +122,8 @@ def _flags(kind: Any) -> list[str]:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         name = field.name.replace("_", "-")
+        if field.default is field.default_factory is dataclasses.MISSING:
+            continue  # Positional.
         if dataclasses.is_dataclass(hints[field.name]):
             flags += _flags(hints[field.name])
         elif hints[field.name] is bool:
@@ -184,6 +188,10 @@ def _sentence(box: str, command: str) -> str:
         flag = place.removeprefix("Error parsing ")
         # A dataclass's own complaint names its flags; a bare value's does not.
         text = f"{flag}: {rest}" if flag.startswith("--") else rest
+    if separator and place.startswith("Missing from"):
+        missing = [part.split()[0] for part in rest.split("(required)") if part.strip()]
+        names = " and ".join(missing)
+        return f"{command} lacks {names}; see `jaxfactory {command} --help`"
     for theirs, ours in _PLAIN_WORDS:
         text = text.replace(theirs, ours)
     return text or f"the flags are wrong; see `jaxfactory {command} --help`"

@@ -16,15 +16,15 @@ LAYERS = (
     ),
     (
         "types", "config", "metrics", "game_config", "shaping", "measurements",
-        "plugins",
+        "plugins", "hub_errors",
     ),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
     ("distributions", "normalization", "advantages"),
-    ("scenarios", "runs", "convolution", "settings"),
+    ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("doom_config", "flags", "run_data"),
     ("pool", "networks", "writers", "report_charts"),
     ("losses", "acting", "checkpoint", "report"),
-    ("learner",),
+    ("learner", "bundle"),
     ("sampler",),
     ("async_sampler",),
     ("train", "video"),
@@ -39,6 +39,7 @@ WITHOUT_JAX = (
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings",
+    "hub", "hub_errors", "model_card",
 )  # fmt: skip
 
 

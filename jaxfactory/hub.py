@@ -1,0 +1,355 @@
+"""Sharing agents on the Hugging Face Hub: push a run, pull one.
+
+A repository holds a run's checkpoint as safetensors (see `bundle`), its settings,
+evaluation, video and metrics, and a model card. One commit makes it, so that it is
+never half there; a pull builds the run beside its place and renames it.
+
+Token, cache, HF_ENDPOINT and HF_HUB_OFFLINE are those of ``huggingface_hub``.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from tyro.conf import arg
+
+from jaxfactory import config as config_lib
+from jaxfactory import hub_errors, model_card, runs
+from jaxfactory.config import Config
+from jaxfactory.errors import UserError
+
+
+CARD = "README.md"
+EVALUATION = "evaluation.json"
+VIDEO = "replay.mp4"
+RUN_VIDEO = "evaluation.mp4"
+SCENARIO = "scenario"
+
+# Tells whose repository it is; downloaded before anything large is.
+_SIGNS = ("config.json", "cfg.json", "checkpoint.json")
+_OURS = (
+    "*.safetensors", EVALUATION, VIDEO, runs.METRICS, f"{runs.TENSORBOARD}/*",
+    f"{SCENARIO}/*",
+)  # fmt: skip
+_SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
+# What an earlier push may have left that this one does not bring.
+_REPLACED = re.compile(rf"(optimizer\.safetensors|{VIDEO}|{runs.METRICS}|"
+                       rf"{runs.TENSORBOARD}/.*|{SCENARIO}/.*)")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """Publish a run's agent on the Hugging Face Hub, with its score and video."""
+
+    run: Annotated[Path, arg(metavar="RUN")]
+    """The run's directory; it must have been evaluated."""
+    repo: Annotated[str, arg(metavar="user/repo")]
+    """Where to: user/repo, made if it does not exist."""
+    private: bool = False
+    """Make a repository that only you can see."""
+    commit_message: str | None = None
+    """What the commit is called; by default the score."""
+    optimizer: bool = True
+    """Bring the optimiser's state, so that others can go on training exactly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullOptions:
+    """Make a run of an agent on the Hugging Face Hub, ours or Sample Factory's."""
+
+    repo: Annotated[str, arg(metavar="user/repo")]
+    """Where from: user/repo."""
+    run: Path | None = None
+    """The run's directory, a new one; without it, one under runs/."""
+    revision: str | None = None
+    """A branch, tag or commit; without it, the newest."""
+    scenario: str | None = None
+    """The scenario of a Sample Factory agent, if its own settings do not tell."""
+
+
+class Pushed(NamedTuple):
+    """What a push made.
+
+    Attributes:
+        url: The repository's address.
+        score: The score in its card.
+        video: Whether it has a video.
+    """
+
+    url: str
+    score: str
+    video: bool
+
+
+def check_login(repo: str) -> None:
+    """Find out early whether a push can work.
+
+    Raises:
+        UserError: If the name is none, or nobody who may write is logged in.
+    """
+    from huggingface_hub import HfApi
+
+    hub_errors.check_repo_id(repo)
+    with hub_errors.sentences(repo):
+        me = HfApi().whoami()
+    token = me.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
+        raise UserError(
+            f"the token of {me.get('name')} may only read; {hub_errors.LOGIN}"
+        )
+
+
+def push(options: PushOptions) -> Pushed:
+    """Publish a run.
+
+    Raises:
+        UserError: If the run is not ready, or the Hub does not take it.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    hub_errors.check_repo_id(options.repo)
+    config, result, checkpoint = _evaluated(options.run)
+    api = HfApi()
+    with hub_errors.sentences(options.repo):
+        url = api.create_repo(options.repo, private=options.private, exist_ok=True)
+        info = api.repo_info(options.repo)
+    if options.private and not info.private:
+        raise UserError(
+            f"{options.repo} exists and everybody can see it; make it private in its "
+            "settings on the Hub, leave out --private, or choose another name"
+        )
+    files = _files(options, config, result, checkpoint)
+    name = model_card.environment_id(config.env.scenario)
+    score = model_card.score(result)
+    message = options.commit_message or (
+        f"{name}: {score} after {result['frames_trained']:,} frames"
+    )
+    with hub_errors.sentences(options.repo):
+        # Whatever did not change is not sent again, and a push that broke off sends
+        # only what is missing.
+        old = [file.rfilename for file in info.siblings or []]
+        gone = [x for x in old if _REPLACED.fullmatch(x) and x not in files]
+        api.create_commit(
+            options.repo,
+            [CommitOperationAdd(path, content) for path, content in files.items()]
+            + [CommitOperationDelete(path, is_folder=False) for path in gone],
+            commit_message=message,
+        )
+    return Pushed(url=str(url), score=score, video=VIDEO in files)
+
+
+def _evaluated(run: Path) -> tuple[Config, dict[str, Any], Path]:
+    """Return a run's settings, its evaluation and the checkpoint that was played."""
+    from jaxfactory.checkpoint import load_for_evaluation
+
+    config = runs.load_config(run)
+    again = f"`jaxfactory evaluate --run {run} --render-mp4`"
+    try:
+        result = json.loads((run / EVALUATION).read_text())
+        model_card.make_card("user/repo", config, result, optimizer=True, video=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"the run {run} has no score yet; evaluate it first with {again}"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{run / EVALUATION} cannot be read ({error}); evaluate again with {again}"
+        ) from error
+    saved = load_for_evaluation(run, result["checkpoint"])
+    if saved.frames != result["frames_trained"]:
+        raise UserError(
+            f"the run {run} was evaluated after {result['frames_trained']:,} frames "
+            f"and its {result['checkpoint']} checkpoint has {saved.frames:,} now; "
+            f"evaluate again with {again}"
+        )
+    return config, result, saved.path
+
+
+def _files(
+    options: PushOptions, config: Config, result: dict[str, Any], checkpoint: Path
+) -> dict[str, Path | bytes]:
+    """Return what goes into the repository, by its name there."""
+    from jaxfactory import bundle
+
+    run = options.run
+    files: dict[str, Path | bytes] = {}
+    name, scenario = _portable_scenario(config.env.scenario)
+    files |= scenario
+    # No paths of this machine.
+    encoder = config.network.encoder.rpartition("/")[2]
+    config = dataclasses.replace(
+        config,
+        env=dataclasses.replace(config.env, scenario=name),
+        network=dataclasses.replace(config.network, encoder=encoder),
+    )
+    settings = config_lib.to_dict(config)
+    video = run / RUN_VIDEO
+    # An older one shows another agent: evaluate writes the video last.
+    if video.is_file() and _age(video) >= _age(run / EVALUATION):
+        files[VIDEO] = video
+    card = model_card.make_card(
+        options.repo, config, result, optimizer=options.optimizer, video=VIDEO in files
+    )
+    files[CARD] = card.encode()
+    files[runs.CONFIG] = _json(settings)
+    files[EVALUATION] = _json({**result, "scenario": name})
+    if (run / runs.METRICS).is_file():
+        files[runs.METRICS] = run / runs.METRICS
+    for event in sorted((run / runs.TENSORBOARD).glob("*tfevents*")):
+        # Their names carry the machine's.
+        short = re.sub(r"^(.*tfevents\.\d+)\..*?(\.\d+)?$", r"\1\2", event.name)
+        files[f"{runs.TENSORBOARD}/{short}"] = event
+    files |= bundle.pack(
+        checkpoint,
+        best=checkpoint.parent.name == "best",
+        optimizer=options.optimizer,
+        settings=settings,
+    )
+    return files
+
+
+def _portable_scenario(scenario: str) -> tuple[str, dict[str, Path | bytes]]:
+    """Return a scenario's name in a repository, and the files that go with it."""
+    from jaxfactory import scenarios, wads
+
+    if not scenario.endswith(".cfg"):
+        return scenario, {}
+    row = scenarios.find(scenario)
+    files: dict[str, Path | bytes] = {f"{SCENARIO}/{row.cfg.name}": row.cfg}
+    wad = wads.find_wad(row.load())
+    if wads.home(wad) == str(wad.parent):  # No package brings it.
+        files[f"{SCENARIO}/{wad.name}"] = wad
+    return f"{SCENARIO}/{row.cfg.name}", files
+
+
+def pull(options: PullOptions) -> Path:
+    """Make a run of a repository.
+
+    Returns:
+        The run's directory.
+
+    Raises:
+        UserError: If the repository cannot be had or holds no agent, or the run
+            cannot be made.
+    """
+    hub_errors.check_repo_id(options.repo)
+    if options.run is not None:
+        _refuse_existing(options.run)
+    signs = _download(options, options.revision, _SIGNS)
+    # The same commit, whatever is pushed meanwhile.
+    revision = signs.name
+    if (signs / "checkpoint.json").is_file():
+        return _pull_ours(options, _download(options, revision, (*_SIGNS, *_OURS)))
+    if any((signs / name).is_file() for name in ("config.json", "cfg.json")):
+        folder = _download(options, revision, (*_SIGNS, *_SAMPLE_FACTORY))
+        if list(folder.glob("checkpoint_p*/*.pth")):
+            return _import(options, folder)
+    raise UserError(
+        f"{options.repo} holds no agent of jaxfactory or Sample Factory (neither "
+        "checkpoint.json nor checkpoint_p0/*.pth); check its name"
+    )
+
+
+def _download(
+    options: PullOptions, revision: str | None, patterns: Iterable[str]
+) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with hub_errors.sentences(options.repo):
+        folder = snapshot_download(
+            options.repo, revision=revision, allow_patterns=list(patterns)
+        )
+    return Path(folder)
+
+
+def _pull_ours(options: PullOptions, folder: Path) -> Path:
+    from jaxfactory import bundle
+
+    config = runs.load_config(folder)
+    run = options.run or _new_run_dir(options.repo, config.env.scenario)
+    with _Scratch(run) as scratch:
+        bundle.unpack(folder, scratch)
+        here = {EVALUATION: EVALUATION, VIDEO: RUN_VIDEO, runs.METRICS: runs.METRICS}
+        for there, name in here.items():
+            if (folder / there).is_file():
+                shutil.copyfile(folder / there, scratch / name)
+        for name in (runs.TENSORBOARD, SCENARIO):
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, scratch / name)
+        scenario = config.env.scenario
+        if scenario.startswith(f"{SCENARIO}/"):
+            place = run.absolute() / SCENARIO / Path(scenario).name
+            env = dataclasses.replace(config.env, scenario=str(place))
+            config = dataclasses.replace(config, env=env)
+        text = _json(config_lib.to_dict(config)).decode()
+        runs.write_atomically(scratch / runs.CONFIG, text)
+    return run
+
+
+def _import(options: PullOptions, folder: Path) -> Path:
+    raise UserError("Sample Factory's agents cannot be imported yet")
+
+
+class _Scratch:
+    """A directory beside the wanted one that becomes it if all goes well."""
+
+    def __init__(self, final: Path) -> None:
+        self._final = final
+        self._path = final.with_name(f".{final.name}.unfinished")
+
+    def __enter__(self) -> Path:
+        try:
+            shutil.rmtree(self._path, ignore_errors=True)
+            self._path.mkdir(parents=True)
+        except OSError as error:
+            raise self._sentence(error) from error
+        return self._path
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None:
+                self._path.rename(self._final)
+            elif isinstance(error, OSError):
+                raise self._sentence(error) from error
+        except OSError as failed:
+            raise self._sentence(failed) from failed
+        finally:
+            shutil.rmtree(self._path, ignore_errors=True)
+
+    def _sentence(self, error: OSError) -> UserError:
+        return UserError(
+            f"the run {self._final} cannot be written ({error.strerror or error}); "
+            "make room, or give --run another directory"
+        )
+
+
+def _refuse_existing(run: Path) -> None:
+    if run.is_dir() and not any(run.iterdir()):
+        return
+    if run.exists():
+        raise UserError(
+            f"{run} exists already and is not overwritten; give --run a new directory"
+        )
+
+
+def _new_run_dir(repo: str, scenario: str) -> Path:
+    name = re.sub(r"\W+", "_", Path(scenario).stem)
+    stem = runs.ROOT / name / repo.partition("/")[2]
+    path, number = stem, 1
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    return path
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def _age(path: Path) -> int:
+    return path.stat().st_mtime_ns

@@ -1,0 +1,194 @@
+"""The README.md of an agent's repository on the Hugging Face Hub.
+
+Its head, in YAML, is read by programs: the Hub's search and the leaderboard of the
+well-known course, which finds an agent by its tags and dataset and sorts by the first
+metric of the model-index, "mean +/- std".
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jaxfactory.config import Config
+
+
+LIBRARY = "jaxfactory"
+ALGORITHM = "PPO"
+TASK = "reinforcement-learning"
+# What stands for what in the score table.
+_ROWS = (
+    ("own_return", "own return"),
+    ("shaped_return", "shaped return"),
+    ("length", "length (tics)"),
+)
+
+
+def environment_id(scenario: str) -> str:
+    """Return the name by which agents of a scenario are found and compared.
+
+    A Doom scenario is called as in the field's published agents:
+    ``doom_health_gathering_supreme``. Another environment keeps its own name.
+
+    Args:
+        scenario: A name of the table, the path of a .cfg file, or family:name.
+    """
+    family, separator, name = scenario.partition(":")
+    if separator and family.isidentifier():
+        return name
+    return f"doom_{Path(scenario).stem}"
+
+
+def score(result: dict[str, Any]) -> str:
+    """Return the own return as ``"13.10 +/- 5.70"``, what the leaderboard reads.
+
+    Args:
+        result: What ``evaluate`` wrote into evaluation.json.
+    """
+    own = result["own_return"]
+    return f"{own['mean']:.2f} +/- {own['std']:.2f}"
+
+
+def make_card(
+    repo: str, config: Config, result: dict[str, Any], *, optimizer: bool, video: bool
+) -> str:
+    """Return the text of README.md.
+
+    Args:
+        repo: The repository, user/repo.
+        config: The run's settings.
+        result: What ``evaluate`` wrote into evaluation.json.
+        optimizer: Whether the optimiser's state is in the repository.
+        video: Whether replay.mp4 is.
+    """
+    parts = (
+        _head(config, result),
+        _introduction(config, result, video=video),
+        _scores(config, result),
+        _use(repo, config, result),
+        _contents(optimizer=optimizer, video=video),
+    )
+    return "\n".join(parts)
+
+
+def _head(config: Config, result: dict[str, Any]) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    name = environment_id(config.env.scenario)
+    entry = EvalResult(
+        task_type=TASK,
+        task_name=TASK,
+        dataset_type=name,
+        dataset_name=name,
+        metric_type="mean_reward",
+        metric_name="mean_reward",
+        metric_value=score(result),
+        verified=False,
+    )
+    tags = [LIBRARY, "deep-reinforcement-learning", TASK]
+    if name.startswith("doom_"):
+        tags += ["vizdoom", "doom"]
+    data = ModelCardData(
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        tags=[*tags, name],
+        model_name=ALGORITHM,
+        eval_results=[entry],
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def _introduction(config: Config, result: dict[str, Any], *, video: bool) -> str:
+    name = environment_id(config.env.scenario)
+    ppo, network = config.ppo, config.network
+    core = (
+        "no recurrent core"
+        if network.core == "none"
+        else (f"a {network.core.upper()} of {network.core_size} units")
+    )
+    shown = "`replay.mp4` shows an episode of it. " if video else ""
+    return f"""\
+# {ALGORITHM} agent for {name}
+
+Trained with jaxfactory for {result["frames_trained"]:,} frames, from pixels of
+{config.env.width}x{config.env.height}. {shown}Its network has
+{len(network.conv_channels)} convolutions and {core}; the discount is {ppo.gamma:g} and
+an action lasts {config.env.frame_skip} tics. All settings are in `config.json`.
+"""
+
+
+def _scores(config: Config, result: dict[str, Any]) -> str:
+    how = "the most probable actions" if result["deterministic"] else "sampled actions"
+    lines = [
+        "| | mean | std | mean - std | min | max |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for key, title in _ROWS:
+        row = result[key]
+        cells = [row[k] for k in ("mean", "std", "mean_minus_std", "min", "max")]
+        lines.append(f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells) + " |")
+    table = "\n".join(lines)
+    return f"""\
+## Score
+
+{table}
+
+Protocol: {result["episodes"]} whole episodes with {how}, of the checkpoint
+`{result["checkpoint"]}`, seed {result["seed"]}, on {result["date"][:10]}. The episodes'
+seeds are none that training used. Each environment plays a number of episodes that is
+fixed beforehand, so that short ones are not favoured; {result["truncated"]} of them
+ended by the time limit. The own return is the scenario's reward as it is, and the
+score in this card's head; the shaped return is what training maximised. The standard
+deviation is over episodes. Every episode is listed in `evaluation.json`.
+"""
+
+
+def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
+    own = ""
+    if ":" in config.network.encoder:
+        own = f"""
+Its encoder is a class of its author's, `{config.network.encoder}`, which is not in this
+repository; say with `--network` where yours lies.
+"""
+    run = f"runs/{repo.partition('/')[2]}"
+    flags = f"--episodes {result['episodes']} --seed {result['seed']}"
+    if "num_envs" in result:
+        flags += f" --num-envs {result['num_envs']}"
+    flags += f" --checkpoint {result['checkpoint']}"
+    flags += " --deterministic" * bool(result["deterministic"])
+    return f"""\
+## Use it
+
+Download it, with jaxfactory installed:
+
+```
+jaxfactory pull {repo} --run {run}
+```
+
+Watch it (a video is written into `{run}`), or play the evaluation above again:
+
+```
+jaxfactory evaluate --run {run} --episodes 1 --render-mp4
+jaxfactory evaluate --run {run} {flags}
+```
+
+Go on training it; `--total-frames` counts the frames that it has already seen:
+
+```
+jaxfactory train --run {run} --total-frames {2 * result["frames_trained"]}
+```
+{own}"""
+
+
+def _contents(*, optimizer: bool, video: bool) -> str:
+    rows = [
+        ("model.safetensors", "parameters, statistics of the normaliser, counters"),
+        ("optimizer.safetensors", "the optimiser's state, to go on training exactly"),
+        ("checkpoint.json", "names and shapes of the arrays, the last episodes"),
+        ("config.json", "every setting of the training"),
+        ("evaluation.json", "the evaluation, episode by episode"),
+        ("metrics.jsonl", "the course of the training, a line for each iteration"),
+        ("tensorboard/", "the same for TensorBoard"),
+        ("replay.mp4", "an episode, at the game's own speed"),
+    ]
+    missing = {"optimizer.safetensors": not optimizer, "replay.mp4": not video}
+    lines = [f"- `{name}`: {what}" for name, what in rows if not missing.get(name)]
+    return "## Files\n\n" + "\n".join(lines) + "\n"
