@@ -185,13 +185,14 @@ def _publish(options: "hub.PushOptions") -> None:
 
 
 def _pull(args: list[str]) -> int:
-    from jaxfactory import hub
+    from jaxfactory import hub_pull
 
-    options = parse(hub.PullOptions, None, args, "pull")
+    options = parse(hub_pull.PullOptions, None, args, "pull")
     _prepare_jax()
-    run = hub.pull(options)
-    frames = int(runs.checkpoint_dirs(run, "latest")[-1].name)
+    run, frames, notes = hub_pull.pull(options)
     print(f"pulled {options.repo}, trained for {frames:,} frames, into {run}")
+    for note in notes:
+        print(f"note: {note}")
     print(f"watch it with: jaxfactory evaluate --run {run} --render-mp4")
     more = f"--total-frames {max(2 * frames, 1)}"
     print(f"go on training with: jaxfactory train --run {run} {more}")

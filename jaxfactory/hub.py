@@ -1,8 +1,8 @@
-"""Sharing agents on the Hugging Face Hub: push a run, pull one.
+"""Publishing a run's agent on the Hugging Face Hub.
 
 A repository holds a run's checkpoint as safetensors (see `bundle`), its settings,
 evaluation, video and metrics, and a model card. One commit makes it, so that it is
-never half there; a pull builds the run beside its place and renames it.
+never half there. `hub_pull` is the way back.
 
 Token, cache, HF_ENDPOINT and HF_HUB_OFFLINE are those of ``huggingface_hub``.
 """
@@ -10,8 +10,6 @@ Token, cache, HF_ENDPOINT and HF_HUB_OFFLINE are those of ``huggingface_hub``.
 import dataclasses
 import json
 import re
-import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -30,13 +28,6 @@ VIDEO = "replay.mp4"
 RUN_VIDEO = "evaluation.mp4"
 SCENARIO = "scenario"
 
-# Tells whose repository it is; downloaded before anything large is.
-_SIGNS = ("config.json", "cfg.json", "checkpoint.json")
-_OURS = (
-    "*.safetensors", EVALUATION, VIDEO, runs.METRICS, f"{runs.TENSORBOARD}/*",
-    f"{SCENARIO}/*",
-)  # fmt: skip
-_SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
 # What an earlier push may have left that this one does not bring.
 _REPLACED = re.compile(rf"(optimizer\.safetensors|{VIDEO}|{runs.METRICS}|"
                        rf"{runs.TENSORBOARD}/.*|{SCENARIO}/.*)")  # fmt: skip
@@ -56,20 +47,6 @@ class PushOptions:
     """What the commit is called; by default the score."""
     optimizer: bool = True
     """Bring the optimiser's state, so that others can go on training exactly."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PullOptions:
-    """Make a run of an agent on the Hugging Face Hub, ours or Sample Factory's."""
-
-    repo: Annotated[str, arg(metavar="user/repo")]
-    """Where from: user/repo."""
-    run: Path | None = None
-    """The run's directory, a new one; without it, one under runs/."""
-    revision: str | None = None
-    """A branch, tag or commit; without it, the newest."""
-    scenario: str | None = None
-    """The scenario of a Sample Factory agent, if its own settings do not tell."""
 
 
 class Pushed(NamedTuple):
@@ -225,126 +202,6 @@ def _portable_scenario(scenario: str) -> tuple[str, dict[str, Path | bytes]]:
     if wads.home(wad) == str(wad.parent):  # No package brings it.
         files[f"{SCENARIO}/{wad.name}"] = wad
     return f"{SCENARIO}/{row.cfg.name}", files
-
-
-def pull(options: PullOptions) -> Path:
-    """Make a run of a repository.
-
-    Returns:
-        The run's directory.
-
-    Raises:
-        UserError: If the repository cannot be had or holds no agent, or the run
-            cannot be made.
-    """
-    hub_errors.check_repo_id(options.repo)
-    if options.run is not None:
-        _refuse_existing(options.run)
-    signs = _download(options, options.revision, _SIGNS)
-    # The same commit, whatever is pushed meanwhile.
-    revision = signs.name
-    if (signs / "checkpoint.json").is_file():
-        return _pull_ours(options, _download(options, revision, (*_SIGNS, *_OURS)))
-    if any((signs / name).is_file() for name in ("config.json", "cfg.json")):
-        folder = _download(options, revision, (*_SIGNS, *_SAMPLE_FACTORY))
-        if list(folder.glob("checkpoint_p*/*.pth")):
-            return _import(options, folder)
-    raise UserError(
-        f"{options.repo} holds no agent of jaxfactory or Sample Factory (neither "
-        "checkpoint.json nor checkpoint_p0/*.pth); check its name"
-    )
-
-
-def _download(
-    options: PullOptions, revision: str | None, patterns: Iterable[str]
-) -> Path:
-    from huggingface_hub import snapshot_download
-
-    with hub_errors.sentences(options.repo):
-        folder = snapshot_download(
-            options.repo, revision=revision, allow_patterns=list(patterns)
-        )
-    return Path(folder)
-
-
-def _pull_ours(options: PullOptions, folder: Path) -> Path:
-    from jaxfactory import bundle
-
-    config = runs.load_config(folder)
-    run = options.run or _new_run_dir(options.repo, config.env.scenario)
-    with _Scratch(run) as scratch:
-        bundle.unpack(folder, scratch)
-        here = {EVALUATION: EVALUATION, VIDEO: RUN_VIDEO, runs.METRICS: runs.METRICS}
-        for there, name in here.items():
-            if (folder / there).is_file():
-                shutil.copyfile(folder / there, scratch / name)
-        for name in (runs.TENSORBOARD, SCENARIO):
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, scratch / name)
-        scenario = config.env.scenario
-        if scenario.startswith(f"{SCENARIO}/"):
-            place = run.absolute() / SCENARIO / Path(scenario).name
-            env = dataclasses.replace(config.env, scenario=str(place))
-            config = dataclasses.replace(config, env=env)
-        text = _json(config_lib.to_dict(config)).decode()
-        runs.write_atomically(scratch / runs.CONFIG, text)
-    return run
-
-
-def _import(options: PullOptions, folder: Path) -> Path:
-    raise UserError("Sample Factory's agents cannot be imported yet")
-
-
-class _Scratch:
-    """A directory beside the wanted one that becomes it if all goes well."""
-
-    def __init__(self, final: Path) -> None:
-        self._final = final
-        self._path = final.with_name(f".{final.name}.unfinished")
-
-    def __enter__(self) -> Path:
-        try:
-            shutil.rmtree(self._path, ignore_errors=True)
-            self._path.mkdir(parents=True)
-        except OSError as error:
-            raise self._sentence(error) from error
-        return self._path
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        try:
-            if error is None:
-                self._path.rename(self._final)
-            elif isinstance(error, OSError):
-                raise self._sentence(error) from error
-        except OSError as failed:
-            raise self._sentence(failed) from failed
-        finally:
-            shutil.rmtree(self._path, ignore_errors=True)
-
-    def _sentence(self, error: OSError) -> UserError:
-        return UserError(
-            f"the run {self._final} cannot be written ({error.strerror or error}); "
-            "make room, or give --run another directory"
-        )
-
-
-def _refuse_existing(run: Path) -> None:
-    if run.is_dir() and not any(run.iterdir()):
-        return
-    if run.exists():
-        raise UserError(
-            f"{run} exists already and is not overwritten; give --run a new directory"
-        )
-
-
-def _new_run_dir(repo: str, scenario: str) -> Path:
-    name = re.sub(r"\W+", "_", Path(scenario).stem)
-    stem = runs.ROOT / name / repo.partition("/")[2]
-    path, number = stem, 1
-    while path.exists():
-        number += 1
-        path = stem.with_name(f"{stem.name}-{number}")
-    return path
 
 
 def _json(value: Any) -> bytes:

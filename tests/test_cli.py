@@ -102,6 +102,12 @@ def test_help_does_not_start_jax():
         (["evaluate", "--run", "nowhere"], "nowhere is not a directory"),
         (["evaluate", "--checkpoint", "worst"], "'best', 'latest'"),
         (["scenarios", "--all"], "no flag '--all'"),
+        (["push"], "push lacks RUN and user/repo; see `jaxfactory push --help`"),
+        (["push", "--run", "x"], "push has no flag '--run'"),
+        (["push", "nowhere", "ada/doom"], "nowhere is not a directory"),
+        (["pull"], "pull lacks user/repo"),
+        (["pull", "a/b/c"], "'a/b/c' names no repository"),
+        (["evaluate", "--private"], "--private is about --push-to-hub user/repo"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(capsys, args, words):

@@ -23,7 +23,16 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard, constants
 from safetensors.numpy import load
 
-from jaxfactory import bundle, checkpoint, cli, evaluate, hub, model_card, runs
+from jaxfactory import (
+    bundle,
+    checkpoint,
+    cli,
+    evaluate,
+    hub,
+    hub_pull,
+    model_card,
+    runs,
+)
 from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
 from jaxfactory.config import (
     Config,
@@ -31,9 +40,11 @@ from jaxfactory.config import (
     EvaluateOptions,
     NetworkConfig,
     PPOConfig,
+    to_dict,
 )
 from jaxfactory.errors import UserError
-from jaxfactory.hub import PullOptions, PushOptions
+from jaxfactory.hub import PushOptions
+from jaxfactory.hub_pull import PullOptions
 from jaxfactory.learner import TrainState, init_train_state, make_optimizer
 from jaxfactory.metrics import EpisodeStats
 from jaxfactory.networks import ActorCritic
@@ -168,7 +179,7 @@ def push(run: Path, repo: str = REPO, **options: Any) -> hub.Pushed:
 
 
 def pull(repo: str = REPO, **options: Any) -> Path:
-    return hub.pull(PullOptions(repo=repo, **options))
+    return hub_pull.pull(PullOptions(repo=repo, **options)).run
 
 
 def files_under(folder: Path) -> set[str]:
@@ -511,7 +522,7 @@ def test_a_full_disk(server, run, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub.shutil, "copyfile", full)
+        patch.setattr(hub_pull.shutil, "copyfile", full)
         words = refused(capsys, "pull", REPO, "--run", "new")
     assert "new cannot be written (No space left on device); make room" in words
     assert not list(Path().glob("*new*")) + list(Path().glob(".*new*"))
@@ -559,9 +570,7 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
     text = (wheel / "basic.cfg").read_text().replace("basic.wad", "mine.wad")
     (maps / "mine.cfg").write_text(text)
     config = Config(env=EnvConfig(scenario=str(maps / "mine.cfg")))
-    runs.write_atomically(
-        run / "config.json", json.dumps(hub.config_lib.to_dict(config))
-    )
+    runs.write_atomically(run / "config.json", json.dumps(to_dict(config)))
     push(run)
     files = server.files(REPO)
     assert json.loads(files["config.json"])["env"]["scenario"] == "scenario/mine.cfg"
@@ -633,7 +642,7 @@ def test_the_environment_that_users_know(server, run, tmp_path):
 
 def test_looking_at_the_module_starts_neither_jax_nor_the_client():
     program = (
-        "import sys, jaxfactory.hub, jaxfactory.cli\n"
+        "import sys, jaxfactory.hub_pull, jaxfactory.cli\n"
         "heavy = {'jax', 'huggingface_hub', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -29,6 +29,7 @@ LAYERS = (
     ("async_sampler",),
     ("train", "video"),
     ("evaluate", "hub"),
+    ("hub_pull",),
     ("cli",),
     ("__main__", "__init__"),
 )  # fmt: skip
@@ -39,7 +40,7 @@ WITHOUT_JAX = (
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings",
-    "hub", "hub_errors", "model_card",
+    "hub", "hub_errors", "hub_pull", "model_card",
 )  # fmt: skip
 
 
