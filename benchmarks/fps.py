@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import machine
+import match_rates
 import measuring
 import processes
 import report
@@ -70,7 +71,7 @@ class Benchmark:
         for index in range(self.options.rounds):
             for name in list(results):
                 label = f"round {index + 1} of {self.options.rounds}"
-                result = self._measure(
+                result = self.measure(
                     name, chosen[name].setting, self.options.seconds, label
                 )
                 reason = result.get("unavailable") or result.get("error")
@@ -121,7 +122,7 @@ class Benchmark:
             for index, entry in enumerate(left):
                 label = f"turn {turn + 1}, setting {index + 1} of {len(left)}"
                 seconds = max(1.0, self.options.seconds / 3)
-                result = self._measure(name, entry["setting"], seconds, label)
+                result = self.measure(name, entry["setting"], seconds, label)
                 if "unavailable" in result:
                     self._skip(name, result["unavailable"])
                     return None
@@ -143,9 +144,10 @@ class Benchmark:
         )
         return Candidate(left[0]["setting"], tried)
 
-    def _measure(
+    def measure(
         self, name: str, setting: measuring.Setting, seconds: float, label: str
     ) -> dict[str, Any]:
+        """Measure a contender once, in a process of its own."""
         command = [
             sys.executable, str(Path(__file__).resolve()),
             "--worker", name,
@@ -202,7 +204,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; a mistake is one sentence and exit code 2."""
     parser = Parser(prog="fps.py", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--scenario", default="health_gathering_supreme", help="what is played"
+        "--scenario",
+        help="what is played (default health_gathering_supreme; with --match, "
+        "deathmatch_full)",
+    )
+    parser.add_argument(
+        "--match",
+        metavar="AGENTS,...",
+        help="measure matches of so many agents instead, for instance 2,4,8",
     )
     parser.add_argument(
         "--seconds", type=float, help="on the clock, a measurement (default 6)"
@@ -237,8 +246,21 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         options.seconds = 1.0 if options.quick else 6.0
     if options.rounds is None:
         options.rounds = 1 if options.quick else 5
+    if options.scenario is None:
+        options.scenario = (
+            "deathmatch_full" if options.match else "health_gathering_supreme"
+        )
+    if options.match:
+        options.match = _agents(parser, options.match)
     _validate(parser, options)
     return options
+
+
+def _agents(parser: Parser, text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.isdigit() and 1 <= int(word) <= 16 for word in words):
+        parser.error(f"--match {text} must be numbers from 1 to 16 between commas")
+    return [int(word) for word in words]
 
 
 def _validate(parser: Parser, options: argparse.Namespace) -> None:
@@ -279,6 +301,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()
     try:
+        if options.match:
+            return match_rates.run(
+                options, console, Benchmark(options, console).measure
+            )
         found = Benchmark(options, console).run()
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)

@@ -42,15 +42,21 @@ class Pool {
  public:
   Pool(DoomConfig doom, const PoolConfig& config) : doom_(std::move(doom)) {
     RemoveStaleNames();
+    const std::vector<int> cores = UsableCores();
+    // A core would lie idle if each match's engines stayed on their worker's.
+    const int agents = doom_.match.agents;
+    const bool spread = config.pin && agents > 1 &&
+                        std::cmp_less(config.num_envs / agents, cores.size());
+    if (spread) doom_.match.cores = cores;
     std::vector<int> heads;
     heads.reserve(doom_.heads.size());
     for (const auto& head : doom_.heads) heads.push_back(static_cast<int>(head.size()));
     const RowSizes sizes = {doom_.frame.bytes(), doom_.measurements.size(),
                             doom_.variables.size()};
-    pool_ = std::make_unique<EnvPool>(config, sizes, heads,
-                                      [this](int, std::uint32_t seed) {
-                                        return std::make_unique<DoomEnv>(doom_, seed);
-                                      });
+    pool_ = std::make_unique<EnvPool>(
+        config, sizes, heads, [this](int row, std::uint32_t seed) {
+          return std::make_unique<DoomEnv>(doom_, seed, row);
+        });
   }
 
   Pool(const CountingConfig& counting, const PoolConfig& config) {
@@ -112,6 +118,8 @@ class Pool {
     arrays["episode_return"] = Rows(slabs.episode_return.data());
     arrays["episode_own_return"] = Rows(slabs.episode_own_return.data());
     arrays["episode_length"] = Rows(slabs.episode_length.data());
+    arrays["frags"] = Rows(slabs.frags.data());
+    arrays["place"] = Rows(slabs.place.data());
     arrays["game_variables"] =
         Rows(slabs.variables.data(), {slabs.variables.size() / rows});
     const auto envs = static_cast<std::size_t>(pool_->config().num_envs);
@@ -131,6 +139,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("executable", &EngineConfig::executable)
       .def_rw("arguments", &EngineConfig::arguments)
       .def_rw("directory", &EngineConfig::directory)
+      .def_rw("preload", &EngineConfig::preload)
       .def_rw("start_timeout", &EngineConfig::start_timeout)
       .def_rw("timeout", &EngineConfig::timeout);
   nb::class_<FrameSpec>(m, "FrameSpec")
@@ -177,11 +186,18 @@ void BindConfigs(nb::module_& m) {
       .def_rw("divisor", &Measurement::divisor)
       .def_rw("cap", &Measurement::cap)
       .def_rw("not_negative", &Measurement::not_negative);
+  nb::class_<MatchConfig>(m, "MatchConfig")
+      .def(nb::init<>())
+      .def_rw("agents", &MatchConfig::agents)
+      .def_rw("bots", &MatchConfig::bots)
+      .def_rw("rules", &MatchConfig::rules);
   nb::class_<DoomConfig>(m, "DoomConfig")
       .def(nb::init<>())
       .def_rw("engine", &DoomConfig::engine)
       .def_rw("frame", &DoomConfig::frame)
+      .def_rw("match", &DoomConfig::match)
       .def_rw("reward", &DoomConfig::reward)
+      .def_rw("own_variable", &DoomConfig::own_variable)
       .def_rw("shaping", &DoomConfig::shaping)
       .def_rw("held_weapon", &DoomConfig::held_weapon)
       .def_rw("measurements", &DoomConfig::measurements)
@@ -204,6 +220,7 @@ void BindConfigs(nb::module_& m) {
   nb::class_<PoolConfig>(m, "PoolConfig")
       .def(nb::init<>())
       .def_rw("num_envs", &PoolConfig::num_envs)
+      .def_rw("rows_per_env", &PoolConfig::rows_per_env)
       .def_rw("num_groups", &PoolConfig::num_groups)
       .def_rw("num_workers", &PoolConfig::num_workers)
       .def_rw("num_steps", &PoolConfig::num_steps)

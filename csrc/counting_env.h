@@ -4,6 +4,7 @@
 #define JAXFACTORY_COUNTING_ENV_H_
 
 #include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
 
@@ -24,14 +25,14 @@ class CountingEnv final : public Env {
   CountingEnv(const CountingConfig& config, std::uint32_t seed)
       : config_(config), seed_(seed) {}
 
-  void BeginReset(const StepSlot& slot) override {
-    slot_ = slot;
+  void BeginReset(std::span<const StepSlot> slots) override {
+    slot_ = slots[0];
     Write(0, false);
     Open();
   }
 
-  void BeginStep(const std::int32_t* action, const StepSlot& slot) override {
-    slot_ = slot;
+  void BeginStep(const std::int32_t* action, std::span<const StepSlot> slots) override {
+    slot_ = slots[0];
     ++step_;
     ++total_;
     if (total_ == config_.fail_at) {
@@ -76,6 +77,8 @@ class CountingEnv final : public Env {
     *slot_.episode_return = static_cast<float>(episode_return_);
     *slot_.episode_own_return = static_cast<float>(episode_return_);
     *slot_.episode_length = step_;
+    *slot_.frags = 0;
+    *slot_.place = 0;
   }
 
   CountingConfig config_;

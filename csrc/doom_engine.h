@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine_protocol.h"
 #include "spec.h"
@@ -19,8 +20,10 @@ namespace jaxfactory {
 // it, and its names leave /dev/shm as soon as both sides are attached.
 class DoomEngine {
  public:
-  // Starts the process; `Poll` returns true once it is ready.
-  DoomEngine(const EngineConfig& config, std::uint32_t game_seed);
+  // Starts the process; `Poll` returns true once it is ready. `arguments` come after
+  // those of `config`; a `core` of -1 leaves the process on the caller's.
+  DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
+             const std::vector<std::string>& arguments = {}, int core = -1);
   ~DoomEngine();
   DoomEngine(const DoomEngine&) = delete;
   DoomEngine& operator=(const DoomEngine&) = delete;
@@ -32,6 +35,8 @@ class DoomEngine {
   // it is not yet; throws EngineError if it reported an error, ended, or has taken
   // longer than the configured time.
   bool Poll();
+  // Throws EngineError as `Poll` does, without waiting.
+  void CheckAlive();
 
   const protocol::GameState& state() const { return *state_; }
   protocol::InputState& input() { return *input_; }
@@ -41,9 +46,8 @@ class DoomEngine {
  private:
   class Queue;
 
-  void Spawn();
+  void Spawn(const std::vector<std::string>& arguments, int core);
   void Attach();
-  void CheckAlive();
   void RemoveNames();
 
   const EngineConfig& config_;

@@ -1,11 +1,7 @@
 #include "doom_env.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
-#include <utility>
-
-#include "game_names.h"
 
 namespace jaxfactory {
 namespace {
@@ -13,39 +9,28 @@ namespace {
 constexpr int kMaxFailures = 3;
 // A "map" command that has had no effect after so many tics is sent again.
 constexpr int kMapCommandTics = 3;
-
-std::vector<Resizer> MakeResizers(const FrameSpec& frame) {
-  std::vector<Resizer> resizers;
-  const auto add = [&](int channels) {
-    resizers.emplace_back(frame.screen_width, frame.screen_height, frame.width,
-                          frame.height, channels, frame.channels());
-  };
-  add(frame.screen_channels);
-  if (frame.depth) add(1);
-  if (frame.labels) add(1);
-  if (frame.automap) add(frame.screen_channels);
-  return resizers;
-}
+// In a match a level that has not changed after so many tics never will.
+constexpr int kMaxMapTics = 350;
 
 }  // namespace
 
-DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed)
-    : config_(config),
-      resizers_(MakeResizers(config.frame)),
-      game_seeds_(seed),
-      own_reward_(config.reward),
-      shaping_(config.shaping, config.held_weapon) {}
+DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
+    : config_(config), row_(row), game_seeds_(seed) {
+  for (int i = 0; i < std::max(config.match.agents, 1); ++i) {
+    players_.emplace_back(config);
+  }
+}
 
-void DoomEnv::BeginReset(const StepSlot& slot) {
-  slot_ = slot;
+void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
+  for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
   stepping_ = false;
   try {
-    if (!engine_) {
+    if (!players_[0].running()) {
       Start();
     } else if (fresh_) {
       // A new episode is open already, and nothing has happened in it.
       phase_ = Phase::kMapUpdate;
-      engine_->Send(protocol::kUpdate);
+      Send(protocol::kUpdate);
     } else {
       NewEpisode();
     }
@@ -54,22 +39,19 @@ void DoomEnv::BeginReset(const StepSlot& slot) {
   }
 }
 
-void DoomEnv::BeginStep(const std::int32_t* action, const StepSlot& slot) {
-  slot_ = slot;
+void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) {
+  for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
   stepping_ = true;
   ended_ = false;
   fresh_ = false;
-  if (!engine_) {
+  if (!players_[0].running()) {
     // Its failure was reported, and the caller goes on all the same.
     Recover(EngineError("The Doom engine is gone."));
     return;
   }
-  protocol::InputState& input = engine_->input();
-  for (const int button : config_.buttons) input.buttons[button] = 0;
-  for (std::size_t head = 0; head < config_.heads.size(); ++head) {
-    for (const auto& [button, value] : config_.heads[head][action[head]]) {
-      input.buttons[button] = value;
-    }
+  for (DoomPlayer& player : players_) {
+    player.Press(actions);
+    actions += config_.heads.size();
   }
   tics_left_ = config_.frame_skip;
   try {
@@ -86,12 +68,25 @@ void DoomEnv::BeginStep(const std::int32_t* action, const StepSlot& slot) {
 
 bool DoomEnv::Advance() {
   try {
-    if (!engine_->Poll()) return false;
+    if (!AllReplied()) return false;
     OnReply();
   } catch (const EngineError& error) {
     Recover(error);
   }
   return phase_ == Phase::kIdle;
+}
+
+bool DoomEnv::AllReplied() {
+  for (; replied_ < players_.size(); ++replied_) {
+    if (players_[replied_].engine().Poll()) continue;
+    // It may wait for one that is gone.
+    for (std::size_t i = replied_ + 1; i < players_.size(); ++i) {
+      players_[i].engine().CheckAlive();
+    }
+    return false;
+  }
+  replied_ = 0;
+  return true;
 }
 
 void DoomEnv::OnReply() {
@@ -100,27 +95,17 @@ void DoomEnv::OnReply() {
       phase_ = Phase::kStartTics;
       [[fallthrough]];
     case Phase::kStartTics:
-      if (engine_->state().map_tic < config_.start_time) {
-        engine_->Send(protocol::kTic);
+      if (state().map_tic < config_.start_time) {
+        Send(protocol::kTic);
       } else {
         phase_ = Phase::kStartUpdate;
-        engine_->Send(protocol::kUpdate);
+        Send(protocol::kUpdate);
       }
       break;
-    case Phase::kStartUpdate: {
-      CheckScreen();
-      protocol::InputState& input = engine_->input();
-      ClearButtons();
-      std::fill(std::begin(input.available), std::end(input.available), false);
-      std::fill(std::begin(input.max_value), std::end(input.max_value), 0.0);
-      for (const int button : config_.buttons) input.available[button] = true;
-      for (const auto& [button, value] : config_.max_values) {
-        input.max_value[button - (protocol::kButtons - protocol::kDeltaButtons)] =
-            value;
-      }
+    case Phase::kStartUpdate:
+      for (DoomPlayer& player : players_) player.Ready();
       OpenEpisode();
       break;
-    }
     case Phase::kTic:
       AfterTic();
       break;
@@ -135,12 +120,12 @@ void DoomEnv::OnReply() {
       OnMapTic();
       break;
     case Phase::kMapTics:
-      if (engine_->state().map_tic < config_.start_time) {
-        engine_->Send(protocol::kTic);
+      if (state().map_tic < config_.start_time) {
+        Send(protocol::kTic);
       } else {
-        engine_->SendCommand("viz_override_player 0");
+        SendCommand("viz_override_player 0");
         phase_ = Phase::kMapUpdate;
-        engine_->Send(protocol::kUpdate);
+        Send(protocol::kUpdate);
       }
       break;
     case Phase::kMapUpdate:
@@ -152,80 +137,138 @@ void DoomEnv::OnReply() {
 }
 
 void DoomEnv::Start() {
-  engine_.reset();
-  // An engine that failed before it opened an episode is started again with the same
-  // seed, so that the failure leaves no trace in the rollout.
+  End();
+  // A game that failed before it opened an episode is started again with the same seed,
+  // so that the failure leaves no trace in the rollout.
   if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
-  engine_ = std::make_unique<DoomEngine>(config_.engine, start_seed_);
+  if (players_.size() > 1) port_ = std::make_unique<UdpPort>();
+  const std::vector<int>& cores = config_.match.cores;
+  for (std::size_t i = 0; i < players_.size(); ++i) {
+    const int core =
+        cores.empty() ? -1 : cores[(static_cast<std::size_t>(row_) + i) % cores.size()];
+    players_[i].Start(start_seed_, Arguments(i), core);
+  }
+}
+
+void DoomEnv::End() {
+  for (DoomPlayer& player : players_) player.End();
+  port_.reset();
+  replied_ = 0;
+}
+
+// What makes an engine the host or a guest of a match.
+std::vector<std::string> DoomEnv::Arguments(std::size_t player) const {
+  if (!match()) return {};
+  std::vector<std::string> words;
+  if (player == 0) {
+    words = {"-host", std::to_string(players_.size())};
+    if (port_) words.insert(words.end(), {"-port", std::to_string(port_->number())});
+    words.insert(words.end(), config_.match.rules.begin(), config_.match.rules.end());
+  } else {
+    words = {"-join", "127.0.0.1:" + std::to_string(port_->number())};
+  }
+  if (port_) {
+    // Every engine sends to every other: through the host, an order would take it two
+    // tics to reach the others, which it does not get. And before the very first tic
+    // guests wait in vain, for a second or as many milliseconds as are said.
+    words.insert(words.end(), {"-netmode", "0", "+viz_sync_timeout", "10"});
+  }
+  words.insert(words.end(), {"+name", "Agent" + std::to_string(player + 1), "+colorset",
+                             std::to_string(player % 8)});
+  return words;
 }
 
 void DoomEnv::NewEpisode() {
-  engine_->SendCommand("viz_set_seed " + std::to_string(game_seeds_()));
-  engine_->SendCommand("map " + config_.map);
-  ClearButtons();
-  restart_tics_ = 1;
+  const std::string seed = std::to_string(game_seeds_());
   phase_ = Phase::kMapChange;
-  engine_->Send(protocol::kTic);
+  if (match()) {
+    SendCommand("rngseed set " + seed);
+    players_[0].engine().SendCommand("changemap " + config_.map);
+    for (DoomPlayer& player : players_) {
+      player.ClearButtons();
+      player.engine().input().available[protocol::kUseButton] = true;
+    }
+    HoldUse(false);
+    HoldUse(true);
+  } else {
+    SendCommand("viz_set_seed " + seed);
+    SendCommand("map " + config_.map);
+    players_[0].ClearButtons();
+  }
+  restart_tics_ = 1;
+  Send(protocol::kTic);
 }
 
 void DoomEnv::OnMapTic() {
-  const protocol::GameState& state = engine_->state();
-  if (restart_tics_ > kMapCommandTics) {
-    engine_->SendCommand("map " + config_.map);
+  if (!match() && restart_tics_ > kMapCommandTics) {
+    SendCommand("map " + config_.map);
     restart_tics_ = 0;
   }
-  if (state.map_end || state.map_tic > last_tic_) {
+  const bool changing =
+      std::any_of(players_.begin(), players_.end(), [&](const DoomPlayer& player) {
+        return player.state().map_end || player.state().map_tic > last_tic_;
+      });
+  if (changing) {
     ++restart_tics_;
-    engine_->Send(protocol::kTic);
+    if (match()) {
+      if (restart_tics_ > kMaxMapTics) {
+        throw EngineError("The Doom engines do not begin the match's next episode.");
+      }
+      HoldUse(restart_tics_ % 2 == 1);  // the table at a level's end waits for a key
+    }
+    Send(protocol::kTic);
     return;
+  }
+  if (match()) {
+    HoldUse(false);
+    const bool has_use = std::find(config_.buttons.begin(), config_.buttons.end(),
+                                   protocol::kUseButton) != config_.buttons.end();
+    for (DoomPlayer& player : players_) {
+      player.engine().input().available[protocol::kUseButton] = has_use;
+    }
   }
   phase_ = Phase::kMapTics;
   OnReply();
 }
 
-// The engine falls back to another resolution where it does not know the wanted one.
-void DoomEnv::CheckScreen() const {
-  const protocol::GameState& state = engine_->state();
-  const FrameSpec& frame = config_.frame;
-  const auto pixels = static_cast<std::size_t>(frame.screen_width) *
-                      static_cast<std::size_t>(frame.screen_height);
-  const bool fits = std::cmp_equal(state.screen_width, frame.screen_width) &&
-                    std::cmp_equal(state.screen_height, frame.screen_height) &&
-                    state.region_size[protocol::kScreenRegion] >=
-                        pixels * static_cast<std::size_t>(frame.screen_channels) &&
-                    state.depth_buffer >= frame.depth &&
-                    state.labels_buffer >= frame.labels &&
-                    state.automap_buffer >= frame.automap;
-  if (fits) return;
-  throw EngineError("The Doom engine renders " + std::to_string(state.screen_width) +
-                    "x" + std::to_string(state.screen_height) + " instead of " +
-                    std::to_string(frame.screen_width) + "x" +
-                    std::to_string(frame.screen_height) +
-                    ", or lacks a buffer that was asked for; choose another screen "
-                    "size.");
+void DoomEnv::HoldUse(bool on) { SendCommand(on ? "+use" : "-use"); }
+
+void DoomEnv::CallBots() {
+  if (config_.match.bots == 0) return;
+  DoomEngine& host = players_[0].engine();
+  host.SendCommand("removebots");
+  for (int i = 0; i < config_.match.bots; ++i) host.SendCommand("addbot");
+}
+
+void DoomEnv::Send(protocol::Code code) {
+  for (DoomPlayer& player : players_) player.engine().Send(code);
+}
+
+void DoomEnv::SendCommand(const std::string& command) {
+  for (DoomPlayer& player : players_) player.engine().SendCommand(command);
 }
 
 void DoomEnv::SendTic() {
-  last_tic_ = engine_->state().map_tic + 1;
+  last_tic_ = state().map_tic + 1;
   --tics_left_;
-  engine_->Send(tics_left_ == 0 ? protocol::kTicAndUpdate : protocol::kTic);
+  Send(tics_left_ == 0 ? protocol::kTicAndUpdate : protocol::kTic);
 }
 
 // A time-out is known beforehand and cuts the step as it does when each tic is waited
 // for. A death or a map's end is not: the tics behind it are played, at most
 // `frame_skip` - 1, and the step's reward, variables and final observation are theirs.
 void DoomEnv::SendAllTics() {
-  const unsigned tic = engine_->state().map_tic;
+  const unsigned tic = state().map_tic;
   const auto limit = [&](unsigned end) {
     if (end > tic) tics_left_ = std::min(tics_left_, static_cast<int>(end - tic));
   };
   if (config_.timeout > 0) limit(config_.timeout + config_.start_time);
-  if (engine_->state().map_tic_limit > 0) limit(engine_->state().map_tic_limit);
+  if (state().map_tic_limit > 0) limit(state().map_tic_limit);
   last_tic_ = tic + static_cast<unsigned>(tics_left_);
   phase_ = Phase::kQueuedTics;
-  for (int i = 1; i < tics_left_; ++i) engine_->Send(protocol::kTic);
-  engine_->Send(protocol::kTicAndUpdate);
+  for (int i = 1; i < tics_left_; ++i) Send(protocol::kTic);
+  Send(protocol::kTicAndUpdate);
 }
 
 void DoomEnv::AfterTic() {
@@ -233,100 +276,58 @@ void DoomEnv::AfterTic() {
     FinishStep();
   } else if (terminal() || timed_out()) {
     phase_ = Phase::kEarlyEnd;
-    engine_->Send(protocol::kUpdate);
+    Send(protocol::kUpdate);
   } else {
     SendTic();
   }
 }
 
 void DoomEnv::FinishStep() {
-  const protocol::GameState& state = engine_->state();
   const bool terminated = terminal();
   const bool truncated = !terminated && timed_out();
-  const bool last = terminated || truncated;
-  const double own = own_reward_.Update(
-      state, static_cast<int>(last_tic_ - reward_tic_), state.map_end);
-  reward_tic_ = last_tic_;
-  const double reward = (own + shaping_.Update(state, last)) * config_.reward_scale;
-  episode_own_return_ += own;
-  episode_return_ += reward;
-
-  *slot_.reward = static_cast<float>(reward);
-  *slot_.own_reward = own;
-  *slot_.terminated = terminated ? 1 : 0;
-  *slot_.truncated = truncated ? 1 : 0;
-  *slot_.restarted = 0;
-  *slot_.episode_return = static_cast<float>(episode_return_);
-  *slot_.episode_own_return = static_cast<float>(episode_own_return_);
-  *slot_.episode_length = static_cast<std::int32_t>(last_tic_ - episode_tic_);
-  WriteVariables();
+  for (DoomPlayer& player : players_) {
+    player.FinishStep(last_tic_, terminated, truncated);
+  }
   failures_ = 0;
-  if (last) {
+  if (terminated || truncated) {
     ended_ = true;
-    WriteObservation(slot_.final_obs);
-    WriteMeasurements(slot_.final_measurements);
     NewEpisode();
   } else {
-    WriteObservation(slot_.obs);
-    WriteMeasurements(slot_.measurements);
-    *slot_.is_first = 0;
     phase_ = Phase::kIdle;
   }
 }
 
 void DoomEnv::OpenEpisode() {
-  last_tic_ = engine_->state().map_tic;
-  reward_tic_ = last_tic_;
-  episode_tic_ = last_tic_;
-  own_reward_.Update(engine_->state(), 0, false);
-  shaping_.Restart();
-  episode_return_ = 0;
-  episode_own_return_ = 0;
+  last_tic_ = state().map_tic;
   fresh_ = true;
-  WriteObservation(slot_.obs);
-  WriteMeasurements(slot_.measurements);
-  *slot_.is_first = 1;
-  if (!stepping_) FinishReset();
+  for (DoomPlayer& player : players_) {
+    player.OpenEpisode(last_tic_);
+    if (!stepping_) player.FinishReset();
+  }
+  CallBots();
   phase_ = Phase::kIdle;
 }
 
-void DoomEnv::FinishReset() {
-  *slot_.reward = 0;
-  *slot_.own_reward = 0;
-  *slot_.terminated = 0;
-  *slot_.truncated = 0;
-  *slot_.restarted = 0;
-  *slot_.episode_return = 0;
-  *slot_.episode_own_return = 0;
-  *slot_.episode_length = 0;
-  WriteVariables();
-}
-
-// The engine failed. Its episode ends as truncated, with the observation before the
-// failure as the final one, and another engine starts.
+// An engine failed. The game's episode ends as truncated, with the observation before
+// the failure as the final one, and other engines start.
 void DoomEnv::Recover(const EngineError& error) {
-  engine_.reset();
+  End();
   ++failures_;
   if (!config_.restart_failed || failures_ >= kMaxFailures) {
     phase_ = Phase::kIdle;
     throw error;
   }
-  if (stepping_) *slot_.restarted = 1;
-  if (stepping_ && !ended_) {
-    ended_ = true;
-    *slot_.reward = 0;
-    *slot_.own_reward = 0;
-    *slot_.terminated = 0;
-    *slot_.truncated = 1;
-    *slot_.episode_return = static_cast<float>(episode_return_);
-    *slot_.episode_own_return = static_cast<float>(episode_own_return_);
-    *slot_.episode_length = static_cast<std::int32_t>(reward_tic_ - episode_tic_);
-    std::memcpy(slot_.final_obs, slot_.previous_obs, config_.frame.bytes());
-    std::copy_n(slot_.previous_measurements, config_.measurements.size(),
-                slot_.final_measurements);
-    std::fill_n(slot_.variables, config_.variables.size(), 0.0);
+  for (DoomPlayer& player : players_) {
+    if (stepping_ && !ended_) player.Abandon();
+    if (stepping_) player.MarkRestarted();
   }
+  if (stepping_) ended_ = true;
   Start();
+}
+
+int DoomEnv::pid(int row) const {
+  const DoomPlayer& player = players_[static_cast<std::size_t>(row)];
+  return player.running() ? player.engine().pid() : 0;
 }
 
 bool DoomEnv::starting() const {
@@ -335,51 +336,13 @@ bool DoomEnv::starting() const {
 }
 
 bool DoomEnv::terminal() const {
-  const protocol::GameState& state = engine_->state();
-  return (!state.multiplayer && state.player_dead) || state.map_end;
+  return (!state().multiplayer && state().player_dead) || state().map_end;
 }
 
 bool DoomEnv::timed_out() const {
-  const protocol::GameState& state = engine_->state();
   return (config_.timeout > 0 &&
-          config_.timeout + config_.start_time <= state.map_tic) ||
-         (state.map_tic_limit > 0 && state.map_tic_limit <= state.map_tic);
-}
-
-void DoomEnv::WriteObservation(std::uint8_t* out) const {
-  std::size_t next = 0;
-  const auto write = [&](protocol::Region region, int channels) {
-    resizers_[next++](engine_->region(region), out);
-    out += channels;
-  };
-  write(protocol::kScreenRegion, config_.frame.screen_channels);
-  if (config_.frame.depth) write(protocol::kDepthRegion, 1);
-  if (config_.frame.labels) write(protocol::kLabelsRegion, 1);
-  if (config_.frame.automap) {
-    write(protocol::kAutomapRegion, config_.frame.screen_channels);
-  }
-}
-
-void DoomEnv::WriteMeasurements(float* out) const {
-  for (const Measurement& one : config_.measurements) {
-    double value = 0;
-    if (one.variable >= 0) value = ReadVariable(engine_->state(), one.variable);
-    if (one.not_negative) value = std::max(value, 0.0);
-    value /= one.divisor;
-    if (one.cap > 0) value = std::min(value, one.cap);
-    *out++ = static_cast<float>(value);
-  }
-}
-
-void DoomEnv::WriteVariables() const {
-  for (std::size_t i = 0; i < config_.variables.size(); ++i) {
-    slot_.variables[i] = ReadVariable(engine_->state(), config_.variables[i]);
-  }
-}
-
-void DoomEnv::ClearButtons() {
-  std::fill(std::begin(engine_->input().buttons), std::end(engine_->input().buttons),
-            0.0);
+          config_.timeout + config_.start_time <= state().map_tic) ||
+         (state().map_tic_limit > 0 && state().map_tic_limit <= state().map_tic);
 }
 
 }  // namespace jaxfactory

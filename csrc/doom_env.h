@@ -1,35 +1,40 @@
-// Episode logic over one engine: frame skip, time-out, autoreset, final observation.
+// Episode logic over one game: frame skip, time-out, autoreset, final observation.
 #ifndef JAXFACTORY_DOOM_ENV_H_
 #define JAXFACTORY_DOOM_ENV_H_
 
 #include <memory>
 #include <random>
+#include <span>
+#include <string>
 #include <vector>
 
-#include "doom_engine.h"
-#include "doom_reward.h"
+#include "doom_player.h"
 #include "env.h"
-#include "frame.h"
 #include "spec.h"
+#include "udp_port.h"
 
 namespace jaxfactory {
 
-// Drives an engine exactly as DoomGame's `make_action` and `new_episode` do, one
-// message at a time, so that a worker can drive many engines at once.
+// Drives a game's engines exactly as DoomGame's `make_action` and `new_episode` do, one
+// message at a time, so that a worker can drive many games at once.
+//
+// The engines of a match play each tic together: one waits for the orders of all others
+// before it answers. So every order goes to all of them before any reply is awaited,
+// and if one fails the match is begun again with new ones.
 class DoomEnv final : public Env {
  public:
-  // `config` and `resizers` outlive the environment.
-  DoomEnv(const DoomConfig& config, std::uint32_t seed);
+  // `config` outlives the environment; `row` is its first in the pool.
+  DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0);
 
-  void BeginReset(const StepSlot& slot) override;
-  void BeginStep(const std::int32_t* action, const StepSlot& slot) override;
+  void BeginReset(std::span<const StepSlot> slots) override;
+  void BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) override;
   bool Advance() override;
-  int pid() const override { return engine_ ? engine_->pid() : 0; }
+  int pid(int row) const override;
 
  private:
   enum class Phase {
     kIdle,
-    kStarting,     // the process is coming up
+    kStarting,     // the processes are coming up
     kStartTics,    // tics until the level's start time, after a start
     kStartUpdate,  // the first frame, after a start
     kTic,          // in a step
@@ -42,6 +47,7 @@ class DoomEnv final : public Env {
 
   void Start();
   void NewEpisode();
+  bool AllReplied();
   void OnReply();
   void SendTic();
   void SendAllTics();
@@ -49,38 +55,37 @@ class DoomEnv final : public Env {
   void OnMapTic();
   void OpenEpisode();
   void FinishStep();
-  void FinishReset();
   void Recover(const EngineError& error);
-  void CheckScreen() const;
+  void End();
 
+  void Send(protocol::Code code);
+  void SendCommand(const std::string& command);
+  std::vector<std::string> Arguments(std::size_t player) const;
+  void CallBots();
+  void HoldUse(bool on);
+
+  bool match() const { return config_.match.agents > 0; }
   bool starting() const;
   bool terminal() const;
   bool timed_out() const;
-  void WriteObservation(std::uint8_t* out) const;
-  void WriteMeasurements(float* out) const;
-  void WriteVariables() const;
-  void ClearButtons();
+  // What all engines of a game agree on.
+  const protocol::GameState& state() const { return players_[0].state(); }
 
   const DoomConfig& config_;
-  std::vector<Resizer> resizers_;
+  const int row_;
   std::mt19937 game_seeds_;
-  std::uint32_t start_seed_ = 0;  // of the engine that runs
-  std::unique_ptr<DoomEngine> engine_;
-  OwnReward own_reward_;
-  ShapingReward shaping_;
-  StepSlot slot_;
+  std::uint32_t start_seed_ = 0;  // of the engines that run
+  std::unique_ptr<UdpPort> port_;
+  std::vector<DoomPlayer> players_;  // the first one hosts
+  std::size_t replied_ = 0;          // players that have answered the last order
   Phase phase_ = Phase::kIdle;
   bool stepping_ = false;  // a step is under way, and the reset that may end it
   bool ended_ = false;     // the step's results are written, its reset is under way
   bool fresh_ = false;     // the episode has just been opened, no step yet
   int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;
-  int failures_ = 0;          // in a row, without a finished step
-  unsigned last_tic_ = 1;     // the engine's tic as the controller counts it
-  unsigned reward_tic_ = 0;   // up to which the living reward is paid
-  unsigned episode_tic_ = 0;  // when the episode opened
-  double episode_return_ = 0;
-  double episode_own_return_ = 0;
+  int failures_ = 0;       // in a row, without a finished step
+  unsigned last_tic_ = 1;  // the engine's tic as the controller counts it
 };
 
 }  // namespace jaxfactory

@@ -22,6 +22,7 @@ inline constexpr int kNameLength = 128;
 inline constexpr int kUserVariables = 60;
 inline constexpr int kButtons = 43;
 inline constexpr int kDeltaButtons = 5;
+inline constexpr int kUseButton = 1;
 inline constexpr int kLabels = 256;
 inline constexpr int kObjects = 4096;
 inline constexpr int kSectors = 2048;

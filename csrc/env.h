@@ -1,8 +1,12 @@
 // The only virtual interface: an environment that a worker advances message by message.
+//
+// An environment fills one row of the pool, or, where several agents share a game, one
+// row for each.
 #ifndef JAXFACTORY_ENV_H_
 #define JAXFACTORY_ENV_H_
 
 #include <cstdint>
+#include <span>
 
 #include "spec.h"
 
@@ -15,15 +19,16 @@ class Env {
   Env& operator=(const Env&) = delete;
   virtual ~Env() = default;
 
-  // Begins a new episode whose first observation goes to `slot`.
-  virtual void BeginReset(const StepSlot& slot) = 0;
-  // Begins a step with one index for each action head.
-  virtual void BeginStep(const std::int32_t* action, const StepSlot& slot) = 0;
+  // Begins a new episode whose first observations go to `slots`, one for each row.
+  virtual void BeginReset(std::span<const StepSlot> slots) = 0;
+  // Begins a step with one index for each action head, row after row.
+  virtual void BeginStep(const std::int32_t* actions,
+                         std::span<const StepSlot> slots) = 0;
   // Waits a short while for what was begun to go on, and drives it further. Returns
   // true once it is finished. Only the worker that owns the environment calls this.
   virtual bool Advance() = 0;
-  // Process id of the engine behind it, or 0.
-  virtual int pid() const { return 0; }
+  // Process id of the engine behind a row, or 0.
+  virtual int pid(int /*row*/) const { return 0; }
 };
 
 }  // namespace jaxfactory

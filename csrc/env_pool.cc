@@ -38,26 +38,36 @@ EnvPool::EnvPool(const PoolConfig& config, const RowSizes& sizes,
   slabs_.episode_return = AlignedArray<float>(rows);
   slabs_.episode_own_return = AlignedArray<float>(rows);
   slabs_.episode_length = AlignedArray<std::int32_t>(rows);
+  slabs_.frags = AlignedArray<std::int32_t>(rows);
+  slabs_.place = AlignedArray<std::int32_t>(rows);
   slabs_.variables = AlignedArray<double>(rows * sizes.variables);
 
   for (int i = static_cast<int>(seeds_.size()); i < config_.num_envs; ++i) {
     seeds_.push_back(EnvSeed(config_.seed, i));
   }
-  for (int i = 0; i < config_.num_envs; ++i) {
-    envs_.push_back(factory(i, seeds_[static_cast<std::size_t>(i)]));
+  const int step = config_.rows_per_env;
+  if (step < 1 || group_size() % step != 0) {
+    throw std::invalid_argument("The " + std::to_string(group_size()) +
+                                " rows of a group are not a multiple " + "of the " +
+                                std::to_string(step) + " that one environment fills.");
+  }
+  for (int row = 0; row < config_.num_envs; row += step) {
+    envs_.push_back(factory(row, seeds_[static_cast<std::size_t>(row)]));
   }
 
   int num_workers = config_.serial ? 1 : config_.num_workers;
   if (num_workers == 0) num_workers = static_cast<int>(UsableCores().size());
-  num_workers = std::min(num_workers, group_size());
+  num_workers = std::min(num_workers, static_cast<int>(envs_.size()));
   config_.num_workers = num_workers;
   groups_.resize(static_cast<std::size_t>(config_.num_groups));
   for (int g = 0; g < config_.num_groups; ++g) {
     Group& group = groups_[static_cast<std::size_t>(g)];
     group.envs_of_worker.resize(static_cast<std::size_t>(num_workers));
-    for (int i = 0; i < group_size(); ++i) {
-      group.envs_of_worker[static_cast<std::size_t>(i % num_workers)].push_back(
-          g * group_size() + i);
+    for (int row = g * group_size(); row < (g + 1) * group_size(); row += step) {
+      const int worker = row / step % num_workers;
+      auto& mine = group.envs_of_worker[static_cast<std::size_t>(worker)];
+      if (mine.empty()) group.workers.push_back(worker);
+      mine.push_back(row);
     }
     group.actions.resize(static_cast<std::size_t>(group_size()) * head_sizes_.size());
   }
@@ -135,10 +145,10 @@ void EnvPool::Dispatch(int group, bool reset) {
   target.sent = true;
   {
     const std::scoped_lock lock(mutex_);
-    target.pending = workers_->size();
+    target.pending = static_cast<int>(target.workers.size());
     target.error = nullptr;
   }
-  for (int worker = 0; worker < workers_->size(); ++worker) {
+  for (const int worker : target.workers) {
     workers_->Run(worker, [this, &target, worker, reset, position] {
       Work(target, worker, reset, position);
     });
@@ -159,20 +169,24 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
       return true;  // finished, as far as this step goes
     }
   };
-  const int first_env = static_cast<int>(&group - groups_.data()) * group_size();
-  for (const int index : envs) {
-    Env* env = envs_[static_cast<std::size_t>(index)].get();
-    const StepSlot slot = SlotOf(index, position);
-    if (position.slot == 1 && group.steps > 1)
-      CopyLastObservation(index, position.slab);
-    const std::int32_t* action =
+  const int first_row = static_cast<int>(&group - groups_.data()) * group_size();
+  std::vector<StepSlot> slots(static_cast<std::size_t>(config_.rows_per_env));
+  for (const int first : envs) {
+    Env* env = envs_[static_cast<std::size_t>(first / config_.rows_per_env)].get();
+    for (int i = 0; i < config_.rows_per_env; ++i) {
+      slots[static_cast<std::size_t>(i)] = SlotOf(first + i, position);
+      if (position.slot == 1 && group.steps > 1) {
+        CopyLastObservation(first + i, position.slab);
+      }
+    }
+    const std::int32_t* actions =
         group.actions.data() +
-        static_cast<std::size_t>(index - first_env) * head_sizes_.size();
+        static_cast<std::size_t>(first - first_row) * head_sizes_.size();
     const bool failed = guarded([&] {
       if (reset) {
-        env->BeginReset(slot);
+        env->BeginReset(slots);
       } else {
-        env->BeginStep(action, slot);
+        env->BeginStep(actions, slots);
       }
       return false;
     });
@@ -219,26 +233,26 @@ Position EnvPool::PositionOf(std::int64_t step) const {
           static_cast<int>((step - 1) % config_.num_steps) + 1};
 }
 
-StepSlot EnvPool::SlotOf(int env, Position position) const {
+StepSlot EnvPool::SlotOf(int index, Position position) const {
   const auto row = [&](int slot) {
     return (static_cast<std::size_t>(position.slab) *
                 static_cast<std::size_t>(config_.num_steps + 1) +
             static_cast<std::size_t>(slot)) *
                static_cast<std::size_t>(config_.num_envs) +
-           static_cast<std::size_t>(env);
+           static_cast<std::size_t>(index);
   };
   const std::size_t at = row(position.slot);
   const std::size_t before = row(std::max(position.slot - 1, 0));
-  const auto index = static_cast<std::size_t>(env);
+  const auto env = static_cast<std::size_t>(index);
   StepSlot slot;
   slot.previous_obs = slabs_.obs.data() + before * sizes_.obs_bytes;
   slot.obs = slabs_.obs.data() + at * sizes_.obs_bytes;
-  slot.final_obs = slabs_.final_obs.data() + index * sizes_.obs_bytes;
+  slot.final_obs = slabs_.final_obs.data() + env * sizes_.obs_bytes;
   slot.previous_measurements =
       slabs_.measurements.data() + before * sizes_.measurements;
   slot.measurements = slabs_.measurements.data() + at * sizes_.measurements;
   slot.final_measurements =
-      slabs_.final_measurements.data() + index * sizes_.measurements;
+      slabs_.final_measurements.data() + env * sizes_.measurements;
   slot.reward = slabs_.reward.data() + at;
   slot.own_reward = slabs_.own_reward.data() + at;
   slot.terminated = slabs_.terminated.data() + at;
@@ -248,16 +262,18 @@ StepSlot EnvPool::SlotOf(int env, Position position) const {
   slot.episode_return = slabs_.episode_return.data() + at;
   slot.episode_own_return = slabs_.episode_own_return.data() + at;
   slot.episode_length = slabs_.episode_length.data() + at;
+  slot.frags = slabs_.frags.data() + at;
+  slot.place = slabs_.place.data() + at;
   slot.variables = slabs_.variables.data() + at * sizes_.variables;
   return slot;
 }
 
 // A new slab begins with the observation that the one before ended with, so that each
 // slab holds a whole rollout.
-void EnvPool::CopyLastObservation(int env, int slab) {
+void EnvPool::CopyLastObservation(int row, int slab) {
   const int before = (slab + config_.num_slabs - 1) % config_.num_slabs;
-  const StepSlot from = SlotOf(env, {before, config_.num_steps});
-  const StepSlot to = SlotOf(env, {slab, 0});
+  const StepSlot from = SlotOf(row, {before, config_.num_steps});
+  const StepSlot to = SlotOf(row, {slab, 0});
   std::memcpy(to.obs, from.obs, sizes_.obs_bytes);
   std::copy_n(from.measurements, sizes_.measurements, to.measurements);
   *to.is_first = *from.is_first;
@@ -265,8 +281,10 @@ void EnvPool::CopyLastObservation(int env, int slab) {
 
 std::vector<int> EnvPool::pids() const {
   std::vector<int> pids;
-  pids.reserve(envs_.size());
-  for (const auto& env : envs_) pids.push_back(env->pid());
+  pids.reserve(static_cast<std::size_t>(config_.num_envs));
+  for (const auto& env : envs_) {
+    for (int row = 0; row < config_.rows_per_env; ++row) pids.push_back(env->pid(row));
+  }
   return pids;
 }
 

@@ -28,7 +28,8 @@ struct RowSizes {
   std::size_t variables = 0;
 };
 
-using EnvFactory = std::function<std::unique_ptr<Env>(int index, std::uint32_t seed)>;
+// Makes the environment whose first row is `row`, with that row's seed.
+using EnvFactory = std::function<std::unique_ptr<Env>(int row, std::uint32_t seed)>;
 
 // The results of all steps: `num_slabs` slabs of `num_steps + 1` slots of `num_envs`
 // rows. Slot 0 of a slab repeats the observation of the last slot of the slab before.
@@ -41,7 +42,7 @@ struct Slabs {
   AlignedArray<double> own_reward;
   AlignedArray<std::uint8_t> terminated, truncated, is_first, restarted;
   AlignedArray<float> episode_return, episode_own_return;
-  AlignedArray<std::int32_t> episode_length;
+  AlignedArray<std::int32_t> episode_length, frags, place;
   AlignedArray<double> variables;  // [slabs, slots, B, V]
 };
 
@@ -74,7 +75,7 @@ class EnvPool {
 
   const PoolConfig& config() const { return config_; }
   const Slabs& slabs() const { return slabs_; }
-  int group_size() const { return config_.num_envs / config_.num_groups; }
+  int group_size() const { return config_.num_envs / config_.num_groups; }  // rows
   const std::vector<std::uint32_t>& seeds() const { return seeds_; }
   std::vector<int> pids() const;
   // Whether a group was sent something that has not been received yet.
@@ -82,7 +83,8 @@ class EnvPool {
 
  private:
   struct Group {
-    std::vector<std::vector<int>> envs_of_worker;
+    std::vector<std::vector<int>> envs_of_worker;  // by their first rows
+    std::vector<int> workers;                      // that have any
     std::vector<std::int32_t> actions;
     std::int64_t steps = 0;  // sent since the reset
     bool sent = false;       // and not yet received
@@ -93,8 +95,8 @@ class EnvPool {
 
   void Dispatch(int group, bool reset);
   void Work(Group& group, int worker, bool reset, Position position);
-  void CopyLastObservation(int env, int slab);
-  StepSlot SlotOf(int env, Position position) const;
+  void CopyLastObservation(int row, int slab);
+  StepSlot SlotOf(int row, Position position) const;
   Position PositionOf(std::int64_t step) const;
   Group& GroupAt(int group);
 

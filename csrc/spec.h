@@ -21,6 +21,7 @@ struct EngineConfig {
   std::string executable;
   std::vector<std::string> arguments;  // everything but the instance id and the seed
   std::string directory = "/";         // where it runs, and makes a folder of its own
+  std::string preload;                 // library to load before its own, if any
   double start_timeout = 60.0;         // seconds
   double timeout = 10.0;               // seconds that one order may take
 };
@@ -73,13 +74,24 @@ struct Measurement {
   bool not_negative = false;  // read a negative value as 0
 };
 
+// A game of several players: agents, each with an engine of its own and a row in the
+// pool, and the bots that the engine brings.
+struct MatchConfig {
+  int agents = 0;  // 0: an ordinary game; 1: a game against bots alone
+  int bots = 0;
+  std::vector<std::string> rules;  // the host's arguments
+  std::vector<int> cores;  // for the agents' engines in turn; empty: their worker's
+};
+
 // What one choice of an action head does: values for buttons.
 using Choice = std::vector<std::pair<int, double>>;
 
 struct DoomConfig {
   EngineConfig engine;
   FrameSpec frame;
+  MatchConfig match;
   GameReward reward;
+  int own_variable = -1;  // whose change is the own reward instead; -1 for none
   std::vector<ShapingTerm> shaping;
   HeldWeapon held_weapon;
   std::vector<Measurement> measurements;
@@ -97,7 +109,8 @@ struct DoomConfig {
 };
 
 struct PoolConfig {
-  int num_envs = 1;
+  int num_envs = 1;      // rows
+  int rows_per_env = 1;  // that one `Env` fills: the agents of a match
   int num_groups = 1;
   int num_workers = 0;  // 0: one for each core that the process may use
   int num_steps = 32;   // steps until the next slab is begun
@@ -125,6 +138,8 @@ struct StepSlot {
   float* episode_return = nullptr;
   float* episode_own_return = nullptr;
   std::int32_t* episode_length = nullptr;  // tics
+  std::int32_t* frags = nullptr;           // in a match: kills less suicides,
+  std::int32_t* place = nullptr;           // and 1 for who leads; else 0
   double* variables = nullptr;             // [V]
 };
 

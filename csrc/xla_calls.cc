@@ -28,7 +28,7 @@ struct Results {
   Out<ffi::F32> reward, own_reward;
   Out<ffi::PRED> terminated, truncated, is_first, restarted;
   Out<ffi::F32> episode_return, episode_own_return;
-  Out<ffi::S32> episode_length;
+  Out<ffi::S32> episode_length, frags, place;
   Out<ffi::F32> variables;
 };
 
@@ -85,6 +85,8 @@ void Receive(EnvPool& pool, const Token& token, Results results) {
   copy(slabs.episode_return, results.episode_return);
   copy(slabs.episode_own_return, results.episode_own_return);
   copy(slabs.episode_length, results.episode_length);
+  copy(slabs.frags, results.frags);
+  copy(slabs.place, results.place);
   copy(slabs.variables, results.variables);
 }
 
@@ -110,7 +112,7 @@ ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
                  Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
                  Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
                  Out<ffi::F32> episode_own_return, Out<ffi::S32> episode_length,
-                 Out<ffi::F32> variables) {
+                 Out<ffi::S32> frags, Out<ffi::S32> place, Out<ffi::F32> variables) {
   return Guarded([&] {
     EnvPool& pool = At(address);
     for (int group = 0; group < pool.config().num_groups; ++group) {
@@ -119,7 +121,7 @@ ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
     Receive(pool, token,
             {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
              terminated, truncated, is_first, restarted, episode_return,
-             episode_own_return, episode_length, variables});
+             episode_own_return, episode_length, frags, place, variables});
   });
 }
 
@@ -130,7 +132,7 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
                 Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
                 Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
                 Out<ffi::F32> episode_own_return, Out<ffi::S32> episode_length,
-                Out<ffi::F32> variables) {
+                Out<ffi::S32> frags, Out<ffi::S32> place, Out<ffi::F32> variables) {
   return Guarded([&] {
     EnvPool& pool = At(address);
     const std::span<const std::int32_t> all(actions.typed_data(),
@@ -144,7 +146,7 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
     Receive(pool, token,
             {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
              terminated, truncated, is_first, restarted, episode_return,
-             episode_own_return, episode_length, variables});
+             episode_own_return, episode_length, frags, place, variables});
   });
 }
 
@@ -162,6 +164,8 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
       .Ret<ffi::Buffer<ffi::PRED>>() \
       .Ret<ffi::Buffer<ffi::F32>>()  \
       .Ret<ffi::Buffer<ffi::F32>>()  \
+      .Ret<ffi::Buffer<ffi::S32>>()  \
+      .Ret<ffi::Buffer<ffi::S32>>()  \
       .Ret<ffi::Buffer<ffi::S32>>()  \
       .Ret<ffi::Buffer<ffi::F32>>()
 

@@ -96,6 +96,10 @@ class EnvConfig:
     """Append the automap's channels."""
     timeout: int | None = None
     """Tics after which an episode is truncated; none keeps the scenario's own."""
+    num_agents: int | None = None
+    """Agents of a match, an environment each; none keeps the scenario's own."""
+    num_bots: int | None = None
+    """Bots in a match; none keeps the scenario's own."""
 
     def __post_init__(self) -> None:
         _positive(self, "num_envs", "num_groups", "frame_skip")
@@ -117,6 +121,10 @@ class EnvConfig:
             raise UserError(
                 f"--num-workers {self.num_workers} must be 0 (one a core) or more"
             )
+        if self.num_agents is not None and self.num_agents < 1:
+            raise UserError(f"--num-agents {self.num_agents} must be 1 or more")
+        if self.num_bots is not None and self.num_bots < 0:
+            raise UserError(f"--num-bots {self.num_bots} must be 0 or more")
         if self.timeout is not None and self.timeout <= 0:
             raise UserError(
                 f"--timeout {self.timeout} must be greater than 0 tics; "

@@ -7,16 +7,23 @@ from jaxfactory import _core, wads
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
+from jaxfactory.matches import Match
 from jaxfactory.measurements import Measurement
 from jaxfactory.scenarios import Scenario
 from jaxfactory.shaping import HeldWeapon, Shaping
 
 
 _RGB24, _GRAY8 = 1, 8
+# Makes engines wait for each other without holding their cores; see its source.
+_PRELOAD = Path(_core.__file__).with_name("_match_preload.so")
 
 
 def make(
-    config: EnvConfig, scenario: Scenario, game: GameConfig, heads: tuple
+    config: EnvConfig,
+    scenario: Scenario,
+    game: GameConfig,
+    heads: tuple,
+    match: Match | None = None,
 ) -> _core.DoomConfig:
     """Return all that the core must know of an environment, its engine included.
 
@@ -25,6 +32,7 @@ def make(
         scenario: Shaping and scale of the reward, measurements.
         game: What the scenario's .cfg says.
         heads: Choices of each action head, as names of buttons and values.
+        match: Who plays, where the scenario is one.
 
     Raises:
         UserError: If a name, a file or the engine's version does not fit.
@@ -36,6 +44,12 @@ def make(
     for name, value in game.rewards.items():
         setattr(rewards, name, value)
     doom.reward = rewards
+    if match is not None:
+        doom.match = _match(match)
+        if match.agents > 1:
+            doom.engine.preload = str(_PRELOAD) if _PRELOAD.is_file() else ""
+    if scenario.own_variable:
+        doom.own_variable = variable(scenario.own_variable)
     # A function is the pool's own affair.
     rows = () if callable(scenario.shaping) else scenario.shaping
     doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
@@ -66,6 +80,12 @@ def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
     frame.depth, frame.labels = config.depth, config.labels
     frame.automap = config.automap
     return frame
+
+
+def _match(match: Match) -> _core.MatchConfig:
+    made = _core.MatchConfig()
+    made.agents, made.bots, made.rules = match.agents, match.bots, match.rules()
+    return made
 
 
 def _shaping_term(term: Shaping) -> _core.ShapingTerm:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import Config, EvaluateOptions
@@ -27,7 +28,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         episodes: By environment, in the order they were played.
-        recording: All that environment 0 played in its share of episodes.
+        recording: All that environment 0, and those in its match, played in its share
+            of episodes.
     """
 
     episodes: list[list[Episode]]
@@ -37,8 +39,12 @@ class Evaluation(NamedTuple):
 def run(options: EvaluateOptions) -> dict[str, Any]:
     """Play, print the table, write evaluation.json and the video, return the result."""
     saved = load_for_evaluation(options.run, options.checkpoint)
+    env = saved.config.env
+    match = matches.resolve(env, scenarios.find(env.scenario).match, env.scenario)
     num_envs = min(options.num_envs, options.episodes)
-    env = dataclasses.replace(saved.config.env, num_envs=num_envs, num_groups=1)
+    if match is not None:
+        num_envs = matches.whole(num_envs, match.agents)
+    env = dataclasses.replace(env, num_envs=num_envs, num_groups=1)
     # Other seeds than any that training used: those are below 2^32.
     with EnvPool(env, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
@@ -80,6 +86,7 @@ def play(
     shares = [len(part) for part in parts]
     episodes: list[list[Episode]] = [[] for _ in shares]
     actions = []
+    agents = pool.match.agents if pool.match else 1
     carry = network.initial_carry(pool.num_envs)
     step = pool.reset()
     count = 0
@@ -95,7 +102,7 @@ def play(
         )
         action = np.asarray(action)
         if len(episodes[0]) < shares[0]:
-            actions.append(action[0])
+            actions.append(action[:agents])
         step = pool.step(action)
         count += 1
         for row, episode in ended_episodes(step):
@@ -137,7 +144,19 @@ def _result(
         "shaped_return": _summary([e.return_ for e in episodes]),
         "length": _summary([float(e.length) for e in episodes]),
         "truncated": sum(e.truncated for e in episodes),
+        **_match_result(episodes),
         "each": [e._asdict() for e in episodes],
+    }
+
+
+def _match_result(episodes: list[Episode]) -> dict[str, Any]:
+    """Return what is counted of a match's episodes; nothing for others."""
+    if not any(e.place for e in episodes):
+        return {}
+    return {
+        "frags": _summary([float(e.frags) for e in episodes]),
+        "place": _summary([float(e.place) for e in episodes]),
+        "first_places": sum(e.place == 1 for e in episodes),
     }
 
 
@@ -174,7 +193,11 @@ def _print_table(result: dict[str, Any]) -> None:
         ("own_return", "own return"),
         ("shaped_return", "shaped return"),
         ("length", "length (tics)"),
+        ("frags", "frags"),
+        ("place", "place"),
     ):
-        row = result[name]
+        row = result.get(name)
+        if row is None:
+            continue
         table.add_row(title, *(f"{value:.2f}" for value in row.values()))
     Console().print(table)

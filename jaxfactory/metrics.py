@@ -27,6 +27,14 @@ class Episode(Protocol):
     def length(self) -> int:
         """Frames."""
 
+    @property
+    def frags(self) -> int:
+        """In a match, kills less suicides."""
+
+    @property
+    def place(self) -> int:
+        """In a match, 1 for the player with the most frags; elsewhere 0."""
+
 
 class Summary(NamedTuple):
     """Mean, population standard deviation and extremes of a window."""
@@ -45,9 +53,11 @@ class EpisodeStats:
     """
 
     FIELDS = ("return", "own_return", "length")
+    MATCH_FIELDS = ("frags", "place")
 
     def __init__(self, window: int = WINDOW) -> None:
-        self._rows: deque[tuple[float, float, float]] = deque(maxlen=window)
+        # Two numbers longer for an episode of a match.
+        self._rows: deque[tuple[float, ...]] = deque(maxlen=window)
         self._total = 0
 
     @property
@@ -64,16 +74,19 @@ class EpisodeStats:
         """Add ended episodes, oldest first."""
         for episode in episodes:
             row = (episode.return_, episode.own_return, episode.length)
-            self._rows.append((float(row[0]), float(row[1]), float(row[2])))
+            if episode.place:
+                row += (episode.frags, episode.place)
+            self._rows.append(tuple(map(float, row)))
             self._total += 1
 
     def summary(self, name: str) -> Summary:
-        """Summarise ``"return"``, ``"own_return"`` or ``"length"`` over the window.
+        """Summarise one of the fields over the window.
 
-        Every number is NaN as long as no episode has ended.
+        Every number is NaN as long as no episode (for `MATCH_FIELDS`: of a match) has
+        ended.
         """
-        column = self.FIELDS.index(name)
-        values = [row[column] for row in self._rows]
+        column = (*self.FIELDS, *self.MATCH_FIELDS).index(name)
+        values = [row[column] for row in self._rows if len(row) > column]
         if not values:
             return Summary(math.nan, math.nan, math.nan, math.nan)
         mean = math.fsum(values) / len(values)
@@ -85,7 +98,8 @@ class EpisodeStats:
         if not self._rows:
             return {}
         result: dict[str, float] = {"episode/count": float(self._total)}
-        for name in self.FIELDS:
+        in_match = len(self._rows[-1]) > len(self.FIELDS)
+        for name in self.FIELDS + (self.MATCH_FIELDS if in_match else ()):
             summary = self.summary(name)
             result[f"episode/{name}"] = summary.mean
             result[f"episode/{name}_std"] = summary.std
@@ -101,7 +115,7 @@ class EpisodeStats:
         """Take over what `state` returned."""
         self._total = int(state["total"])
         self._rows.clear()
-        self._rows.extend((float(a), float(b), float(c)) for a, b, c in state["rows"])
+        self._rows.extend(tuple(map(float, row)) for row in state["rows"])
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int32
 
-from jaxfactory import _core, doom_config, scenarios
+from jaxfactory import _core, doom_config, matches, scenarios
 from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
@@ -42,6 +42,7 @@ class EnvPool:
         num_groups: Groups that they are split into, in order and of equal size.
         seeds: Seed of each environment's engine, as `DoomGame.set_seed` takes it.
         variable_names: The game variables in `StepInfo.game_variables`.
+        match: Who plays, in a match; its agents' rows lie side by side.
     """
 
     def __init__(
@@ -96,7 +97,12 @@ class EnvPool:
         if not self._heads:
             raise UserError(f"{self._game.path} has no buttons that make an action")
         self.variable_names = tuple(variables or self._game.variables)
-        doom = doom_config.make(config, self.scenario, self._game, self._heads)
+        self.match = matches.resolve(config, self.scenario.match, self.scenario.name)
+        agents = self.match.agents if self.match else 1
+        matches.check_rows(config, agents)
+        doom = doom_config.make(
+            config, self.scenario, self._game, self._heads, self.match
+        )
         columns = list(self.variable_names)
         self._shaping: BatchShaping | None = None
         if callable(self.scenario.shaping):
@@ -135,6 +141,7 @@ class EnvPool:
             doom,
             _pool_config(
                 num_envs=config.num_envs,
+                rows_per_env=agents,
                 num_groups=config.num_groups,
                 num_workers=config.num_workers,
                 num_steps=num_steps,
@@ -311,6 +318,8 @@ class EnvPool:
                 episode_return=at("episode_return"),
                 episode_own_return=at("episode_own_return"),
                 episode_length=at("episode_length"),
+                frags=at("frags"),
+                place=at("place"),
                 game_variables=at("game_variables"),
                 restarted=at("restarted"),
             ),
@@ -350,8 +359,11 @@ def make_pool(
         return EnvPool(scenario, seed=seed, **options)
     fields = EnvConfig.__dataclass_fields__
     chosen = {name: options.pop(name) for name in list(options) if name in fields}
-    if "num_groups" not in chosen and num_envs % 2:
-        chosen["num_groups"] = 1
+    if "num_groups" not in chosen:
+        row = options.get("scenario") or scenarios.find(scenario)
+        agents = row.match.agents if row.match else 1
+        pair = 2 * (chosen.get("num_agents") or agents)
+        chosen["num_groups"] = 1 if num_envs % pair else 2
     config = EnvConfig(
         scenario=scenario, num_envs=num_envs, frame_skip=frame_skip, **chosen
     )

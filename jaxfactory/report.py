@@ -190,7 +190,11 @@ def _scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                 ("own_return", "own return"),
                 ("shaped_return", "shaped return"),
                 ("length", "length (tics)"),
+                ("frags", "frags"),
+                ("place", "place"),
             ):
+                if name not in result:
+                    continue
                 first = name == "own_return"
                 label = f"{group.label}, seed {run.config.seed}"
                 rows.append({

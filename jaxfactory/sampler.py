@@ -28,12 +28,16 @@ class Episode(NamedTuple):
         own_return: Sum of the scenario's own rewards.
         length: Tics.
         truncated: It was cut and did not end by itself.
+        frags: In a match, kills less suicides.
+        place: In a match, 1 for the player with the most frags; elsewhere 0.
     """
 
     return_: float
     own_return: float
     length: int
     truncated: bool
+    frags: int = 0
+    place: int = 0
 
 
 class Policy(NamedTuple):
@@ -280,6 +284,8 @@ def ended_episodes(step: Any) -> Iterator[tuple[int, Episode]]:
                 own_return=float(info.episode_own_return[row]),
                 length=int(info.episode_length[row]),
                 truncated=bool(step.truncated[row]),
+                frags=int(info.frags[row]),
+                place=int(info.place[row]),
             ),
         )
 

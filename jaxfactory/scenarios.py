@@ -15,6 +15,7 @@ from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig, read_cfg
 from jaxfactory.heads import Delta, Head
 from jaxfactory.heads import action_spec as action_spec
+from jaxfactory.matches import Match
 from jaxfactory.measurements import Measurement
 from jaxfactory.shaping import Function, HeldWeapon, Table
 from jaxfactory.wads import find_map as find_map
@@ -42,6 +43,9 @@ class Scenario:
             as they are, "standard" for the field's 23, "none", or rows of one's own.
         wads: Map files instead of the one that the file names; the first that is found
             is played.
+        match: Who plays, where it is a game of several players.
+        own_variable: A game variable whose change is reported as the own reward,
+            instead of the file's rewards.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Scenario:
         "variables"
     )
     wads: tuple[str, ...] = ()
+    match: Match | None = None
+    own_variable: str = ""
 
     def load(self) -> GameConfig:
         """Read the .cfg file."""
@@ -92,6 +98,21 @@ def _battle(name: str, *files: str) -> Scenario:
     )
 
 
+def _match(name: str, match: Match, *files: str, cfg: str = "duel") -> Scenario:
+    against_agents = match.agents > 1
+    return _ours(
+        name,
+        cfg,
+        delta=Delta(21, 12.5),
+        shaping=shaping.FRAGS_V1 if against_agents else shaping.FRAGS_V0,
+        measurements="standard",
+        # The field's map where the user has it, else the vizdoom package's.
+        wads=files,
+        match=match,
+        own_variable="FRAGCOUNT",
+    )
+
+
 def _rows() -> dict[str, Scenario]:
     gathering = shaping.GATHERING
     rows = (
@@ -115,6 +136,23 @@ def _rows() -> dict[str, Scenario]:
         _ours("benchmark", heads="flat", wads=("D3_battle.wad", "battle.wad")),
         _ours("two_colors_easy", shaping=gathering),
         _ours("two_colors_hard", shaping=gathering),
+        _match(
+            "duel_bots", Match(bots=1, respawn_delay=2), "ssl2.wad", "multi_duel.wad"
+        ),
+        _match(
+            "deathmatch_bots",
+            Match(bots=7),
+            "dwango5.wad",
+            "cig.wad",
+            cfg="deathmatch_bots",
+        ),
+        _match("duel", Match(agents=2, respawn_delay=2), "ssl2.wad", "multi_duel.wad"),
+        _match(
+            "deathmatch_full",
+            Match(agents=4, bots=4, respawn_delay=2),
+            "freedm.wad",
+            "multi_deathmatch.wad",
+        ),
     )
     return {row.name: row for row in rows}
 
@@ -186,10 +224,20 @@ def _row(scenario: Scenario) -> Row:
         name=scenario.name,
         actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
         rewards=_rewards_text(scenario, config),
-        timeout=f"{config.timeout} tics" if config.timeout else "none",
+        timeout=_timeout_text(scenario, config),
         files="\n".join(files),
         state=state,
     )
+
+
+def _timeout_text(scenario: Scenario, config: GameConfig) -> str:
+    if scenario.match is not None:
+        match = scenario.match
+        players = f"{match.agents} agent{'s' * (match.agents > 1)}"
+        if match.bots:
+            players += f", {match.bots} bot{'s' * (match.bots > 1)}"
+        return f"{match.tics} tics ({players})"
+    return f"{config.timeout} tics" if config.timeout else "none"
 
 
 def _shortened(choices: list[str]) -> str:

@@ -18,6 +18,8 @@ class StepInfo(NamedTuple):
             included.
         episode_own_return: Sum of `own_reward` over the episode so far.
         episode_length: Tics of the episode so far.
+        frags: Kills less suicides so far, in a match; elsewhere 0.
+        place: 1 for the player with the most frags, in a match; elsewhere 0.
         game_variables: In the order of `EnvPool.variable_names`; of the state that
             `Step.reward` is for, so at an episode's end of its last state.
         restarted: The engine failed and was replaced.
@@ -29,6 +31,8 @@ class StepInfo(NamedTuple):
     episode_return: Float32[np.ndarray, " B"]
     episode_own_return: Float32[np.ndarray, " B"]
     episode_length: Int32[np.ndarray, " B"]
+    frags: Int32[np.ndarray, " B"]
+    place: Int32[np.ndarray, " B"]
     game_variables: Float64[np.ndarray, "B V"]
     restarted: Bool[np.ndarray, " B"]
 

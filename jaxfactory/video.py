@@ -1,7 +1,8 @@
 """Videos of episodes, played again at high resolution.
 
 The policy sees small frames. A second engine with the same seed is given the same
-actions, so it plays the same episode, and its large frames make the video.
+actions, so it plays the same episode, and its large frames make the video; for a match,
+as many engines as it has agents.
 """
 
 import dataclasses
@@ -22,17 +23,17 @@ _MIN_WIDTH, _MIN_HEIGHT = 640, 480
 
 
 class Recording(NamedTuple):
-    """What an environment played from its first step on.
+    """What an environment, or those of a match, played from the first step on.
 
     Attributes:
         seed: The seed of its engine.
-        actions: One index a head, `[N, heads]`.
+        actions: One index a head, `[N, agents, heads]`; one agent but in a match.
         lengths: Tics of each of its episodes.
-        own_returns: Own return of each of its episodes.
+        own_returns: Own return of each of its episodes; the first agent's.
     """
 
     seed: int
-    actions: Int32[np.ndarray, "N heads"]
+    actions: Int32[np.ndarray, "N agents heads"]
     lengths: tuple[int, ...]
     own_returns: tuple[float, ...]
 
@@ -79,11 +80,14 @@ def replay(
         UserError: If an episode's length or own return differs from the recording's.
     """
     ended = 0
-    with EnvPool(_enlarged(config), env_seeds=[recording.seed]) as pool:
+    agents = recording.actions.shape[1]
+    with EnvPool(
+        _enlarged(config, agents), env_seeds=[recording.seed] * agents
+    ) as pool:
         yield pool.reset().obs[0].copy()
         for action in recording.actions:
             for _ in range(config.frame_skip):
-                step = pool.step(action[None])
+                step = pool.step(action)
                 if not (step.terminated[0] or step.truncated[0]):
                     yield step.obs[0].copy()
                     continue
@@ -112,7 +116,7 @@ def _verify(info, recording: Recording, number: int) -> None:
         )
 
 
-def _enlarged(config: EnvConfig) -> EnvConfig:
+def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
     # The smallest size of the same shape that is large enough to look at.
     width, height = next(
         (
@@ -126,7 +130,7 @@ def _enlarged(config: EnvConfig) -> EnvConfig:
     )
     return dataclasses.replace(
         config,
-        num_envs=1,
+        num_envs=agents,
         num_groups=1,
         # Every tic is rendered; an action is held by repeating it.
         frame_skip=1,

@@ -286,6 +286,8 @@ _EPISODE_ROWS = (
     ("return", "return"),
     ("own return", "own_return"),
     ("length", "length"),
+    ("frags", "frags"),
+    ("place", "place"),
 )
 _SCALARS = (
     ("policy loss", "losses/policy_loss", ".4f"),

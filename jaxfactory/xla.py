@@ -75,7 +75,7 @@ def _shapes(pool: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
         of(jnp.float32, pool.spec.observation.measurements),
         of(jnp.float32), of(jnp.float32),
         of(bool), of(bool), of(bool), of(bool),
-        of(jnp.float32), of(jnp.float32), of(jnp.int32),
+        of(jnp.float32), of(jnp.float32), of(jnp.int32), of(jnp.int32), of(jnp.int32),
         of(jnp.float32, len(pool.variable_names)),
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _as_step(results: Any) -> tuple[Any, Step]:
     (
         token, obs, final_obs, measurements, final_measurements, reward, own_reward,
         terminated, truncated, is_first, restarted, episode_return,
-        episode_own_return, episode_length, variables,
+        episode_own_return, episode_length, frags, place, variables,
     ) = results  # fmt: skip
     info = StepInfo(
         final_obs=final_obs,
@@ -93,6 +93,8 @@ def _as_step(results: Any) -> tuple[Any, Step]:
         episode_return=episode_return,
         episode_own_return=episode_own_return,
         episode_length=episode_length,
+        frags=frags,
+        place=place,
         game_variables=variables,
         restarted=restarted,
     )

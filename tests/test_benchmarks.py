@@ -56,6 +56,18 @@ def test_quick_run(tmp_path):
     assert (out / "fps.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.vizdoom
+def test_matches_of_a_size(tmp_path):
+    done = run("--match", "2", "--quick", "--seconds", "0.3", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "matches.json").read_text())
+    cores = report["machine"]["cores"]
+    assert [row["matches"] for row in report["rows"]] == sorted({1, cores, 2 * cores})
+    for row in report["rows"]:
+        assert row["agents"] == 2
+        assert row["frames_per_second"][0] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -63,6 +75,7 @@ def test_quick_run(tmp_path):
         (["--rounds", "0"], "--rounds 0 must be 1 or more"),
         (["--only", "envpol"], "nobody is called 'envpol'; did you mean 'envpool'?"),
         (["--scenario", "basics"], "there is no scenario named 'basics'"),
+        (["--match", "2,x"], "--match 2,x must be numbers from 1 to 16"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
 )

@@ -19,7 +19,7 @@ LAYERS = (
         "plugins", "hub_errors",
     ),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
-    ("distributions", "normalization", "advantages"),
+    ("distributions", "normalization", "advantages", "matches"),
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("doom_config", "flags", "run_data"),
     ("pool", "networks", "writers", "report_charts"),
@@ -40,7 +40,7 @@ WITHOUT_JAX = (
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings",
-    "hub", "hub_errors", "hub_pull", "model_card",
+    "hub", "hub_errors", "hub_pull", "model_card", "matches",
 )  # fmt: skip
 
 

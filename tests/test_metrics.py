@@ -12,6 +12,8 @@ class Ended(NamedTuple):
     own_return: float
     length: int
     truncated: bool = False
+    frags: int = 0
+    place: int = 0
 
 
 class Clock:

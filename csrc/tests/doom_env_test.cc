@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -77,6 +78,7 @@ class Fixture {
   Fixture(DoomConfig config, int groups, int workers) : doom_(std::move(config)) {
     PoolConfig pool;
     pool.num_envs = kEnvs;
+    pool.rows_per_env = std::max(doom_.match.agents, 1);
     pool.num_groups = groups;
     pool.num_workers = workers;
     pool.num_steps = 8;
@@ -183,6 +185,40 @@ void TestAKilledEngine(DoomConfig config) {
   CHECK_THROWS(fixture.Step(0), EngineError, "killed by signal 9");
 }
 
+// Two matches of two agents; one loses an engine.
+void TestMatches(DoomConfig config) {
+  for (std::string& word : config.engine.arguments) {
+    const std::size_t at = word.find("health_gathering_supreme");
+    if (at != std::string::npos) word.replace(at, std::string::npos, "multi_duel.wad");
+  }
+  config.match.agents = 2;
+  config.match.bots = 1;
+  config.match.rules = {"-deathmatch", "+timelimit", "0.1"};  // 210 tics
+  config.own_variable = VariableIndex("FRAGCOUNT");
+  config.timeout = 0;
+  Fixture fixture(config, 1, 2);
+  fixture.Reset();
+  const Slabs& slabs = fixture.pool().slabs();
+  int ends = 0;
+  for (int step = 0; step < 60; ++step) {
+    const std::size_t at = fixture.Step(step);
+    for (std::size_t i = 0; i < kEnvs; i += 2) {
+      const int ended = slabs.truncated.data()[at + i];
+      CHECK(ended == slabs.truncated.data()[at + i + 1]);
+      CHECK(slabs.place.data()[at + i] >= 1 && slabs.place.data()[at + i] <= 3);
+      ends += ended;
+    }
+  }
+  CHECK(ends == 2);
+  kill(fixture.pool().pids()[1], SIGKILL);
+  const std::size_t at = fixture.Step(60);
+  for (std::size_t i = 0; i < kEnvs; ++i) {
+    CHECK(slabs.restarted.data()[at + i] == (i < 2));
+    CHECK(slabs.truncated.data()[at + i] == (i < 2));
+  }
+  CHECK(slabs.restarted.data()[fixture.Step(61)] == 0);
+}
+
 void TestAnEngineThatCannotStart(DoomConfig config) {
   config.engine.executable = "/no/such/file";
   Fixture fixture(config, 1, 2);
@@ -211,6 +247,7 @@ int main(int argc, char** argv) {
   const jaxfactory::DoomConfig config = jaxfactory::Config(folder);
   jaxfactory::TestTheSameWhateverTheThreads(config);
   jaxfactory::TestAKilledEngine(config);
+  jaxfactory::TestMatches(config);
   jaxfactory::TestAnEngineThatCannotStart(config);
   jaxfactory::TestClosingDuringWork(config);
 }

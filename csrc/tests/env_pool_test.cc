@@ -42,8 +42,9 @@ PoolConfig Config(int groups, int workers) {
 // Never done by itself: what a hanging engine looks like.
 class StuckEnv final : public Env {
  public:
-  void BeginReset(const StepSlot& /*slot*/) override {}
-  void BeginStep(const std::int32_t* /*action*/, const StepSlot& /*slot*/) override {}
+  void BeginReset(std::span<const StepSlot> /*slots*/) override {}
+  void BeginStep(const std::int32_t* /*actions*/,
+                 std::span<const StepSlot> /*slots*/) override {}
   bool Advance() override {
     std::this_thread::sleep_for(milliseconds(1));
     return false;

@@ -1,0 +1,51 @@
+"""Self-play end to end: one policy in all seats, trained, scored and filmed."""
+
+import json
+
+import av
+import pytest
+
+from jaxfactory import evaluate
+from jaxfactory.config import (
+    Config,
+    EnvConfig,
+    EvaluateOptions,
+    NetworkConfig,
+    PPOConfig,
+)
+from jaxfactory.train import train
+
+
+pytestmark = pytest.mark.vizdoom
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
+    config = Config(
+        # Episodes of 100 tics: 25 decisions.
+        env=EnvConfig(scenario="duel", num_envs=4, num_groups=2, timeout=100),
+        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
+        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
+        total_frames=5 * 4 * 8 * 4,  # 40 decisions of each agent
+        mode=mode,
+    )
+    run = tmp_path / "run"
+    train(config, run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert rows[-1]["frames"] == config.total_frames
+    ended = [row for row in rows if "episode/place" in row]
+    # All four agents, two a match, ended one episode each.
+    assert ended[-1]["episode/count"] == 4
+    assert 1 <= ended[-1]["episode/place"] <= 2
+    assert ended[-1]["episode/frags"] == ended[-1]["episode/own_return"]
+
+    # Three environments are no whole number of matches: two are played.
+    options = EvaluateOptions(run=run, episodes=3, num_envs=3, render_mp4=True)
+    result = evaluate.run(options)
+    assert result["episodes"] == 3
+    assert result["length"]["mean"] == 100
+    assert 1 <= result["place"]["mean"] <= 2
+    assert 0 <= result["first_places"] <= 3
+    assert {"frags", "place"} <= set(capsys.readouterr().out.split())
+    with av.open(str(run / "evaluation.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 101
