@@ -19,7 +19,9 @@ from jaxfactory.train import train
 pytestmark = pytest.mark.vizdoom
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
+)
 def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
     config = Config(
         # Episodes of 100 tics: 25 decisions.
@@ -31,7 +33,8 @@ def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
     )
     run = tmp_path / "run"
     train(config, run)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     assert rows[-1]["frames"] == config.total_frames
     ended = [row for row in rows if "episode/place" in row]
     # All four agents, two a match, ended one episode each.
