@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*.h csrc/*.cc)
 
-.PHONY: train evaluate test test-long lint bench clean
+.PHONY: train evaluate test test-long lint docs bench clean
 
 # Train on health_gathering_supreme; ARGS="--total-frames 100000" changes anything.
 train: $(STAMP)
@@ -26,6 +26,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cc csrc/tests/*.h csrc/tests/*.cc
 
+# The documentation, into site/; read it from site/index.html.
+docs: $(STAMP)
+	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python -m mkdocs build --strict
+
 bench: $(STAMP)
 	$(BIN)/pip install -q -e '.[bench]' --no-build-isolation
 	$(BIN)/python benchmarks/fps.py $(ARGS)
@@ -40,4 +45,4 @@ $(STAMP): $(SOURCES)
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache

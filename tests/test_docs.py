@@ -1,0 +1,189 @@
+"""The documentation builds, is not stale, and what it says to type works."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+
+import docs_pages
+import pytest
+from docs_pages import DOCS, PAGES, ROOT, blocks, run_page, words
+from hub_server import TOKENS, HubServer
+
+import jaxfactory
+from jaxfactory import cli
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+COMMANDS = [
+    pytest.param(block, command, id=f"{block}:{command[:40]}")
+    for block in BLOCKS
+    if block.language == "sh"
+    for command in block.commands
+]
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def make_docs():
+    return load_script("make_docs")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site, in which every warning is an error."""
+    out = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return out
+
+
+def test_the_site_has_every_page(site):
+    for page in PAGES:
+        assert (site / page.with_suffix(".html").name).is_file(), page.name
+
+
+def test_the_site_needs_no_network(site):
+    """No page loads a script, a style, a font or a picture from elsewhere."""
+    loads = re.compile(
+        r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(?:https?:)?//"
+    )
+    for page in site.glob("**/*.html"):
+        assert not loads.findall(page.read_text()), page
+    for style in site.glob("**/*.css"):
+        assert not re.findall(r"url\([\"']?(?:https?:)?//|@import", style.read_text())
+
+
+def test_the_command_reference_is_the_programs_own_help(make_docs):
+    """Word for word; the frames around it may be another version's."""
+
+    def plain(text):
+        return re.sub(r"[^\x21-\x7e]+|-{5,}", " ", text).split()
+
+    said = (DOCS / "commands.md").read_text()
+    assert plain(said) == plain(make_docs.command_reference())
+    assert {"train", "evaluate", "scenarios"} <= set(make_docs.commands())
+
+
+def test_the_scenarios_are_those_of_the_table(make_docs):
+    page = (DOCS / "scenarios.md").read_text()
+    assert page == make_docs.with_table(page, make_docs.scenario_table())
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS)
+def test_every_command_exists(block, command, monkeypatch, tmp_path):
+    """Every flag is known and every value understood, without running anything."""
+    monkeypatch.chdir(tmp_path)
+    _, parts = words(command)
+    program, *rest = parts
+    if program == "jaxfactory":
+        parse(rest)
+    elif program == "python":
+        check_script(rest)
+    elif program == "make" and rest:
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+        assert rest[0] in targets
+    else:
+        assert program in docs_pages.OTHERS, f"{block}: {program} is unknown"
+
+
+def parse(arguments):
+    """Let the command line read the arguments, and stop before it acts on them."""
+    reached = []
+
+    def stop(kind, default, args, command, *rest):
+        reached.append(real(kind, default, args, command, *rest))
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        from jaxfactory import flags
+
+        real = flags.parse
+        for module in (cli, flags):
+            patch.setattr(module, "parse", stop)
+        try:
+            code = cli.main([*arguments])
+        except SystemExit as ended:
+            code = ended.code
+    assert not code
+    shown = {"--help", "-h", "--version"} & set(arguments)
+    assert reached or shown or not arguments
+
+
+def check_script(arguments):
+    """The script is there, and knows the flags or hands them to `train`."""
+    script, *rest = arguments
+    known = (ROOT / script).read_text()
+    if "any flag of train" in (ROOT / "benchmarks/README.md").read_text():
+        known += (DOCS / "commands.md").read_text()
+    for word in rest:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{script} has no {word}"
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "python"], ids=str
+)
+def test_every_program_is_python(block):
+    """It compiles, and names nothing of jaxfactory's that is not there."""
+    tree = ast.parse(block.program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "jaxfactory":
+                assert hasattr(jaxfactory, node.attr), f"{block}: {node.attr}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "jaxfactory":
+            for alias in node.names:
+                assert hasattr(jaxfactory, alias.name), f"{block}: {alias.name}"
+
+
+@pytest.fixture
+def hub(tmp_path_factory):
+    """A Hub on loopback that the pages' user is logged in to; its environment."""
+    TOKENS["hf_docs"] = ("user", "write")
+    with HubServer() as server:
+        yield {
+            "HF_ENDPOINT": server.endpoint,
+            "HF_TOKEN": "hf_docs",
+            "HF_HOME": str(tmp_path_factory.mktemp("hf")),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+    del TOKENS["hf_docs"]
+
+
+FAST = [page for page in PAGES if any("fast" in b.marks for b in blocks(page))]
+
+
+@pytest.mark.vizdoom
+@pytest.mark.parametrize("page", FAST, ids=lambda page: page.stem)
+def test_the_fast_commands_run(page, tmp_path):
+    run_page([b for b in blocks(page) if "fast" in b.marks], tmp_path, {})
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_runs(page, hub, tmp_path):
+    run_page(blocks(page), tmp_path, hub)
+
+
+def test_the_marks_are_known():
+    for block in BLOCKS:
+        for mark in block.marks:
+            known = ("fast", "parse", "append", "replace")
+            assert mark.split()[0] in known, f"{block}: {mark}"
+        assert block.language in {"sh", "python", "text", "toml", "ini"}, str(block)
