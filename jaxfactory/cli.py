@@ -1,4 +1,4 @@
-"""The ``jaxfactory`` command: train, evaluate, report, push, pull, scenarios.
+"""The ``jaxfactory`` command: train, evaluate, report, push, pull and the others.
 
 JAX and everything that needs it are imported inside the commands, so that help,
 version and mistakes answer at once.
@@ -36,6 +36,8 @@ commands:
   push        publish a run's agent on the Hugging Face Hub
   pull        make a run of an agent on the Hugging Face Hub
   scenarios   list the scenarios
+  import-sample-factory
+              make a run of an agent that Sample Factory trained
 
 options:
   -h, --help  show this help, or a command's: jaxfactory train --help
@@ -86,6 +88,7 @@ def _dispatch(args: list[str]) -> int:
         "push": _push,
         "pull": _pull,
         "scenarios": _scenarios,
+        "import-sample-factory": _import_sample_factory,
     }
     if not args or args[0] in ("-h", "--help"):
         print(_HELP, end="")
@@ -223,6 +226,23 @@ def _scenarios(args: list[str]) -> int:
         cells = (f"{row.name}\n{row.state}", row.actions, rewards, row.files)
         table.add_row(*map(Text, cells))
     Console().print(table)
+    return 0
+
+
+def _import_sample_factory(args: list[str]) -> int:
+    from jaxfactory import sample_factory
+
+    options = parse(sample_factory.ImportOptions, None, args, "import-sample-factory")
+    # JAX is started only when the run is written, and reads its settings then.
+    _prepare_jax()
+    found = sample_factory.convert(options.experiment, options.scenario, options.run)
+    print(f"read {found.file}, trained for {found.frames:,} frames")
+    for note in found.notes:
+        print(f"note: {note}")
+    print(f"written to {found.run}, an agent that plays {found.scenario}")
+    print(f"see its score with: jaxfactory evaluate --run {found.run}")
+    more = f"--total-frames {max(2 * found.frames, 1)}"
+    print(f"go on training with: jaxfactory train --run {found.run} {more}")
     return 0
 
 

@@ -153,6 +153,10 @@ class NetworkConfig:
     """Units of the recurrent core."""
     measurements_sizes: tuple[int, ...] = (128, 128)
     """Units of the dense layers that read the measurements, where there are any."""
+    decoder_sizes: tuple[int, ...] = ()
+    """Units of the dense layers between the core and the heads; none by default."""
+    nonlinearity: Literal["elu", "relu", "tanh"] = "elu"
+    """Activation after each convolution and dense layer."""
 
     def __post_init__(self) -> None:
         _positive(self, "hidden_size", "core_size")

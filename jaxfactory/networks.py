@@ -56,6 +56,8 @@ def _elu_backward(y: Array, dy: Array) -> tuple[Array]:
 
 elu.defvjp(_elu_forward, _elu_backward)
 
+_ACTIVATIONS = {"elu": elu, "relu": nnx.relu, "tanh": jnp.tanh}
+
 
 class Dense(nnx.Module):
     """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialisation."""
@@ -104,6 +106,7 @@ class Encoder(nnx.Module):
 
     def __init__(self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs):
         height, width, channels = spec.image
+        self.nonlinearity = config.nonlinearity
         layers = list(
             zip(
                 config.conv_channels,
@@ -140,15 +143,16 @@ class Encoder(nnx.Module):
 
     def __call__(self, obs: Observation) -> Array:
         """Return features ``[N, features]`` of observations ``[N, ...]``."""
+        activation = _ACTIVATIONS[self.nonlinearity]
         x = obs["image"]
         for index in range(self.num_convs):
-            x = elu(getattr(self, f"conv_{index}")(x))
-        x = elu(self.dense(x.reshape(x.shape[0], -1)))
+            x = activation(getattr(self, f"conv_{index}")(x))
+        x = activation(self.dense(x.reshape(x.shape[0], -1)))
         if not self.has_measurements:
             return x
         y = obs["measurements"]
         for index in range(self.num_measurement_layers):
-            y = elu(getattr(self, f"measurements_{index}")(y))
+            y = activation(getattr(self, f"measurements_{index}")(y))
         return jnp.concatenate([x, y], axis=-1)
 
 
@@ -351,10 +355,18 @@ class _Module(nnx.Module):
         self.encoder = encoder(spec.observation, config, rngs)
         core = _CORES[config.core]
         self.core = core(self.encoder.num_features, config.core_size, rngs)
-        self.policy = OrthogonalDense(self.core.size, sum(spec.action.heads), rngs)
-        self.value = OrthogonalDense(self.core.size, 1, rngs)
+        self.nonlinearity = config.nonlinearity
+        sizes = (self.core.size, *config.decoder_sizes)
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            setattr(self, f"decoder_{index}", OrthogonalDense(inputs, outputs, rngs))
+        self.num_decoder_layers = len(config.decoder_sizes)
+        self.policy = OrthogonalDense(sizes[-1], sum(spec.action.heads), rngs)
+        self.value = OrthogonalDense(sizes[-1], 1, rngs)
 
     def heads(self, x: Array) -> tuple[Array, Array]:
+        for index in range(self.num_decoder_layers):
+            layer = getattr(self, f"decoder_{index}")
+            x = _ACTIVATIONS[self.nonlinearity](layer(x))
         return self.policy(x), self.value(x)[..., 0]
 
 

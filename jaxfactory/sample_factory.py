@@ -1,0 +1,249 @@
+"""Runs from the checkpoints of Sample Factory 2.
+
+An experiment of its is a directory with a config.json and a folder checkpoint_p0 of
+.pth files. `convert` makes a run directory of one, which is evaluated and trained
+like any other: the same observations and hidden states give the same logits and
+values.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from tyro.conf import arg
+
+from jaxfactory import runs, scenarios
+from jaxfactory.errors import UserError
+from jaxfactory.heads import Head
+from jaxfactory.sample_factory_files import (
+    Checkpoint,
+    experiment_of,
+    find_checkpoint,
+    is_experiment,
+    read_settings,
+)
+from jaxfactory.sample_factory_settings import Settings, scenario_name, translate
+from jaxfactory.sample_factory_weights import (
+    Layout,
+    arranged,
+    describe,
+    logit_order,
+    parameter_names,
+)
+from jaxfactory.spec import EnvSpec
+
+
+__all__ = ("ImportOptions", "Imported", "convert", "is_experiment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """Make a run of an agent that Sample Factory trained."""
+
+    experiment: Annotated[Path, arg(metavar="experiment")]
+    """The experiment's directory, or one of its .pth files."""
+    scenario: str | None = None
+    """What the agent plays; without it, what it was trained on."""
+    run: Path | None = None
+    """The run's directory, a new one; without it, one under runs/."""
+
+
+class Imported(NamedTuple):
+    """What was imported.
+
+    Attributes:
+        run: The new run's directory.
+        file: The checkpoint that was read.
+        scenario: Our name of its scenario.
+        frames: Frames that it was trained for.
+        notes: Sentences about what goes on differently when it is trained further.
+    """
+
+    run: Path
+    file: Path
+    scenario: str
+    frames: int
+    notes: list[str]
+
+
+def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
+    """Make a run of an experiment's checkpoint.
+
+    Args:
+        path: The experiment's directory, whose best checkpoint is taken or else its
+            last, or one .pth file in it.
+        scenario: What it plays here; by default what it played there.
+        run: The new run's directory; by default one under runs/.
+
+    Raises:
+        UserError: If something cannot be read or has no counterpart here. Nothing is
+            written then.
+    """
+    file = find_checkpoint(path)
+    settings = read_settings(experiment_of(file))
+    name = _scenario(settings, scenario)
+    if run is not None and run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"{run} is not empty; give --run a new directory")
+    row = scenarios.find(name)
+    game = row.load()
+    heads = scenarios.action_heads(row, game)
+    checkpoint = Checkpoint(file)
+    model = checkpoint.model()
+    _check_heads(settings, model, heads, name)
+    layout = describe(settings, model, logit_order(heads))
+    measured = len(row.measured(game))
+    if layout.observation.measurements != measured:
+        raise UserError(
+            f"the checkpoint's network reads {layout.observation.measurements} "
+            f"measurements and the scenario {name} has {measured}; name the scenario "
+            "that it was trained on with --scenario (there it was "
+            f"{settings.values.get('env')})"
+        )
+    run = run or runs.new_run_dir(name)
+    notes = _write_run(run, settings, checkpoint, layout, name, heads)
+    return Imported(run, file, name, checkpoint.frames(settings), notes)
+
+
+def _scenario(settings: Settings, scenario: str | None) -> str:
+    name = scenario or scenario_name(settings)
+    if name is None:
+        raise UserError(
+            f"{settings.source} does not say which Doom scenario the agent plays (its "
+            f"env is {settings.values.get('env')!r}); name it with --scenario"
+        )
+    return name
+
+
+def _check_heads(
+    settings: Settings,
+    model: Mapping[str, np.ndarray],
+    heads: tuple[Head, ...],
+    scenario: str,
+) -> None:
+    """Refuse a policy that decides about something else than the scenario asks."""
+    bias = model.get("action_parameterization.distribution_linear.bias")
+    wanted = sum(len(head) for head in heads)
+    if bias is not None and len(bias) != wanted:
+        sizes = " x ".join(str(len(head)) for head in heads)
+        raise UserError(
+            f"the checkpoint's policy has {len(bias)} choices and the scenario "
+            f"{scenario} {wanted} ({sizes}); name the scenario that it was trained "
+            f"on with --scenario (there it was {settings.values.get('env')})"
+        )
+
+
+def _write_run(
+    run: Path,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    layout: Layout,
+    scenario: str,
+    heads: tuple[Head, ...],
+) -> list[str]:
+    """Write the run's config.json and checkpoint; return the notes."""
+    import jax
+
+    from jaxfactory.checkpoint import Checkpointer
+    from jaxfactory.learner import TrainState, make_optimizer
+    from jaxfactory.metrics import EpisodeStats
+    from jaxfactory.networks import ActorCritic
+    from jaxfactory.normalization import init_normalizer
+    from jaxfactory.sample_factory_statistics import (
+        fold,
+        observation_moments,
+        return_moments,
+    )
+
+    model = checkpoint.model()
+    moments, folded = observation_moments(settings, model, layout.observation)
+    returns = return_moments(settings, model)
+    rate = checkpoint.number("curr_lr", settings.get("learning_rate", 1e-4))
+    config, notes = translate(settings, layout.network, scenario, rate)
+    arrays = arranged(layout.slots, model)
+    fold(arrays, folded)
+    spec = EnvSpec(layout.observation, scenarios.action_spec(heads))
+    key = jax.random.key(config.seed)
+    shapes = jax.eval_shape(ActorCritic(spec, config.network).init, key)
+    params = _like(shapes, arrays)
+    state = TrainState(
+        params=params,
+        opt_state=make_optimizer(config.ppo).init(params),
+        normalizer=_normalizer(init_normalizer(spec.observation), moments, returns),
+        step=jax.numpy.int32(checkpoint.number("train_step", 0.0)),
+        frames=checkpoint.frames(settings),
+        key=key,
+    )
+    adam = None
+    if settings.get("optimizer", "adam") == "adam" and folded == type(folded)():
+        adam = _adam_moments(checkpoint, layout)
+    if adam is None:
+        notes.append("Adam's moments were not imported: they begin at zero")
+    else:
+        state = state._replace(opt_state=_with_moments(state.opt_state, *adam))
+    with Checkpointer(run, config) as checkpointer:
+        checkpointer.save(state, EpisodeStats(), 0.0)
+    return notes
+
+
+def _like(target: Any, values: Any) -> Any:
+    """Return values as device arrays of the target's types; shapes must agree."""
+    import jax
+    import jax.numpy as jnp
+
+    def one(leaf: Any, value: Any) -> Any:
+        if leaf.shape != np.shape(value):
+            raise UserError(
+                f"an array of the checkpoint has the shape {np.shape(value)} where "
+                f"the network needs {leaf.shape}"
+            )
+        return jnp.array(value, leaf.dtype)
+
+    return jax.tree.map(one, target, values)
+
+
+def _normalizer(fresh: Any, moments: dict[str, Any], returns: Any) -> Any:
+    obs = {
+        name: stats._replace(**_like(stats._asdict(), moments[name]._asdict()))
+        for name, stats in fresh.obs.items()
+    }
+    normalizer = fresh._replace(obs=obs)
+    if returns is None:
+        return normalizer
+    stats = fresh.returns
+    stats = stats._replace(**_like(stats._asdict(), returns._asdict()))
+    return normalizer._replace(returns=stats)
+
+
+def _adam_moments(
+    checkpoint: Checkpoint, layout: Layout
+) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
+    """Return Adam's count and moments in our order, None if they are not all there."""
+    optimizer = checkpoint.values.get("optimizer")
+    state = optimizer.get("state") if isinstance(optimizer, dict) else None
+    model = checkpoint.model()
+    names = parameter_names(model)
+    if not isinstance(state, dict) or sorted(state) != list(range(len(names))):
+        return None
+    first, second = {}, {}
+    for index, name in enumerate(names):
+        moments = [state[index].get(key) for key in ("exp_avg", "exp_avg_sq")]
+        if any(np.shape(moment) != model[name].shape for moment in moments):
+            return None
+        first[name], second[name] = moments
+    count = int(np.asarray(state[0].get("step", 0)))
+    return count, arranged(layout.slots, first), arranged(layout.slots, second)
+
+
+def _with_moments(opt_state: Any, count: int, first: Any, second: Any) -> Any:
+    import jax.numpy as jnp
+    import optax
+
+    get, put = optax.tree_utils.tree_get, optax.tree_utils.tree_set
+    return put(
+        opt_state,
+        count=jnp.int32(count),
+        mu=_like(get(opt_state, "mu"), first),
+        nu=_like(get(opt_state, "nu"), second),
+    )

@@ -1,0 +1,182 @@
+"""Make the checkpoints that the tests import, with Sample Factory itself.
+
+Run it with a Python that has sample-factory and PyTorch; jaxfactory is not needed:
+
+    python scripts/make_sample_factory_checkpoint.py tests/data/sample_factory
+
+Each experiment has a narrow network of Sample Factory's own layers, statistics of made
+up observations, and one step of its optimiser behind it. Its learner saves it; what
+the network then answers to some observations and hidden states goes into answers.npz.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+from sample_factory.algo.learning.learner import Learner
+from sample_factory.algo.utils.env_info import EnvInfo
+from sample_factory.algo.utils.model_sharing import ParameterServer
+from sample_factory.algo.utils.rl_utils import prepare_and_normalize_obs
+from sample_factory.model import encoder as sf_encoder
+from sample_factory.model.model_utils import get_rnn_size, nonlinearity
+from sample_factory.utils.attr_dict import AttrDict
+from sf_examples.vizdoom.doom import doom_utils
+from sf_examples.vizdoom.doom.doom_model import VizdoomEncoder
+from sf_examples.vizdoom.train_vizdoom import (
+    parse_vizdoom_cfg,
+    register_vizdoom_components,
+)
+from torch import nn
+
+
+NUM_MEASUREMENTS = 23
+NUM_STEPS, NUM_ENVS = 3, 2
+COMMON = [
+    "--device=cpu",
+    "--batch_size=64",
+    "--rollout=16",
+    "--rnn_size=16",
+    "--seed=1",
+]
+# Two convolutions, so that the image can be small and its flattened features still
+# have two rows and three columns.
+SMALL = ["--encoder_conv_architecture=convnet_impala", "--res_w=36", "--res_h=28"]
+SMALLER = [SMALL[0], "--res_w=28", "--res_h=20"]
+EXPERIMENTS = {
+    "gru": [
+        "--env=doom_health_gathering_supreme", *SMALL, "--gamma=0.97",
+        "--learning_rate=0.0002", "--value_bootstrap=True",
+    ],
+    "lstm": [
+        "--env=doom_my_way_home", *SMALLER, "--rnn_type=lstm", "--nonlinearity=relu",
+        "--normalize_input=False", "--obs_subtract_mean=100", "--obs_scale=50",
+        "--normalize_returns=False", "--exploration_loss=entropy",
+    ],
+    "measurements": [
+        "--env=doom_battle", *SMALLER, "--use_rnn=False", "--reward_scale=0.5",
+        "--obs_subtract_mean=128", "--obs_scale=128", "--decoder_mlp_layers", "12", "8",
+    ],
+}  # fmt: skip
+
+
+class NarrowEncoder(VizdoomEncoder):
+    """Sample Factory's encoder for Doom, with fewer channels and units."""
+
+    def __init__(self, cfg: AttrDict, obs_space: gym.spaces.Dict) -> None:
+        super().__init__(cfg, obs_space)
+        filters = [[3, 4, 8, 4], [4, 8, 4, 2]]
+        narrow = sf_encoder.ConvEncoderImpl(
+            obs_space["obs"].shape, filters, [16], nonlinearity(cfg)
+        )
+        self.basic_encoder.enc = torch.jit.script(narrow)
+        self.encoder_out_size = 16
+        if self.measurements_head is not None:
+            self.measurements_head = nn.Sequential(
+                nn.Linear(NUM_MEASUREMENTS, 10), nonlinearity(cfg),
+                nn.Linear(10, 12), nonlinearity(cfg),
+            )  # fmt: skip
+            self.encoder_out_size += 12
+
+
+def observations(space: gym.spaces.Dict, count: int, seed: int) -> dict:
+    """Return random observations with a mean and variance of each element's own."""
+    rng = np.random.default_rng(seed)
+    image = space["obs"].shape
+    centre = np.random.default_rng(0).uniform(30, 220, image)
+    obs = {"obs": rng.normal(centre, 40, (count, *image)).clip(0, 255)}
+    obs["obs"] = obs["obs"].astype(np.uint8)
+    if "measurements" in space.spaces:
+        scale = np.linspace(0.5, 4, NUM_MEASUREMENTS)
+        shape = (count, NUM_MEASUREMENTS)
+        obs["measurements"] = (scale * rng.gamma(2.0, size=shape)).astype(np.float32)
+    return obs
+
+
+def spaces(cfg: AttrDict) -> tuple[gym.spaces.Dict, gym.Space]:
+    """Return the spaces of an environment, without starting the game."""
+    spec = doom_utils.doom_env_by_name(cfg.env)
+    shape = (3, cfg.res_h, cfg.res_w)
+    parts = {"obs": gym.spaces.Box(0, 255, shape, np.uint8)}
+    if spec.extra_wrappers and doom_utils.ADDITIONAL_INPUT in spec.extra_wrappers:
+        parts["measurements"] = gym.spaces.Box(-50, 50, (NUM_MEASUREMENTS,), np.float32)
+    return gym.spaces.Dict(parts), spec.action_space
+
+
+def make(folder: Path, arguments: list[str]) -> None:
+    """Make one experiment."""
+    name = folder.name
+    cfg = parse_vizdoom_cfg(
+        [*COMMON, *arguments, f"--experiment={name}", f"--train_dir={folder.parent}"]
+    )
+    obs_space, action_space = spaces(cfg)
+    info = EnvInfo(obs_space, action_space, 1, False, False, None, True, 4)
+    versions = torch.zeros(1, dtype=torch.int32)
+    learner = Learner(cfg, info, versions, 0, ParameterServer(0, versions, True))
+    learner.init()
+    model = learner.actor_critic
+    torch.manual_seed(3)
+    for parameter in model.parameters():  # Biases too.
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    model.train()
+    obs = prepare_and_normalize_obs(model, observations(obs_space, 200, seed=1))
+    if model.returns_normalizer is not None:
+        model.returns_normalizer(3.0 + 2.0 * torch.randn(500))
+    states = torch.zeros(200, get_rnn_size(cfg))
+    result = model(obs, states)
+    loss = result["values"].square().mean() + result["action_logits"].square().mean()
+    loss.backward()
+    learner.optimizer.step()
+    learner.train_step, learner.env_steps = 7, 123_456
+    learner.best_performance = np.float64(1.5)
+    learner.save()
+    kept = {**vars(cfg), "train_dir": "train_dir"}
+    for key in ("command_line", "cli_args", "git_hash", "git_repo_name"):
+        kept.pop(key, None)
+    (folder / "config.json").write_text(json.dumps(kept, indent=1) + "\n")
+    np.savez_compressed(folder / "answers.npz", **answers(learner, obs_space, cfg))
+
+
+@torch.no_grad()
+def answers(learner: Learner, obs_space: gym.spaces.Dict, cfg: AttrDict) -> dict:
+    """Return observations, hidden states before them, and the network's answers."""
+    model = learner.actor_critic
+    model.eval()
+    rows = NUM_STEPS * NUM_ENVS
+    obs = observations(obs_space, rows, seed=2)
+    obs = {key: x.reshape(NUM_STEPS, NUM_ENVS, *x.shape[1:]) for key, x in obs.items()}
+    states = 0.5 * torch.randn(NUM_ENVS, get_rnn_size(cfg))
+    kept = {"rnn_states": [], "logits": [], "values": []}
+    for step in range(NUM_STEPS):
+        normalized = prepare_and_normalize_obs(
+            model, {key: x[step] for key, x in obs.items()}
+        )
+        result = model(normalized, states)
+        kept["rnn_states"].append(states.numpy())
+        kept["logits"].append(result["action_logits"].numpy())
+        kept["values"].append(result["values"].numpy())
+        states = result["new_rnn_states"]
+    kept["rnn_states"].append(states.numpy())
+    found = {key: np.stack(x) for key, x in kept.items()}
+    if model.returns_normalizer is not None:
+        returns = torch.from_numpy(found["values"].copy())
+        model.returns_normalizer(returns, denormalize=True)
+        found["returns"] = returns.numpy()
+    return {**obs, **found}
+
+
+def main() -> None:
+    """Make all experiments in the folder that the command line names."""
+    from sample_factory.algo.utils.context import global_model_factory
+
+    root = Path(sys.argv[1])
+    register_vizdoom_components()
+    global_model_factory().register_encoder_factory(NarrowEncoder)
+    for name, arguments in EXPERIMENTS.items():
+        make(root / name, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+"""Imported agents against the answers that Sample Factory's own networks gave.
+
+The experiments under data/ are made by scripts/make_sample_factory_checkpoint.py.
+"""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from torch_writer import tensor, write
+
+from jaxfactory import (
+    cli,
+    heads,
+    normalization,
+    runs,
+    sample_factory,
+    scenarios,
+    torch_file,
+)
+from jaxfactory.checkpoint import load_for_evaluation
+from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+from jaxfactory.learner import TrainState, make_optimizer
+from jaxfactory.networks import ActorCritic
+from jaxfactory.sample_factory_files import experiment_of, find_checkpoint
+from jaxfactory.sample_factory_weights import logit_order
+from jaxfactory.types import EnvSpec, ObservationSpec
+
+
+DATA = Path(__file__).parent / "data" / "sample_factory"
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    """Return a function that imports an experiment of data/, once."""
+    return functools.cache(lambda name: imported(name, tmp_path_factory.mktemp(name)))
+
+
+def imported(name, folder, source=None):
+    """Import an experiment; return the run, its config, network and state."""
+    found = sample_factory.convert(source or DATA / name, None, folder / "run")
+    saved = load_for_evaluation(found.run)
+    row = scenarios.find(saved.config.env.scenario)
+    actions = scenarios.action_spec(scenarios.action_heads(row, row.load()))
+    image = (saved.config.env.height, saved.config.env.width, 3)
+    measurements = 23 if name == "measurements" else 0
+    spec = EnvSpec(ObservationSpec(image, measurements), actions)
+    network = ActorCritic(spec, saved.config.network)
+    key = jax.random.key(1)
+    shapes = jax.eval_shape(network.init, key)
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    fresh = TrainState(
+        params=params,
+        opt_state=make_optimizer(saved.config.ppo).init(params),
+        normalizer=normalization.init_normalizer(spec.observation),
+        step=jnp.int32(0),
+        frames=0,
+        key=key,
+    )
+    return found, saved.config, network, saved.restore(fresh)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "measurements"])
+def test_the_same_answers_as_in_pytorch(name, agent):
+    _, config, network, state = agent(name)
+    step = jax.jit(network.apply)
+    answers = np.load(DATA / name / "answers.npz")
+    steps, rows = answers["values"].shape
+    nothing = jnp.zeros(rows, bool)
+    for t in range(steps):
+        obs = {"image": jnp.array(answers["obs"][t].transpose(0, 2, 3, 1))}
+        if name == "measurements":
+            obs["measurements"] = jnp.array(answers["measurements"][t])
+        inputs = normalization.normalize_obs(obs, state.normalizer.obs)
+        # Each step begins with the original's hidden state.
+        carry = as_carry(network, answers["rnn_states"][t])
+        logits, value, carry = step(state.params, inputs, carry, nothing)
+        close(logits, answers["logits"][t])
+        close(value, answers["values"][t])
+        if config.network.core != "none":
+            after = as_carry(network, answers["rnn_states"][t + 1])
+            jax.tree.map(close, carry, after)
+        if config.ppo.normalize_returns:
+            returns = normalization.denormalize(value, state.normalizer.returns)
+            scale = 0.5 if name == "measurements" else 1.0
+            close(returns, answers["returns"][t] / scale)
+    # So that the comparison means something.
+    assert answers["logits"].std() > 0.05
+    assert answers["values"].std() > 0.05
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=0, atol=1e-4)
+
+
+def as_carry(network, states):
+    """Return the original's hidden state, where h and c are one array, as ours."""
+    parts = {"gru": 1, "lstm": 2, "none": 0}[network.config.core]
+    if not parts:
+        return ()
+    leaves = tuple(jnp.array(part) for part in np.split(states, parts, axis=-1))
+    return leaves[0] if parts == 1 else leaves
+
+
+def test_settings_are_taken_over(agent):
+    found, config, _, state = agent("gru")
+    assert found.scenario == config.env.scenario == "health_gathering_supreme"
+    assert found.frames == state.frames == 123_456
+    assert int(state.step) == 7
+    assert found.notes == []
+    env, network, ppo = config.env, config.network, config.ppo
+    # Batches of 64 decisions in rollouts of 16.
+    assert (env.num_envs, env.num_groups, ppo.num_steps) == (4, 2, 16)
+    assert (env.width, env.height, env.frame_skip) == (36, 28, 4)
+    assert (env.screen_width, env.screen_height) == (160, 120)
+    assert network.conv_channels == (4, 8)
+    assert (network.conv_kernels, network.conv_strides) == ((8, 4), (4, 2))
+    assert (network.hidden_size, network.core, network.core_size) == (16, "gru", 16)
+    assert (ppo.gamma, ppo.learning_rate) == (0.97, 0.0002)
+    assert (ppo.lr_schedule, ppo.num_epochs, ppo.num_minibatches) == ("constant", 1, 1)
+    assert ppo.bootstrap_truncated
+    assert (ppo.exploration, ppo.ent_coef, ppo.value_clip) == (
+        "symmetric_kl",
+        0.001,
+        0.2,
+    )
+
+
+def test_settings_of_the_others(agent):
+    _, config, _, state = agent("lstm")
+    assert config.env.scenario == "my_way_home"
+    assert (config.network.core, config.network.nonlinearity) == ("lstm", "relu")
+    assert not config.ppo.normalize_obs
+    assert not config.ppo.normalize_returns
+    assert config.ppo.exploration == "entropy"
+    assert not config.ppo.bootstrap_truncated
+    found, config, _, state = agent("measurements")
+    assert config.network.core == "none"
+    assert config.network.measurements_sizes == (10, 12)
+    assert config.network.decoder_sizes == (12, 8)
+    assert config.ppo.normalize_obs
+    assert float(state.normalizer.obs["measurements"].count) == 201
+    assert "reward_scale 0.5 was undone" in found.notes[0]
+
+
+def test_choices_are_put_into_our_order():
+    file = ("MOVE_FORWARD", "MOVE_BACKWARD", "ATTACK", "TURN_LEFT_RIGHT_DELTA")
+    game = GameConfig(path=Path("x.cfg"), buttons=list(file))
+    # Theirs turns by -2, -1, 0, 1, 2 degrees a tic: the same here where values rise.
+    ours = heads.grouped(game, heads.Delta(5, 2.0))
+    assert logit_order(ours).tolist() == [0, 1, 2, 3, 4, *range(5, 10)]
+    # A head that begins with "nothing", which is in the middle there.
+    ours = (*ours[:2], (ours[2][2], ours[2][0], ours[2][1], *ours[2][3:]))
+    assert ours[2][0] == ()
+    assert logit_order(ours).tolist() == [0, 1, 2, 3, 4, 7, 5, 6, 8, 9]
+
+
+def test_adam_goes_on_where_it_was(agent):
+    _, _, _, state = agent("gru")
+    kept = torch_file.load(find_checkpoint(DATA / "gru"))
+    names = [n for n in kept["model"] if not n.endswith(("mean", "var", "count"))]
+    at = names.index("encoder.basic_encoder.enc.conv_head.0.weight")
+    moments = kept["optimizer"]["state"][at]
+    get = optax.tree_utils.tree_get
+    assert int(get(state.opt_state, "count")) == 1
+    for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
+        found = get(state.opt_state, ours)["encoder"]["conv_0"]["kernel"]
+        expected = moments[theirs].transpose(2, 3, 1, 0)
+        np.testing.assert_array_equal(np.asarray(found), expected)
+    # After one step the first moments are 0.1 g and the second 0.001 g^2.
+    mu, nu = get(state.opt_state, "mu"), get(state.opt_state, "nu")
+    jax.tree.map(lambda m, v: np.testing.assert_allclose(v, 0.1 * m**2, 1e-4), mu, nu)
+
+
+def copy(name, tmp_path, **changes):
+    """Copy an experiment, with other settings."""
+    folder = tmp_path / "experiment"
+    shutil.copytree(DATA / name, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"actor_critic_share_weights": False}, "separate networks"),
+        ({"encoder_conv_architecture": "resnet_impala"}, "resnet_impala"),
+        ({"rnn_num_layers": 2}, "rnn_num_layers 2"),
+        ({"nonlinearity": "gelu"}, "nonlinearity gelu"),
+        ({"encoder_conv_mlp_layers": [16, 16]}, "[16, 16]"),
+        ({"encoder_conv_architecture": "convnet_simple"}, "conv_head.4.weight is"),
+        ({"normalize_input_keys": ["other"]}, "some observations only"),
+        ({"res_w": 64}, "mlp_layers.0.weight is (16, 48) and not"),
+        ({"rnn_size": 32}, "core.core.weight_ih_l0 is (48, 16) and not (96, 16)"),
+        ({"obs_scale": 0.01}, "would lose their variance"),
+        ({"gamma": "high"}, "gamma is 'high' and not a number"),
+        ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
+        ({"exploration_loss": "curiosity"}, "curiosity"),
+        ({"env": "atari_pong"}, "'atari_pong'"),
+        ({"env": "doom_bottle"}, "no scenario named"),
+        ({"env": "doom_battle"}, "5 choices and the scenario battle 21 (3 x 3 x 2"),
+        ({"env": "doom_my_way_home"}, "5 choices and the scenario my_way_home 6"),
+    ],
+)  # fmt: skip
+def test_what_has_no_counterpart_is_refused(tmp_path, changes, words):
+    source = copy("gru", tmp_path, **changes)
+    with pytest.raises(UserError) as caught:
+        sample_factory.convert(source, None, tmp_path / "run")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def rewrite(folder, change):
+    """Write an experiment's checkpoint again, with another model."""
+    file = find_checkpoint(folder)
+    model = dict(torch_file.load(file)["model"])
+    change(model)
+    kinds = {"float32": "FloatStorage", "float64": "DoubleStorage"}
+    value = {
+        name: tensor(np.array(array), kinds[str(array.dtype)], str(index))
+        for index, (name, array) in enumerate(model.items())
+    }
+    write(file, {"model": value, "env_steps": 400, "train_step": 3})
+
+
+def test_settings_of_another_program_are_refused(tmp_path, agent):
+    source = copy("gru", tmp_path)
+    ours = agent("gru")[0].run / "config.json"
+    shutil.copy(ours, source / "config.json")
+    with pytest.raises(UserError, match="is not of Sample Factory 2"):
+        sample_factory.convert(source, "health_gathering_supreme", tmp_path / "run")
+
+
+def test_a_layer_too_many_is_refused(tmp_path):
+    source = copy("gru", tmp_path)
+    rewrite(source, lambda model: model.update(extra=np.zeros(3, np.float32)))
+    with pytest.raises(UserError, match="no place for its extra"):
+        sample_factory.convert(source, None, tmp_path / "run")
+
+
+def test_without_an_optimizer_adam_begins_anew(tmp_path):
+    source = copy("gru", tmp_path, lr_schedule="kl_adaptive_epoch")
+    rewrite(source, lambda model: None)
+    found, _, _, state = imported("gru", tmp_path, source)
+    assert found.notes == [
+        "lr_schedule kl_adaptive_epoch has no counterpart: training goes on with "
+        "constant",
+        "Adam's moments were not imported: they begin at zero",
+    ]
+    assert int(optax.tree_utils.tree_get(state.opt_state, "count")) == 0
+    assert found.frames == 400
+
+
+def test_which_file_is_taken(tmp_path):
+    source = copy("gru", tmp_path)
+    folder = source / "checkpoint_p0"
+    first = find_checkpoint(source)
+    assert first.name == "checkpoint_000000007_123456.pth"
+    newer = shutil.copy(first, folder / "checkpoint_000000010_99999999.pth")
+    assert find_checkpoint(source) == newer
+    best = shutil.copy(first, folder / "best_000000005_100000_reward_9.871.pth")
+    assert find_checkpoint(source) == find_checkpoint(folder) == best
+    assert find_checkpoint(first) == first
+    # A milestone lies one folder deeper; its settings are found above it.
+    (folder / "milestones").mkdir()
+    deep = shutil.copy(first, folder / "milestones" / first.name)
+    assert find_checkpoint(deep) == deep
+    assert experiment_of(deep) == source
+
+
+def test_is_experiment(tmp_path, agent):
+    assert sample_factory.is_experiment(DATA / "gru")
+    assert sample_factory.is_experiment(DATA / "gru" / "checkpoint_p0")
+    assert not sample_factory.is_experiment(DATA)
+    assert not sample_factory.is_experiment(tmp_path / "nowhere")
+    assert not sample_factory.is_experiment(agent("gru")[0].run)
+    (tmp_path / "empty").mkdir()
+    assert not sample_factory.is_experiment(tmp_path / "empty")
+
+
+def refused(capsys, *args):
+    assert cli.main(["import-sample-factory", *map(str, args)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("jaxfactory: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_mistakes_are_one_sentence(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert "lacks experiment; see" in refused(capsys)
+    gone = refused(capsys, tmp_path / "nowhere", "--run", run)
+    assert "no file or directory" in gone
+    assert "no checkpoint_p0/*.pth" in refused(capsys, tmp_path, "--run", run)
+    alone = tmp_path / "alone.pth"
+    alone.write_bytes(b"PK\x03\x04")
+    assert "no config.json beside" in refused(capsys, alone, "--run", run)
+    source = copy("gru", tmp_path)
+    wrong = refused(capsys, source, "--run", run, "--scenario", "my_way_home")
+    assert "name the scenario that it was trained on" in wrong
+    (source / "checkpoint_p0" / "best_000000009_1.pth").write_bytes(b"PK\x03\x04half")
+    assert "damaged or cut short" in refused(capsys, source, "--run", run)
+    full = refused(capsys, DATA / "gru", "--run", source)
+    assert "is not empty" in full
+    assert not runs.is_run(run)
+    assert not run.exists()
+
+
+@pytest.mark.vizdoom
+def test_an_imported_run_is_evaluated_and_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    args = ["import-sample-factory", str(DATA / "gru"), "--run", str(run)]
+    assert cli.main(args) == 0
+    assert f"evaluate --run {run}" in capsys.readouterr().out
+    args = ["evaluate", "--run", str(run), "--episodes", "2", "--num-envs", "2"]
+    assert cli.main(args) == 0
+    result = json.loads((run / "evaluation.json").read_text())
+    assert result["frames_trained"] == 123_456
+    assert result["episodes"] == 2
+    # 4 environments x 16 steps x 4 tics are 256 frames an update.
+    args = ["train", "--run", str(run), "--total-frames", str(123_456 + 512)]
+    assert cli.main(args) == 0
+    saved = runs.checkpoint_dirs(run, "latest")
+    assert [int(path.name) for path in saved] == [123_456, 123_968]
