@@ -11,6 +11,7 @@ import run_doomgame
 import run_envpool
 import run_gymnasium
 import run_pool
+import run_sample_factory
 from measuring import Job, Setting, process_settings
 
 
@@ -39,6 +40,16 @@ CONTENDERS = {
         "C++ threads; the caller sends actions and waits, group by group",
         run_pool.settings, run_pool.run,
     ),
+    "jaxfactory-stock": Contender(
+        "jaxfactory pool, stock engine", "160x120",
+        "the same with --engine stock: the engine's code is left as it was shipped",
+        run_pool.settings, run_pool.run_stock,
+    ),
+    "jaxfactory-queued": Contender(
+        "jaxfactory pool, queued tics", "160x120",
+        "the same with --tics queued: a step's tics are sent at once",
+        run_pool.settings, run_pool.run_queued,
+    ),
     "doomgame": Contender(
         "DoomGame, free-running", "160x120",
         "its processes wait neither for actions nor for each other, so no learner can "
@@ -59,6 +70,12 @@ CONTENDERS = {
         "Gymnasium, as shipped", "320x240",
         "ViZDoom's environment with its own .cfg and rendering",
         process_settings, run_gymnasium.run_as_shipped,
+    ),
+    "sample-factory": Contender(
+        "Sample Factory's environments", "160x120",
+        "its own environments in processes that wait neither for actions nor for each "
+        "other",
+        process_settings, run_sample_factory.run,
     ),
     "envpool": Contender(
         "EnvPool", "320x240",

@@ -22,6 +22,7 @@ import match_rates
 import measuring
 import processes
 import report
+import run_sample_factory
 from contenders import CONTENDERS, OURS
 from rich.console import Console
 
@@ -235,6 +236,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help=f"of {', '.join(CONTENDERS)}",
     )
     parser.add_argument(
+        "--sample-factory",
+        type=Path,
+        metavar="VENV",
+        help="virtual environment that has sample-factory, torch and vizdoom",
+    )
+    parser.add_argument(
         "--ceiling",
         action="store_true",
         help="also print which share of the cores' time was the engines' own code",
@@ -275,6 +282,12 @@ def _validate(parser: Parser, options: argparse.Namespace) -> None:
                 f"nobody is called {name!r}{hint}; there are {', '.join(CONTENDERS)}"
             )
     options.only = [name for name in CONTENDERS if name in options.only]
+    if options.sample_factory:
+        folder = options.sample_factory.absolute()
+        if not (folder / "bin" / "python").exists():
+            parser.error(f"--sample-factory {folder} is no virtual environment")
+        # Workers find it there.
+        os.environ[run_sample_factory.VARIABLE] = str(folder)
     try:
         scenario = scenarios.find(options.scenario)
         scenarios.find_wad(scenario.load())
@@ -330,12 +343,14 @@ def main() -> int:
 
 
 def _print_ceiling(console: Console, found: dict[str, Any]) -> None:
-    for result in found["contenders"].get(OURS, {}).get("measured", []):
-        console.print(
-            f"engines: {result['engine_user_share']:.0%} of all core time in their own "
-            f"code, {result['engine_kernel_share']:.0%} in the kernel",
-            highlight=False,
-        )
+    for name in (OURS, "jaxfactory-stock"):
+        for result in found["contenders"].get(name, {}).get("measured", []):
+            console.print(
+                f"{name}: the engines had {result['engine_user_share']:.0%} of all "
+                f"core time in their own code, {result['engine_kernel_share']:.0%} in "
+                "the kernel",
+                highlight=False,
+            )
 
 
 if __name__ == "__main__":

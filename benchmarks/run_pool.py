@@ -29,6 +29,20 @@ def settings(cores: int) -> list[Setting]:
 
 def run(job: Job) -> dict[str, Any]:
     """Measure the pool, and the share of the cores' time that its engines had."""
+    return _measure(job)
+
+
+def run_stock(job: Job) -> dict[str, Any]:
+    """Measure it with engines as they were shipped."""
+    return _measure(job, engine="stock")
+
+
+def run_queued(job: Job) -> dict[str, Any]:
+    """Measure it with a step's tics sent at once."""
+    return _measure(job, tics="queued")
+
+
+def _measure(job: Job, **options: Any) -> dict[str, Any]:
     try:
         from jaxfactory.pool import make_pool
     except ImportError as error:
@@ -37,8 +51,9 @@ def run(job: Job) -> dict[str, Any]:
         ) from error
 
     with make_pool(
-        job.scenario, frame_skip=FRAME_SKIP, height=HEIGHT, width=WIDTH, **job.setting
-    ) as pool:
+        job.scenario, frame_skip=FRAME_SKIP, height=HEIGHT, width=WIDTH,
+        **job.setting, **options,
+    ) as pool:  # fmt: skip
         groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         heads = pool.spec.action.heads

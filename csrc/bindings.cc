@@ -18,6 +18,7 @@
 #include "env_pool.h"
 #include "frame.h"
 #include "game_names.h"
+#include "screen_loop.h"
 #include "spec.h"
 #ifdef JAXFACTORY_XLA
 #include "convolution.h"
@@ -141,7 +142,8 @@ void BindConfigs(nb::module_& m) {
       .def_rw("directory", &EngineConfig::directory)
       .def_rw("preload", &EngineConfig::preload)
       .def_rw("start_timeout", &EngineConfig::start_timeout)
-      .def_rw("timeout", &EngineConfig::timeout);
+      .def_rw("timeout", &EngineConfig::timeout)
+      .def_rw("screen_loop", &EngineConfig::screen_loop);
   nb::class_<FrameSpec>(m, "FrameSpec")
       .def(nb::init<>())
       .def_rw("screen_width", &FrameSpec::screen_width)
@@ -264,6 +266,8 @@ NB_MODULE(_core, m) {
     return handlers;
   });
 #endif
+  m.def("find_screen_loop", &FindScreenLoop, "executable"_a,
+        "Where the loop that is replaced lies in an engine's file; -1 if nowhere.");
   m.def("usable_cores", &UsableCores, "Cores that this process may use.");
   m.def(
       "resize",
@@ -323,6 +327,7 @@ NB_MODULE(_core, m) {
           [](Pool& pool) { return reinterpret_cast<std::intptr_t>(&(*pool)); },
           "What the XLA handlers take as the pool.")
       .def_prop_ro("pids", [](Pool& pool) { return pool->pids(); })
+      .def_prop_ro("tuned", [](Pool& pool) { return pool->tuned(); })
       .def_prop_ro("seeds", [](Pool& pool) { return pool->seeds(); })
       .def_prop_ro("num_workers",
                    [](Pool& pool) { return pool->config().num_workers; });

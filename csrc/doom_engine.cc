@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "screen_loop.h"
+
 namespace jaxfactory {
 namespace {
 
@@ -267,6 +269,7 @@ void DoomEngine::Attach() {
   input_ = reinterpret_cast<protocol::InputState*>(
       segment_ + state_->region_offset[protocol::kInputRegion]);
   RemoveNames();  // both sides are attached: nothing can be left behind any more
+  tuned_ = ReplaceScreenLoop(pid_, config_.executable, config_.screen_loop);
 }
 
 const std::uint8_t* DoomEngine::region(protocol::Region region) const {

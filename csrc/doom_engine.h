@@ -42,6 +42,8 @@ class DoomEngine {
   protocol::InputState& input() { return *input_; }
   const std::uint8_t* region(protocol::Region region) const;
   pid_t pid() const { return pid_; }
+  // Whether its screen loop was replaced; see screen_loop.h.
+  bool tuned() const { return tuned_; }
 
  private:
   class Queue;
@@ -55,6 +57,7 @@ class DoomEngine {
   std::string id_;
   std::unique_ptr<Queue> to_engine_, from_engine_;
   pid_t pid_ = -1;
+  bool tuned_ = false;
   std::chrono::steady_clock::time_point deadline_;
   std::uint8_t* segment_ = nullptr;
   std::size_t segment_size_ = 0;

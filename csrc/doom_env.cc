@@ -330,6 +330,11 @@ int DoomEnv::pid(int row) const {
   return player.running() ? player.engine().pid() : 0;
 }
 
+bool DoomEnv::tuned(int row) const {
+  const DoomPlayer& player = players_[static_cast<std::size_t>(row)];
+  return player.running() && player.engine().tuned();
+}
+
 bool DoomEnv::starting() const {
   return phase_ == Phase::kStarting || phase_ == Phase::kStartTics ||
          phase_ == Phase::kStartUpdate;

@@ -30,6 +30,7 @@ class DoomEnv final : public Env {
   void BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) override;
   bool Advance() override;
   int pid(int row) const override;
+  bool tuned(int row) const override;
 
  private:
   enum class Phase {

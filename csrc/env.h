@@ -29,6 +29,8 @@ class Env {
   virtual bool Advance() = 0;
   // Process id of the engine behind a row, or 0.
   virtual int pid(int /*row*/) const { return 0; }
+  // Whether that engine has its screen loop replaced.
+  virtual bool tuned(int /*row*/) const { return false; }
 };
 
 }  // namespace jaxfactory

@@ -288,4 +288,15 @@ std::vector<int> EnvPool::pids() const {
   return pids;
 }
 
+std::vector<bool> EnvPool::tuned() const {
+  std::vector<bool> tuned;
+  tuned.reserve(static_cast<std::size_t>(config_.num_envs));
+  for (const auto& env : envs_) {
+    for (int row = 0; row < config_.rows_per_env; ++row) {
+      tuned.push_back(env->tuned(row));
+    }
+  }
+  return tuned;
+}
+
 }  // namespace jaxfactory

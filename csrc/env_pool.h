@@ -78,6 +78,7 @@ class EnvPool {
   int group_size() const { return config_.num_envs / config_.num_groups; }  // rows
   const std::vector<std::uint32_t>& seeds() const { return seeds_; }
   std::vector<int> pids() const;
+  std::vector<bool> tuned() const;
   // Whether a group was sent something that has not been received yet.
   bool sent(int group) { return GroupAt(group).sent; }
 

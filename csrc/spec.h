@@ -24,6 +24,7 @@ struct EngineConfig {
   std::string preload;                 // library to load before its own, if any
   double start_timeout = 60.0;         // seconds
   double timeout = 10.0;               // seconds that one order may take
+  std::int64_t screen_loop = -1;       // see screen_loop.h; -1 leaves the engine alone
 };
 
 // The image that the policy sees: the screen (and the other buffers, as further

@@ -78,6 +78,9 @@ class EnvConfig:
     tics: Literal["exact", "queued"] = "exact"
     """Wait for each tic as DoomGame does, or send a step's tics to the engine at once:
     faster, but after a death the rest of the step is still played."""
+    engine: Literal["tuned", "stock"] = "tuned"
+    """Replace the engine's slowest loop in its memory by one that computes the same, or
+    leave the engine as it was shipped."""
     width: int = 128
     """Width in pixels of the image that the policy sees."""
     height: int = 72

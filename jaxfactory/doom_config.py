@@ -1,5 +1,6 @@
 """From settings and a scenario to the core's configuration and the engine's command."""
 
+import functools
 import importlib.metadata
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def make(
     doom = _core.DoomConfig()
     doom.frame = _frame_spec(config)
     doom.engine.executable, doom.engine.arguments = _command_line(config, game)
+    if config.engine == "tuned" and not config.grayscale:
+        doom.engine.screen_loop = _screen_loop(doom.engine.executable)
     rewards = _core.GameReward()
     for name, value in game.rewards.items():
         setattr(rewards, name, value)
@@ -70,6 +73,12 @@ def make(
         for head in heads
     ]
     return doom
+
+
+@functools.cache
+def _screen_loop(executable: str) -> int:
+    # The file is searched once for all pools of a process.
+    return _core.find_screen_loop(executable)
 
 
 def _frame_spec(config: EnvConfig) -> _core.FrameSpec:

@@ -177,6 +177,11 @@ class EnvPool:
         """Process ids of the engines; read it only while no group is stepping."""
         return self._core.pids
 
+    @property
+    def tuned(self) -> list[bool]:
+        """Whether each environment's engine has its slow loop replaced."""
+        return self._core.tuned
+
     def rows(self, group: int) -> slice:
         """Return the rows of a group in arrays over all environments."""
         size = self.num_envs // self.num_groups
