@@ -209,6 +209,27 @@ def test_the_same_seed_and_actions_give_the_same_matches():
 
 
 @pytest.mark.vizdoom
+def test_an_order_acts_at_once_in_every_seat():
+    """Each of a decision's four tics turns by the degrees of this very decision."""
+    with make_pool("duel", num_envs=2, seed=2, variables=["ANGLE", "DEAD"]) as pool:
+        names = pool.spec.action.names[-1]
+        turns = [names.index("TURN_LEFT_RIGHT_DELTA=5"), names.index("NOTHING")]
+        step = pool.reset()
+        for number in range(60):
+            before = step.info.game_variables[:, 0].copy()
+            action = np.zeros((2, len(pool.spec.action.heads)), np.int32)
+            # The seats take turns.
+            action[:, -1] = [turns[number % 2], turns[1 - number % 2]]
+            step = pool.step(action)
+            angle, dead = step.info.game_variables.T
+            assert not dead.any()
+            if number > 3:  # For a moment after it has come a player cannot move.
+                expected = [0.0, 20.0] if number % 2 else [20.0, 0.0]
+                # The engine's angles are of 16 bits.
+                np.testing.assert_allclose((before - angle) % 360, expected, atol=0.05)
+
+
+@pytest.mark.vizdoom
 @pytest.mark.parametrize("scenario", ["duel", "duel_bots"])
 def test_the_replay_for_a_video_is_the_same_match(scenario):
     agents = scenarios.find(scenario).match.agents
