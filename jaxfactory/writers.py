@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -179,7 +180,8 @@ class TerminalWriter:
         """Open the display."""
         self._frames = frames
         self._history.append((self._clock(), frames))
-        if self._console.is_terminal:
+        # A notebook passes for a terminal, but cannot draw over what it has shown.
+        if self._console.is_terminal and _NOTEBOOK not in os.environ:
             self._live = Live(
                 get_renderable=self._panel, console=self._console, refresh_per_second=4
             )
@@ -281,6 +283,8 @@ class TerminalWriter:
         return f"{hours}:{minutes:02d}:{seconds:02d}"
 
 
+# Set in the processes of a Jupyter kernel.
+_NOTEBOOK = "JPY_PARENT_PID"
 # The mean over the last 100 episodes, with [min, max].
 _EPISODE_ROWS = (
     ("return", "return"),

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from jaxfactory import cli
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
+SAMPLE_FACTORY = ROOT / "tests" / "data" / "sample_factory" / "gru"
 COMMANDS = [
     pytest.param(block, command, id=f"{block}:{command[:40]}")
     for block in BLOCKS
@@ -154,6 +156,7 @@ def hub(tmp_path_factory):
     """A Hub on loopback that the pages' user is logged in to; its environment."""
     TOKENS["hf_docs"] = ("user", "write")
     with HubServer() as server:
+        _publish_sample_factory(server, "edbeeching/doom_health_gathering_supreme_2222")
         yield {
             "HF_ENDPOINT": server.endpoint,
             "HF_TOKEN": "hf_docs",
@@ -163,6 +166,13 @@ def hub(tmp_path_factory):
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
     del TOKENS["hf_docs"]
+
+
+def _publish_sample_factory(server, repo):
+    """Put an agent that Sample Factory trained where the course page pulls one from."""
+    files = ("config.json", "checkpoint_p0/checkpoint_000000007_123456.pth")
+    content = {name: (SAMPLE_FACTORY / name).read_bytes() for name in files}
+    server.make(repo, content)
 
 
 FAST = [page for page in PAGES if any("fast" in b.marks for b in blocks(page))]
@@ -178,6 +188,8 @@ def test_the_fast_commands_run(page, tmp_path):
 @pytest.mark.vizdoom
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_runs(page, hub, tmp_path):
+    # What the pages take for granted: an agent of one's own to bring along.
+    shutil.copytree(SAMPLE_FACTORY, tmp_path / "train_dir" / "my_experiment")
     run_page(blocks(page), tmp_path, hub)
 
 
@@ -187,3 +199,32 @@ def test_the_marks_are_known():
             known = ("fast", "parse", "append", "replace")
             assert mark.split()[0] in known, f"{block}: {mark}"
         assert block.language in {"sh", "python", "text", "toml", "ini"}, str(block)
+
+
+def sentences():
+    """Return every string of the program, with \\0 where values are put in."""
+    found = []
+    for path in (ROOT / "jaxfactory").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                values = (getattr(part, "value", "\0") for part in node.values)
+                found.append("".join(v if isinstance(v, str) else "\0" for v in values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    sources = [path.read_text() for path in (ROOT / "csrc").glob("*.cc")]
+    return found + [re.sub(r'"\s*\n\s*"', "", source) for source in sources]
+
+
+def test_troubleshooting_quotes_what_the_program_says():
+    """What stands in the first column of tables of sentences is in the source."""
+    said = sentences()
+    tables = re.compile(r"^\| the sentence contains.*\n((?:\|.*\n)+)", re.MULTILINE)
+    quoted = []
+    for page in PAGES:
+        for table in tables.findall(page.read_text()):
+            for row in table.splitlines()[1:]:
+                quoted += re.findall(r"`(.+?)`", row.split(" | ")[0])
+    assert len(quoted) > 30
+    for text in quoted:
+        parts = [part.strip() for part in text.split("...")]
+        assert any(all(part in one for part in parts) for one in said), text

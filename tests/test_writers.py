@@ -99,7 +99,8 @@ def test_without_a_terminal_a_plain_line_every_few_seconds():
     assert "\x1b" not in out.getvalue()
 
 
-def test_on_a_terminal_a_live_display():
+def test_on_a_terminal_a_live_display(monkeypatch):
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
     writer = TerminalWriter(Path("runs/x"), 4000, console)
@@ -109,6 +110,20 @@ def test_on_a_terminal_a_live_display():
     text = out.getvalue()
     for word in ("1,000 of 4,000 frames", "own return", "engine restarts", "runs/x"):
         assert word in text
+
+
+def test_in_a_notebook_plain_lines(monkeypatch):
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    writer = TerminalWriter(Path("runs/x"), 4000, console)
+    writer.begin(0)
+    writer.write(METRICS, 1000)
+    writer.close()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "run directory runs/x"
+    assert lines[1].startswith("frames 1,000/4,000 (25%)")
+    assert len(lines) == 2
 
 
 def test_composite_hands_everything_on(tmp_path):
