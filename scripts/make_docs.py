@@ -1,22 +1,27 @@
-"""Write the parts of the documentation that are taken from the program itself.
+"""Write the parts of the documentation that are taken from elsewhere.
 
     python scripts/make_docs.py
 
-Those are the command reference (docs/commands.md), from each command's own --help, and
-the table in docs/scenarios.md, from the table behind `jaxfactory scenarios`. A test
-compares, so that neither goes stale.
+Those are the command reference (docs/commands.md), from each command's own --help; the
+table in docs/scenarios.md, from the one behind `jaxfactory scenarios`; and the figures
+in docs/performance.md, from benchmarks/results. A test compares the first two with the
+program, so that they do not go stale.
 """
 
 import contextlib
 import io
+import json
 import os
 import re
+import statistics
 from pathlib import Path
+from typing import Any
 
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TABLE_BEGIN = "<!-- the table: scripts/make_docs.py writes it -->\n"
-TABLE_END = "<!-- the table ends -->\n"
+RESULTS = DOCS.parent / "benchmarks" / "results"
+TABLE_BEGIN = "<!-- scripts/make_docs.py writes this -->\n"
+TABLE_END = "<!-- and no more -->\n"
 
 _COMMANDS_HEAD = """\
 # Commands
@@ -90,20 +95,83 @@ def _listed():
     return listing.table()
 
 
+def figures() -> str:
+    """Return what docs/performance.md says was measured."""
+    parts = [_sampling(name) for name in ("fps.json", "fps_envpool.json")]
+    parts += [_training("train.json"), _updates("update.json")]
+    return "\n".join(filter(None, parts))
+
+
+def _sampling(name: str) -> str:
+    data = _result(name)
+    if data is None:
+        return ""
+    rows = [
+        f"| {one['label']} | {one['median']:,.0f} | {one['ratio']:.2f} |"
+        for one in data["contenders"].values()
+    ]
+    head = "| sampling | frames/s, median | ours / it |\n|---|---|---|"
+    return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
+
+
+def _training(name: str) -> str:
+    data = _result(name)
+    if data is None:
+        return ""
+    rows = [
+        f"| {who} | {statistics.median(rates):,.0f} |"
+        for who, rates in data["contenders"].items()
+    ]
+    head = "| training | frames/s, median |\n|---|---|"
+    return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
+
+
+def _updates(name: str) -> str:
+    data = _result(name)
+    if data is None:
+        return ""
+    rows = []
+    for preset, measured in data["presets"].items():
+        for what, contenders in measured["microseconds"].items():
+            medians = {who: statistics.median(x) for who, x in contenders.items()}
+            ours = medians.pop("jaxfactory")
+            others = ", ".join(f"{who} {x:.0f}" for who, x in medians.items())
+            rows.append(f"| {preset}: {what} | {ours:.0f} | {others} |")
+    head = "| microseconds a sample, median | jaxfactory | PyTorch |\n|---|---|---|"
+    return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
+
+
+def _result(name: str) -> dict[str, Any] | None:
+    file = RESULTS / name
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _source(name: str, data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    hardware = f"{machine['cpu']}, {machine['cores']} cores"
+    gpu = machine.get("gpu") or "no GPU"
+    changes = " with changes" * machine["commit"].endswith("+changes")
+    return (
+        f"([{name}](results/{name}): {hardware}, {gpu}, "
+        f"commit `{machine['commit'][:7]}`{changes}, {machine['date'][:10]})"
+    )
+
+
 def with_table(page: str, table: str) -> str:
-    """Return a page with its table replaced."""
+    """Return a page with what is written by this script replaced."""
     before, begin, rest = page.partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not begin or not end:
-        raise SystemExit("docs/scenarios.md has lost the marks around its table")
+        raise SystemExit("a page has lost the marks around what this script writes")
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def main() -> None:
-    """Write both."""
+    """Write all of it."""
     (DOCS / "commands.md").write_text(command_reference())
-    page = DOCS / "scenarios.md"
-    page.write_text(with_table(page.read_text(), scenario_table()))
+    for name, part in (("scenarios", scenario_table()), ("performance", figures())):
+        page = DOCS / f"{name}.md"
+        page.write_text(with_table(page.read_text(), part))
 
 
 if __name__ == "__main__":
