@@ -46,6 +46,8 @@ KEPT = 2
 # Seconds between looks at whether the state is the best so far.
 BEST_SECONDS = 15.0
 _SCRATCH = ".unfinished"
+# Where the states lie that are being watched, beside "latest" and "best".
+WATCHED = "watched"
 
 
 class SavedRun(NamedTuple):
@@ -133,6 +135,7 @@ class Checkpointer:
         self._folder.mkdir(exist_ok=True)
         # What a process left that was killed while it saved.
         shutil.rmtree(self._folder / _SCRATCH, ignore_errors=True)
+        shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
         self._last_save = self._clock()
         return self
 
@@ -146,6 +149,7 @@ class Checkpointer:
             self._finish()
         finally:
             self._thread.shutdown()
+            shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -186,7 +190,9 @@ class Checkpointer:
                 continue
             self._saved_frames = int(host["frames"])
             self.seconds = float(host["seconds"])
-            self._best = -np.inf if host["best"] is None else float(host["best"])
+            same = host.get("best_by", "training") == self._config.watch.best_by
+            if same and host["best"] is not None:
+                self._best = float(host["best"])
             if stats is not None:
                 stats.load(host["episodes"])
             return restored
@@ -222,6 +228,43 @@ class Checkpointer:
         self._save(state, stats, seconds)
         self._finish()
 
+    def set_aside(
+        self, state: Counted, stats: EpisodeStats, seconds: float
+    ) -> "Future[None]":
+        """Write the state where it can be watched, while training goes on.
+
+        Returns:
+            What is done when it lies at `watched`.
+        """
+        host = self._host(state, stats, seconds)
+        return self._commit(state, host, WATCHED, kept=1)
+
+    def watched(self, frames: int) -> Path:
+        """Return where the state of some frames is set aside."""
+        return self._folder / WATCHED / f"{frames:012d}"
+
+    def forget(self, frames: int) -> None:
+        """Remove what was set aside."""
+        shutil.rmtree(self.watched(frames), ignore_errors=True)
+
+    def keep_if_best(self, frames: int, score: float) -> bool:
+        """Make what was set aside the best checkpoint if its score is the best."""
+        if score <= self._best:
+            return False
+        self._finish()
+        self._best = score
+        best = self._folder / "best"
+        best.mkdir(exist_ok=True)
+        others = runs.checkpoint_dirs(self.run_dir, "best")
+        final = best / f"{frames:012d}"
+        if final in others:
+            shutil.rmtree(final)
+        self.watched(frames).rename(final)
+        for path in others:
+            if path != final:
+                shutil.rmtree(path)
+        return True
+
     def _save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
         self._keep_best(state, stats, seconds)
         frames = int(state.frames)
@@ -232,7 +275,8 @@ class Checkpointer:
 
     def _keep_best(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
         score = stats.summary("return").mean
-        if stats.full and score > self._best:
+        by_training = self._config.watch.best_by == "training"
+        if by_training and stats.full and score > self._best:
             self._best = score
             self._commit(state, self._host(state, stats, seconds), "best", kept=1)
         self._last_look = self._clock()
@@ -244,14 +288,18 @@ class Checkpointer:
             "frames": int(state.frames),
             "seconds": seconds,
             "best": None if self._best == -np.inf else self._best,
+            "best_by": self._config.watch.best_by,
             "episodes": stats.state(),
         }
 
-    def _commit(self, state: Any, host: dict[str, Any], kind: str, kept: int) -> None:
+    def _commit(
+        self, state: Any, host: dict[str, Any], kind: str, kept: int
+    ) -> "Future[None]":
         self._finish()
         # Copies: the next update may write to the state's own memory.
         arrays = {name: np.array(leaf) for name, leaf in _named_arrays(state).items()}
         self._writing = self._thread.submit(self._write, arrays, host, kind, kept)
+        return self._writing
 
     def _finish(self) -> None:
         """Wait for what is being written; raise what went wrong."""

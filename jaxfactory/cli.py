@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from jaxfactory import runs
 from jaxfactory.config import EvaluateOptions
-from jaxfactory.errors import UserCodeError, UserError, did_you_mean
+from jaxfactory.errors import UserCodeError, UserError, did_you_mean, require
 from jaxfactory.flags import as_config, parse, parse_train
 
 
@@ -32,6 +32,7 @@ Train, watch and score agents on ViZDoom.
 commands:
   train       train an agent, or go on with a run
   evaluate    play a trained agent's episodes and print its score
+  sweep       train one run for each combination of options in a file
   report      write an HTML page about a run, or one that compares runs
   push        publish a run's agent on the Hugging Face Hub
   pull        make a run of an agent on the Hugging Face Hub
@@ -85,6 +86,7 @@ def _dispatch(args: list[str]) -> int:
         "train": _train,
         "evaluate": _evaluate,
         "report": _report,
+        "sweep": _sweep,
         "push": _push,
         "pull": _pull,
         "scenarios": _scenarios,
@@ -120,7 +122,10 @@ def _train(args: list[str]) -> int:
         args = _fill_in_sizes(args)
     options = parse_train(args)
     config = as_config(options)
-    scenarios.find(config.env.scenario)  # Before JAX is loaded for nothing.
+    # Before JAX is loaded for nothing.
+    scenarios.find(config.env.scenario)
+    if config.watch.wandb:
+        require("wandb", extra="wandb", what="--wandb")
     run_dir = options.run or runs.new_run_dir(config.env.scenario)
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if saved and int(saved[-1].name) >= config.total_frames:
@@ -207,6 +212,12 @@ def _report(args: list[str]) -> int:
 
     report.run(parse(report.ReportOptions, report.ReportOptions(), args, "report"))
     return 0
+
+
+def _sweep(args: list[str]) -> int:
+    from jaxfactory import sweep
+
+    return sweep.run(parse(sweep.SweepOptions, sweep.SweepOptions(), args, "sweep"))
 
 
 def _scenarios(args: list[str]) -> int:

@@ -228,12 +228,52 @@ class PPOConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """Looking at a run while it trains; changes nothing about what is learned."""
+
+    evaluate_every: int = 0
+    """Frames between evaluations on other seeds than training's, in a process of their
+    own; 0 leaves them out."""
+    evaluate_episodes: int = 20
+    """Episodes of each evaluation during training."""
+    video_every: int = 0
+    """Frames between videos of an episode (videos/ and TensorBoard); 0 for none."""
+    best_by: Literal["training", "evaluation"] = "training"
+    """Keep the checkpoint with the best mean return of the last 100 episodes of
+    training, or of an evaluation during training."""
+    wandb: bool = False
+    """Log to Weights & Biases too (pip install 'jaxfactory[wandb]')."""
+    wandb_project: str = "jaxfactory"
+    """Its project."""
+    wandb_entity: str | None = None
+    """Its user or team; none is your default."""
+    wandb_group: str | None = None
+    """Its group of runs."""
+
+    def __post_init__(self) -> None:
+        for name in ("evaluate_every", "video_every"):
+            if getattr(self, name) < 0:
+                flag = name.replace("_", "-")
+                raise UserError(
+                    f"--{flag} {getattr(self, name)} must be a number of frames, or 0 "
+                    "to leave it out"
+                )
+        _positive(self, "evaluate_episodes")
+        if self.best_by == "evaluation" and not self.evaluate_every:
+            raise UserError(
+                "--best-by evaluation needs evaluations during training; add "
+                "--evaluate-every FRAMES"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """One training run."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
     """Frames (game tics, all environments together) to train for."""
     seed: int = 0
@@ -336,7 +376,12 @@ def from_dict(data: dict[str, Any]) -> Config:
     Raises:
         UserError: If a setting is unknown or its value cannot work.
     """
-    sections = {"env": EnvConfig, "network": NetworkConfig, "ppo": PPOConfig}
+    sections = {
+        "env": EnvConfig,
+        "network": NetworkConfig,
+        "ppo": PPOConfig,
+        "watch": WatchConfig,
+    }
     values = dict(data)
     try:
         for name, cls in sections.items():

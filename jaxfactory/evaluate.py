@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
-from jaxfactory.config import Config, EvaluateOptions
+from jaxfactory.config import Config, EnvConfig, EvaluateOptions
 from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import EnvPool
@@ -39,12 +40,7 @@ class Evaluation(NamedTuple):
 def run(options: EvaluateOptions) -> dict[str, Any]:
     """Play, print the table, write evaluation.json and the video, return the result."""
     saved = load_for_evaluation(options.run, options.checkpoint)
-    env = saved.config.env
-    match = matches.resolve(env, scenarios.find(env.scenario).match, env.scenario)
-    num_envs = min(options.num_envs, options.episodes)
-    if match is not None:
-        num_envs = matches.whole(num_envs, match.agents)
-    env = dataclasses.replace(env, num_envs=num_envs, num_groups=1)
+    env = env_for(saved.config.env, min(options.num_envs, options.episodes))
     # Other seeds than any that training used: those are below 2^32.
     with EnvPool(env, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
@@ -63,7 +59,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     print(f"written to {path}")
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
-        first = _first_episode(played.recording, env.frame_skip)
+        first = first_episode(played.recording, env.frame_skip)
         frames = write_mp4(env, first, video)
         print(
             f"video of an episode (own return {first.own_returns[0]:.2f}, "
@@ -72,15 +68,28 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     return result
 
 
+def env_for(env: EnvConfig, num_envs: int) -> EnvConfig:
+    """Return what a run's agent is played in: about so many environments, one group."""
+    match = matches.resolve(env, scenarios.find(env.scenario).match, env.scenario)
+    if match is not None:
+        num_envs = matches.whole(num_envs, match.agents)
+    return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
+
+
 def play(
-    pool: EnvPool, network: ActorCritic, state: TrainState, options: EvaluateOptions
+    pool: EnvPool,
+    network: ActorCritic,
+    state: TrainState,
+    options: EvaluateOptions,
+    act: Callable | None = None,
 ) -> Evaluation:
     """Play a fixed number of episodes in each environment.
 
     The shares are fixed beforehand: taking the first episodes that end anywhere would
-    favour short ones.
+    favour short ones. ``act`` is what `make_act` made of the same network before, so
+    that it is not compiled again.
     """
-    act = make_act(network, deterministic=options.deterministic)
+    act = act or make_act(network, deterministic=options.deterministic)
     key = jax.random.key(options.seed)
     parts = np.array_split(np.arange(options.episodes), pool.num_envs)
     shares = [len(part) for part in parts]
@@ -117,7 +126,8 @@ def play(
     return Evaluation(episodes, recording)
 
 
-def _first_episode(recording: Recording, frame_skip: int) -> Recording:
+def first_episode(recording: Recording, frame_skip: int) -> Recording:
+    """Return the part of a recording that is its first episode."""
     # Every decision lasts `frame_skip` tics, but for the one that the end cut short.
     decisions = -(-recording.lengths[0] // frame_skip)
     return recording._replace(

@@ -65,7 +65,13 @@ def returns(groups: Sequence[Group]) -> list[Chart]:
     charts += _chart(
         groups, "episode/own_return", "own return over time", x=_minutes, spread=True
     )
-    return charts + _chart(groups, "episode/length", "episode length", spread=True)
+    for metric, title in (
+        ("episode/length", "episode length"),
+        ("episode/frags", "frags"),
+        ("episode/place", "place"),
+    ):
+        charts += _chart(groups, metric, title, spread=True)
+    return charts
 
 
 def evaluation_curves(groups: Sequence[Group]) -> list[Chart]:
@@ -74,6 +80,7 @@ def evaluation_curves(groups: Sequence[Group]) -> list[Chart]:
     for metric, title in (
         ("evaluation/own_return", "own return, evaluated"),
         ("evaluation/return", "shaped return, evaluated"),
+        ("evaluation/frags", "frags, evaluated"),
     ):
         charts += _chart(groups, metric, title, spread=True)
     return charts
@@ -181,6 +188,9 @@ def _chart(
     if x is None:
         grid = run_data.common_grid(members, _POINTS)
     else:
+        members = [run for run in members if np.isfinite(x(run)).any()]
+        if not members:
+            return []
         end = max(float(np.nanmax(x(run))) for run in members)
         grid = np.linspace(end / _POINTS, end, _POINTS)
     series, note = [], ""

@@ -15,6 +15,8 @@ from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
 from jaxfactory.networks import ActorCritic, EncoderClass, with_encoder
 from jaxfactory.pool import make_pool
 from jaxfactory.sampler import Player, SyncSampler
+from jaxfactory.spectator import Spectator
+from jaxfactory.wandb_writer import WandbWriter
 from jaxfactory.writers import (
     CompositeWriter,
     JsonlWriter,
@@ -47,7 +49,9 @@ def train(
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
     config = with_encoder(config, encoder)
-    writers = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
+    writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
+    if config.watch.wandb:
+        writers.append(WandbWriter(run_dir, config))
     stats, timer = EpisodeStats(), Stopwatch()
     with (
         catch_interrupts() as interrupt,
@@ -61,6 +65,7 @@ def train(
             num_slabs=num_slabs(config),
             serial=config.serial,
         ) as pool,
+        Spectator(config, checkpointer, output) as spectator,
     ):
         network = ActorCritic(pool.spec, config.network, encoder)
         key = jax.random.key(config.seed)
@@ -97,9 +102,13 @@ def train(
                 late = (losses, host, state.frames)
                 with timer.leg("checkpoint"):
                     checkpointer.maybe_save(state, stats, throughput.seconds)
+                    spectator.look(state, stats, throughput.seconds)
         if late:
             _write(output, *late)
         checkpointer.save(state, stats, throughput.seconds)
+        spectator.finish(
+            state, stats, throughput.seconds, stop=lambda: bool(interrupt.signum)
+        )
     if interrupt.signum:
         raise TrainingInterrupted(interrupt.signum, run_dir)
     return state

@@ -37,6 +37,22 @@ class Writer(Protocol):
         """Write what is left; nothing is written afterwards."""
 
 
+@runtime_checkable
+class Notes(Protocol):
+    """A writer that shows what happens, too."""
+
+    def note(self, text: str) -> None:
+        """Show one line."""
+
+
+@runtime_checkable
+class Videos(Protocol):
+    """A writer that takes videos, too."""
+
+    def write_video(self, mp4: Path, gif: Path, frames: int) -> None:
+        """Take a video of the policy that holds after ``frames``, in both forms."""
+
+
 class CompositeWriter:
     """Hands everything to several writers; a context manager that closes them."""
 
@@ -52,6 +68,18 @@ class CompositeWriter:
         """Write to every writer."""
         for writer in self._writers:
             writer.write(metrics, frames)
+
+    def note(self, text: str) -> None:
+        """Give a line to the writers that show any."""
+        for writer in self._writers:
+            if isinstance(writer, Notes):
+                writer.note(text)
+
+    def write_video(self, mp4: Path, gif: Path, frames: int) -> None:
+        """Give a video to the writers that take any."""
+        for writer in self._writers:
+            if isinstance(writer, Videos):
+                writer.write_video(mp4, gif, frames)
 
     def close(self) -> None:
         """Close every writer, the last one first."""
@@ -137,6 +165,20 @@ class TensorBoardWriter:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, frames)
 
+    def write_video(self, mp4: Path, gif: Path, frames: int) -> None:
+        """Add the GIF, which TensorBoard plays among its images."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        from jaxfactory.gif import size_of
+
+        data = gif.read_bytes()
+        width, height = size_of(data)
+        image = Summary.Image(
+            width=width, height=height, colorspace=3, encoded_image_string=data
+        )
+        summary = Summary(value=[Summary.Value(tag="video", image=image)])
+        self._writer.file_writer.add_summary(summary, frames)
+
     def close(self) -> None:
         """Write what is buffered and close the event file."""
         if self._writer is not None:
@@ -192,6 +234,8 @@ class TerminalWriter:
     def write(self, metrics: Metrics, frames: int) -> None:
         """Show the metrics; those that are missing keep their last value."""
         self._metrics.update(metrics)
+        if frames < self._frames:
+            return  # An evaluation of a state from before.
         self._legs.add(metrics)
         self._frames = frames
         now = self._clock()
@@ -200,6 +244,11 @@ class TerminalWriter:
             self._history.popleft()
         if self._live is None and now - self._printed >= self._interval:
             self._print_line()
+
+    def note(self, text: str) -> None:
+        """Print a line, on a terminal above the display."""
+        console = self._live.console if self._live is not None else self._console
+        console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
         """Leave the last state on the screen, and where the time went below it."""

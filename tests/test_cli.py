@@ -39,7 +39,9 @@ def test_help_lists_the_commands(capsys, args):
     assert all(word in out for word in ("train", "evaluate", "scenarios"))
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "scenarios"])
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "scenarios", "report", "sweep"]
+)
 def test_help_of_a_command(capsys, command):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 LAYERS = (
     (
         "errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "charts",
-        "_core",
+        "slurm", "_core",
     ),
     (
         "types", "config", "metrics", "game_config", "shaping", "measurements",
@@ -22,20 +22,22 @@ LAYERS = (
     ("torch_file",),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
     ("sample_factory_files", "sample_factory_weights"),
-    ("distributions", "normalization", "advantages", "matches"),
+    ("distributions", "normalization", "advantages", "matches", "gif"),
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("sample_factory_statistics",),
     ("doom_config", "flags", "run_data"),
-    ("pool", "networks", "writers", "report_charts"),
-    ("losses", "acting", "checkpoint", "report"),
-    ("learner", "bundle"),
+    ("pool", "networks", "writers", "report_charts", "sweep_file"),
+    (
+        "losses", "acting", "checkpoint", "report", "wandb_writer", "sweep_runs",
+    ),
+    ("learner", "bundle", "sweep", "spectator"),
     ("sample_factory",),
     ("sampler",),
     ("async_sampler",),
     ("train", "video"),
     ("evaluate", "hub"),
     ("hub_pull",),
-    ("cli",),
+    ("cli", "spectator_process"),
     ("__main__", "__init__"),
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -45,7 +47,8 @@ WITHOUT_JAX = (
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings",
-    ("sample_factory_files", "sample_factory_weights"),
+    "sweep_file", "sweep_runs", "sweep", "slurm",
+    "sample_factory_files", "sample_factory_weights",
     "hub", "hub_errors", "hub_pull", "model_card", "matches",
 )  # fmt: skip
 
