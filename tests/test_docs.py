@@ -136,6 +136,21 @@ def check_script(arguments):
             assert word.partition("=")[0] in known, f"{script} has no {word}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_flag_that_the_text_names_exists(page):
+    """Where two programs stand side by side, ours is in the second column."""
+    text = page.read_text()
+    if page.stem == "sample-factory":
+        rows = [line.split(" | ") for line in text.splitlines() if line[:1] == "|"]
+        text = "\n".join(cells[1] for cells in rows if len(cells) > 1)
+    known = (DOCS / "commands.md").read_text()
+    for script in [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")]:
+        known += script.read_text()
+    of_others = {"--logdir", "--shm-size", "--gpus", "--no-deps"}
+    for flag in {*re.findall(r"(?<![\w-])--[a-z][\w-]+", text)} - of_others:
+        assert flag in known or "_" in flag, flag
+
+
 @pytest.mark.parametrize(
     "block", [b for b in BLOCKS if b.language == "python"], ids=str
 )
