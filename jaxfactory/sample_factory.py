@@ -25,13 +25,8 @@ from jaxfactory.sample_factory_files import (
     read_settings,
 )
 from jaxfactory.sample_factory_settings import Settings, scenario_name, translate
-from jaxfactory.sample_factory_weights import (
-    Layout,
-    arranged,
-    describe,
-    logit_order,
-    parameter_names,
-)
+from jaxfactory.sample_factory_slots import arranged, logit_order, parameter_names
+from jaxfactory.sample_factory_weights import Layout, describe
 from jaxfactory.spec import EnvSpec
 
 

@@ -98,6 +98,8 @@ def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
     # As many environments as make a rollout hold what one iteration was trained on.
     num_envs = max(1, steps // ppo.num_steps)
     wide = settings.get("wide_aspect_ratio", False)
+    # Below these the scenario's own number is meant.
+    agents, bots = settings.get("num_agents", -1), settings.get("num_bots", -1)
     return EnvConfig(
         scenario=scenario,
         num_envs=num_envs,
@@ -107,6 +109,8 @@ def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
         height=settings.get("res_h", 72),
         screen_width=256 if wide else 160,
         screen_height=144 if wide else 120,
+        num_agents=agents if agents > 0 else None,
+        num_bots=bots if bots >= 0 else None,
     )
 
 

@@ -6,15 +6,15 @@ they are flattened. Everything that the dictionary holds must find its place, so
 what is imported is the whole network.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxfactory.config import NetworkConfig
 from jaxfactory.errors import UserError
-from jaxfactory.heads import Head
 from jaxfactory.sample_factory_settings import Settings
+from jaxfactory.sample_factory_slots import Place, Slot, parameter_names
 from jaxfactory.spec import ObservationSpec
 
 
@@ -26,23 +26,6 @@ _ENCODERS = {
 }
 _COLOURS = 3
 _IMAGE_ENCODERS = ("encoder.basic_encoder.enc", "encoder.encoders.obs.enc")
-_STATISTICS = ("running_mean", "running_var", "count")
-
-Place = tuple[str, ...]
-
-
-class Slot(NamedTuple):
-    """One array, there and here.
-
-    Attributes:
-        place: Keys of our nested dictionary of parameters.
-        name: The state dictionary's key.
-        arrange: Puts its elements into our order, without changing them.
-    """
-
-    place: Place
-    name: str
-    arrange: Callable[[np.ndarray], np.ndarray]
 
 
 class Layout(NamedTuple):
@@ -287,34 +270,12 @@ class _LayoutReader:
     def check_complete(self) -> None:
         """Refuse a state dictionary with anything that was not looked at."""
         known = {slot.name for slot in self.found}
-        rest = [
-            name
-            for name in self.model
-            if name not in known and name.rpartition(".")[2] not in _STATISTICS
-        ]
+        rest = [name for name in parameter_names(self.model) if name not in known]
         if rest:
             raise UserError(
                 f"{self.settings.source}: this agent cannot be imported, because "
                 f"jaxfactory's network has no place for its {rest[0]}"
             )
-
-
-def logit_order(heads: tuple[Head, ...]) -> np.ndarray:
-    """Return, for each of our logits, the index of theirs.
-
-    A discretised button goes from its lowest value to its highest there, while a head
-    of ours may begin with "nothing".
-    """
-    order: list[int] = []
-    for head in heads:
-        values = [choice[0][1] if choice else 0.0 for choice in head]
-        buttons = {button for choice in head for button, _ in choice}
-        ranks = range(len(head))
-        if len(buttons) == 1:
-            ranks = np.argsort(np.argsort(values)).tolist()
-        start = len(order)
-        order += [start + rank for rank in ranks]
-    return np.array(order)
 
 
 def _kernel_as_hwio(kernel: np.ndarray) -> np.ndarray:
@@ -323,27 +284,3 @@ def _kernel_as_hwio(kernel: np.ndarray) -> np.ndarray:
 
 def _as_it_is(array: np.ndarray) -> np.ndarray:
     return array
-
-
-def arranged(
-    slots: tuple[Slot, ...], arrays: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    """Return arrays as our nested dictionary of parameters, float32.
-
-    Args:
-        slots: Where each belongs.
-        arrays: By the state dictionary's names: weights, or anything with an element
-            for each of theirs.
-    """
-    tree: dict[str, Any] = {}
-    for slot in slots:
-        node = tree
-        for key in slot.place[:-1]:
-            node = node.setdefault(key, {})
-        node[slot.place[-1]] = slot.arrange(arrays[slot.name]).astype(np.float32)
-    return tree
-
-
-def parameter_names(model: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the names of the trained arrays, in the order the optimiser counts."""
-    return [name for name in model if name.rpartition(".")[2] not in _STATISTICS]

@@ -649,3 +649,17 @@ def test_looking_at_the_module_starts_neither_jax_nor_the_client():
     path = str(Path(cli.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+def test_an_agent_of_sample_factory_is_pulled(server, capsys):
+    data = Path(__file__).parent / "data" / "sample_factory" / "gru"
+    files = [path for path in data.rglob("*") if path.is_file()]
+    contents = {str(file.relative_to(data)): file.read_bytes() for file in files}
+    server.make("ada/theirs", contents)
+    assert cli.main(["pull", "ada/theirs"]) == 0
+    assert "trained for 123,456 frames" in capsys.readouterr().out
+    run = Path("runs/health_gathering_supreme/theirs")
+    assert [path.name for path in runs.checkpoint_dirs(run, "latest")] == [
+        "000000123456"
+    ]
+    assert runs.load_config(run).env.scenario == "health_gathering_supreme"

@@ -21,7 +21,8 @@ LAYERS = (
     ("plain_pickle", "sample_factory_settings"),
     ("torch_file",),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
-    ("sample_factory_files", "sample_factory_weights"),
+    ("sample_factory_files", "sample_factory_slots"),
+    ("sample_factory_weights",),
     ("distributions", "normalization", "advantages", "matches", "gif"),
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("sample_factory_statistics",),
@@ -47,8 +48,9 @@ WITHOUT_JAX = (
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings",
-    "sweep_file", "sweep_runs", "sweep", "slurm",
-    "sample_factory_files", "sample_factory_weights",
+    "sweep_file", "sweep_runs", "sweep", "slurm", "plain_pickle", "torch_file",
+    "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
+    "sample_factory_weights", "sample_factory",
     "hub", "hub_errors", "hub_pull", "model_card", "matches",
 )  # fmt: skip
 

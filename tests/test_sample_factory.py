@@ -30,7 +30,7 @@ from jaxfactory.game_config import GameConfig
 from jaxfactory.learner import TrainState, make_optimizer
 from jaxfactory.networks import ActorCritic
 from jaxfactory.sample_factory_files import experiment_of, find_checkpoint
-from jaxfactory.sample_factory_weights import logit_order
+from jaxfactory.sample_factory_slots import logit_order
 from jaxfactory.types import EnvSpec, ObservationSpec
 
 
