@@ -1,6 +1,6 @@
 #!/bin/sh
 # Everything that a machine without internet needs to run the GPU benchmarks, in one
-# folder: wheels of jaxfactory and of all that it needs beyond JAX, and the benchmarks.
+# folder: jaxfactory and all that it needs beyond JAX, and the benchmarks.
 #
 #   scripts/offline_bundle.sh [FOLDER]      here (x86-64, with internet and g++)
 #   sh FOLDER/run.sh [RESULTS]              there (Linux, JAX with its GPU plugin)
@@ -24,7 +24,7 @@ fi
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 rm -rf "$folder"
-mkdir -p "$folder/wheels"
+mkdir -p "$folder"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -33,14 +33,19 @@ pip="$work/venv/bin/python -m pip"
 $pip install -q --upgrade pip
 # Our own wheel is built against the JAX that pip finds, which must be the one there, or
 # at least speak the same foreign function interface.
-(cd "$here" && $pip wheel -q --no-deps --wheel-dir "$folder/wheels" .)
+(cd "$here" && $pip wheel -q --no-deps --wheel-dir "$work" .)
 
 # What the benchmarks need beyond JAX, without what they do not use (video, windows).
-$pip install -q "$folder"/wheels/jaxfactory-*.whl
+$pip install -q "$work"/jaxfactory-*.whl
 $pip freeze -q | grep -v -i -E \
-  '^(jaxfactory|jax|jaxlib|numpy|scipy|ml.dtypes|opt.einsum|av|pygame|pip|setuptools)( |=|@)' \
+  '^(jaxfactory|jax|jaxlib|numpy|scipy|ml.dtypes|opt.einsum|av|pygame[a-z-]*|uvloop|hf.xet|pip|setuptools)( |=|@)' \
   >"$work/needed"
-$pip download -q --no-deps --only-binary=:all: --dest "$folder/wheels" -r "$work/needed"
+$pip install -q --no-deps --only-binary=:all: --no-compile --target "$work/site" \
+  -r "$work/needed" "$work"/jaxfactory-*.whl
+# Packed once more, because wheels are packed weakly.
+(cd "$work" && "$python" -c 'import tarfile
+with tarfile.open("site.tar.xz", "w:xz", preset=6) as archive: archive.add("site", ".")')
+mv "$work/site.tar.xz" "$folder/"
 
 mkdir "$folder/benchmarks"
 cp "$here"/benchmarks/*.py "$folder/benchmarks/"

@@ -24,8 +24,7 @@ fi
 # JAX and its GPU plugin are the machine's own.
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
-"$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" \
-  "$here"/wheels/*.whl
+"$python" -m tarfile -e "$here/site.tar.xz" "$site"
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 export JAXFACTORY_COMMIT="$(cat "$here/commit")"
 mkdir -p "$results"
