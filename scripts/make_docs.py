@@ -97,7 +97,7 @@ def _listed():
 
 def figures() -> str:
     """Return what docs/performance.md says was measured."""
-    parts = [_sampling(name) for name in ("fps.json", "fps_envpool.json")]
+    parts = [_sampling(name) for name in ("fps_tuned.json", "fps.json")]
     parts += [_training("train.json"), _updates("update.json")]
     return "\n".join(filter(None, parts))
 
