@@ -211,3 +211,5 @@ def _print_table(result: dict[str, Any]) -> None:
             continue
         table.add_row(title, *(f"{value:.2f}" for value in row.values()))
     Console().print(table)
+    if "first_places" in result:
+        print(f"first in {result['first_places']} of {result['episodes']} episodes")

@@ -49,6 +49,8 @@ def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
     assert result["length"]["mean"] == 100
     assert 1 <= result["place"]["mean"] <= 2
     assert 0 <= result["first_places"] <= 3
-    assert {"frags", "place"} <= set(capsys.readouterr().out.split())
+    out = capsys.readouterr().out
+    assert {"frags", "place"} <= set(out.split())
+    assert f"first in {result['first_places']} of 3 episodes" in out
     with av.open(str(run / "evaluation.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 101
