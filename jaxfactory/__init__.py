@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from jaxfactory.config import NetworkConfig as NetworkConfig
     from jaxfactory.config import PPOConfig as PPOConfig
     from jaxfactory.errors import UserError as UserError
+    from jaxfactory.measurements import Measurement as Measurement
     from jaxfactory.pool import EngineError as EngineError
     from jaxfactory.pool import EnvPool as EnvPool
     from jaxfactory.pool import Step as Step
     from jaxfactory.pool import make_pool as make_pool
+    from jaxfactory.scenario import Scenario as Scenario
+    from jaxfactory.scenarios import register as register
+    from jaxfactory.shaping import HeldWeapon as HeldWeapon
+    from jaxfactory.shaping import Shaping as Shaping
 
 _HOMES = {
     "Config": "config",
@@ -29,6 +34,11 @@ _HOMES = {
     "EnvPool": "pool",
     "Step": "pool",
     "make_pool": "pool",
+    "HeldWeapon": "shaping",
+    "Measurement": "measurements",
+    "Scenario": "scenario",
+    "Shaping": "shaping",
+    "register": "scenarios",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the same names as above

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float64
 
-from jaxfactory.errors import UserError
+from jaxfactory.errors import UserCodeError, UserError
 from jaxfactory.shaping import Function
 from jaxfactory.step import Step
 
@@ -28,6 +28,8 @@ class BatchShaping:
             num_envs: Environments, B.
         """
         self._function = function
+        name = getattr(function, "__name__", type(function).__name__)
+        self._name = f"the shaping function {name}"
         self._names = list(columns)
         self._picked = list(columns.values())
         self._scale = scale
@@ -52,15 +54,13 @@ class BatchShaping:
 
         Raises:
             UserError: If the function returns something else than a number for each.
+            UserCodeError: If it raises anything.
         """
         now = variables[:, self._picked]
         first = self._first[rows]
         last = step.terminated | step.truncated
         before = np.where(first[:, None], now, self._before[rows])
-        paid = self._function(
-            self._columns(before), self._columns(now), first.copy(), last.copy()
-        )
-        amount = self._checked(paid, len(first))
+        amount = self._call(before, now, first, last)
         # Of an engine that was replaced nothing is known.
         amount = np.where(step.info.restarted, 0.0, amount * self._scale)
         self._paid[rows] += amount
@@ -70,6 +70,18 @@ class BatchShaping:
         self._first[rows] = last
         self._paid[rows] = np.where(last, 0, self._paid[rows])
 
+    def _call(
+        self, before: np.ndarray, now: np.ndarray, first: np.ndarray, last: np.ndarray
+    ) -> np.ndarray:
+        inputs = self._columns(before), self._columns(now), first.copy(), last.copy()
+        try:
+            paid = self._function(*inputs)
+        except Exception as error:
+            raise UserCodeError(
+                f"{self._name} raised {type(error).__name__}: {error}"
+            ) from error
+        return self._checked(paid, len(first))
+
     def _columns(self, values: np.ndarray) -> dict[str, np.ndarray]:
         # Copies: a function that keeps or changes them does no harm.
         return {name: values[:, i].copy() for i, name in enumerate(self._names)}
@@ -77,12 +89,12 @@ class BatchShaping:
     def _checked(self, paid: object, count: int) -> np.ndarray:
         amount = np.asarray(paid)
         if amount.shape != (count,) or amount.dtype.kind not in "fiub":
-            name = getattr(self._function, "__name__", "the shaping function")
             raise UserError(
-                f"{name} returned {amount.dtype}{list(amount.shape)} as the shaping of "
-                f"{count} environments; it must return one number for each, [{count}]"
+                f"{self._name} returned {amount.dtype}{list(amount.shape)} for {count} "
+                f"environments; it must return one number for each, [{count}]"
             )
         if not np.isfinite(amount).all():
-            name = getattr(self._function, "__name__", "the shaping function")
-            raise UserError(f"{name} returned a reward that is not finite: {amount}")
+            raise UserError(
+                f"{self._name} returned a reward that is not finite: {amount}"
+            )
         return amount.astype(np.float64)

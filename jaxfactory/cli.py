@@ -226,15 +226,16 @@ def _scenarios(args: list[str]) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from jaxfactory import scenarios
+    from jaxfactory import listing
 
     table = Table(show_lines=True)
     table.add_column("scenario", no_wrap=True)
-    for title in ("actions", "rewards and time-out", "files"):
+    for title in ("actions and observation", "rewards and time-out", "files"):
         table.add_column(title, overflow="fold")
-    for row in scenarios.table():
+    for row in listing.table():
         rewards = f"{row.rewards}\ntime-out: {row.timeout}"
-        cells = (f"{row.name}\n{row.state}", row.actions, rewards, row.files)
+        actions = f"{row.actions}\nseen: {row.observation}"
+        cells = (f"{row.name}\n{row.state}", actions, rewards, row.files)
         table.add_row(*map(Text, cells))
     Console().print(table)
     return 0

@@ -44,6 +44,7 @@ SCREEN_SIZES = (
     (1280, 960), (1280, 1024), (1400, 787), (1400, 875), (1400, 1050), (1600, 900),
     (1600, 1000), (1600, 1200), (1920, 1080),
 )  # fmt: skip
+_WIDE = (256, 144)
 _MAX_IMAGE_SIDE = 4096.0
 # The engine's queue holds 64 messages.
 _MAX_QUEUED_TICS = 32
@@ -66,7 +67,8 @@ class EnvConfig:
     """Environments and the pool that steps them."""
 
     scenario: str = "health_gathering_supreme"
-    """A scenario's name (see `jaxfactory scenarios`) or the path of a .cfg file."""
+    """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, or one
+    of your own as package.module:NAME or file.py:NAME."""
     num_envs: int = 64
     """Environments stepped in parallel, each one engine process; or auto."""
     num_groups: int = 2
@@ -89,6 +91,8 @@ class EnvConfig:
     """Width in pixels that the engine renders."""
     screen_height: int = 120
     """Height in pixels that the engine renders."""
+    wide: bool = False
+    """Render 256x144, which has the image's own shape, instead of 160x120."""
     grayscale: bool = False
     """One grey channel instead of red, green and blue."""
     depth: bool = False
@@ -103,6 +107,11 @@ class EnvConfig:
     """Agents of a match, an environment each; none keeps the scenario's own."""
     num_bots: int | None = None
     """Bots in a match; none keeps the scenario's own."""
+
+    @property
+    def screen(self) -> tuple[int, int]:
+        """Width and height in pixels that the engine renders."""
+        return _WIDE if self.wide else (self.screen_width, self.screen_height)
 
     def __post_init__(self) -> None:
         _positive(self, "num_envs", "num_groups", "frame_skip")
@@ -326,6 +335,8 @@ class EvaluateOptions:
     """Take the most probable action instead of sampling."""
     seed: int = 1000
     """Seed of the episodes and of the sampled actions."""
+    scenario: str | None = None
+    """Another scenario than the run's own, or where that one is now."""
     encoder: str | None = None
     """Where the run's own encoder is now, if it has moved (--network is the same)."""
     render_mp4: bool = False

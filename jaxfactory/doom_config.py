@@ -10,7 +10,7 @@ from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 from jaxfactory.matches import Match
 from jaxfactory.measurements import Measurement
-from jaxfactory.scenarios import Scenario
+from jaxfactory.scenario import Scenario
 from jaxfactory.shaping import HeldWeapon, Shaping
 
 
@@ -83,7 +83,7 @@ def _screen_loop(executable: str) -> int:
 
 def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
     frame = _core.FrameSpec()
-    frame.screen_width, frame.screen_height = config.screen_width, config.screen_height
+    frame.screen_width, frame.screen_height = config.screen
     frame.width, frame.height = config.width, config.height
     frame.screen_channels = 1 if config.grayscale else 3
     frame.depth, frame.labels = config.depth, config.labels
@@ -150,7 +150,7 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
             f"{_core.ENGINE_VERSION}"
         )
     folder = wads.vizdoom_folder()
-    width, height = config.screen_width, config.screen_height
+    width, height = config.screen
     arguments = [
         "-iwad", str(_iwad(folder)),
         "-file", str(wads.find_map(game, _iwad(folder))),

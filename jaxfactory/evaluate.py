@@ -16,11 +16,12 @@ import numpy as np
 from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
-from jaxfactory.config import Config, EnvConfig, EvaluateOptions
+from jaxfactory.config import EnvConfig, EvaluateOptions
 from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import EnvPool
 from jaxfactory.sampler import Episode, ended_episodes
+from jaxfactory.scenario import Scenario
 from jaxfactory.video import TICS_PER_SECOND, Recording, write_mp4
 
 
@@ -37,12 +38,22 @@ class Evaluation(NamedTuple):
     recording: Recording
 
 
-def run(options: EvaluateOptions) -> dict[str, Any]:
-    """Play, print the table, write evaluation.json and the video, return the result."""
+def run(
+    options: EvaluateOptions, *, scenario: Scenario | None = None
+) -> dict[str, Any]:
+    """Play, print the table, write evaluation.json and the video, return the result.
+
+    Args:
+        options: What to play, and how.
+        scenario: Instead of the one that `options` or the run name.
+    """
     saved = load_for_evaluation(options.run, options.checkpoint)
-    env = env_for(saved.config.env, min(options.num_envs, options.episodes))
+    name = scenario.name if scenario else options.scenario or saved.config.env.scenario
+    scenario = scenario or scenarios.find(name)
+    num_envs = min(options.num_envs, options.episodes)
+    env = env_for(saved.config.env, num_envs, scenario)
     # Other seeds than any that training used: those are below 2^32.
-    with EnvPool(env, seed=2**32 + options.seed) as pool:
+    with EnvPool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
@@ -52,7 +63,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         )
         played = play(pool, network, state, options)
     episodes = [episode for row in played.episodes for episode in row]
-    result = _result(saved.config, saved.frames, options, episodes)
+    result = _result(name, saved.frames, options, episodes)
     path = options.run / "evaluation.json"
     _write_json(path, result)
     _print_table(result)
@@ -60,7 +71,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
         first = first_episode(played.recording, env.frame_skip)
-        frames = write_mp4(env, first, video)
+        frames = write_mp4(env, first, video, scenario)
         print(
             f"video of an episode (own return {first.own_returns[0]:.2f}, "
             f"{frames / TICS_PER_SECOND:.1f} s) written to {video}"
@@ -68,9 +79,12 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     return result
 
 
-def env_for(env: EnvConfig, num_envs: int) -> EnvConfig:
+def env_for(
+    env: EnvConfig, num_envs: int, scenario: Scenario | None = None
+) -> EnvConfig:
     """Return what a run's agent is played in: about so many environments, one group."""
-    match = matches.resolve(env, scenarios.find(env.scenario).match, env.scenario)
+    scenario = scenario or scenarios.find(env.scenario)
+    match = matches.resolve(env, scenario.match, scenario.name)
     if match is not None:
         num_envs = matches.whole(num_envs, match.agents)
     return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
@@ -138,10 +152,10 @@ def first_episode(recording: Recording, frame_skip: int) -> Recording:
 
 
 def _result(
-    config: Config, frames: int, options: EvaluateOptions, episodes: list[Episode]
+    scenario: str, frames: int, options: EvaluateOptions, episodes: list[Episode]
 ) -> dict[str, Any]:
     return {
-        "scenario": config.env.scenario,
+        "scenario": scenario,
         "frames_trained": frames,
         "checkpoint": options.checkpoint,
         "deterministic": options.deterministic,

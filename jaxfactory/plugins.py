@@ -33,24 +33,29 @@ def load(reference: str, what: str) -> Any:
         >>> load("fractions:Fraction", "--network")(1, 2)
         Fraction(1, 2)
     """
-    place, colon, name = reference.rpartition(":")
-    if not colon or not place or not name:
-        raise UserError(
-            f"{what} {reference!r} must be package.module:Name or folder/file.py:Name"
-        )
+    place, _, name = reference.rpartition(":")
     if "<locals>" in name:
         raise UserError(
             f"{what} {reference!r} was made inside of a function, where it cannot be "
             "found again; give the object itself in Python, or move it to a module"
         )
-    module = _module(place, reference, what)
-    found: Any = module
+    found: Any = load_module(reference, what)
     for part in name.split("."):
         if not hasattr(found, part):
             hint = did_you_mean(part, [n for n in vars(found) if n[0] != "_"])
             raise UserError(f"{what} {reference!r}: {place} has no {part!r}{hint}")
         found = getattr(found, part)
     return found
+
+
+def load_module(reference: str, what: str) -> ModuleType:
+    """Import the module that a reference names; otherwise as `load`."""
+    place, colon, name = reference.rpartition(":")
+    if not colon or not place or not name:
+        raise UserError(
+            f"{what} {reference!r} must be package.module:Name or folder/file.py:Name"
+        )
+    return _module(place, reference, what)
 
 
 def pinned(reference: str) -> str:
@@ -79,12 +84,20 @@ def name_of(thing: Any) -> str:
 
 
 _PREFIX = "_jaxfactory_file_"
+# Those whose import is under way.
+_importing: list[str] = []
+
+
+def being_imported() -> str:
+    """Return the module or file that `load` is importing right now, or ""."""
+    return _importing[-1] if _importing else ""
 
 
 def _module(place: str, reference: str, what: str) -> ModuleType:
     file = Path(place).expanduser().resolve()
     if place.endswith(".py") and not file.is_file():
         raise UserError(f"{what} {reference!r}: there is no file {place}")
+    _importing.append(place)
     try:
         if place.endswith(".py"):
             return _from_file(file)
@@ -101,6 +114,8 @@ def _module(place: str, reference: str, what: str) -> ModuleType:
         ) from error
     except Exception as error:
         raise _broken(reference, what, error) from error
+    finally:
+        _importing.pop()
 
 
 def _broken(reference: str, what: str, error: Exception) -> UserCodeError:

@@ -16,7 +16,7 @@ from jaxfactory import _core, doom_config, matches, scenarios
 from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.scenarios import Scenario
+from jaxfactory.scenario import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
 from jaxfactory.step import Step, StepInfo
 
@@ -93,7 +93,7 @@ class EnvPool:
         )
         self.scenario = scenario or scenarios.find(config.scenario)
         self._game = self.scenario.load()
-        self._heads = scenarios.action_heads(self.scenario, self._game)
+        self._heads = self.scenario.action_heads(self._game)
         if not self._heads:
             raise UserError(f"{self._game.path} has no buttons that make an action")
         self.variable_names = tuple(variables or self._game.variables)
@@ -332,7 +332,7 @@ class EnvPool:
 
 
 def make_pool(
-    scenario: str | EnvConfig = "health_gathering_supreme",
+    scenario: str | Scenario | EnvConfig = "health_gathering_supreme",
     *,
     num_envs: int = 16,
     seed: int = 0,
@@ -342,8 +342,8 @@ def make_pool(
     """Start a pool of environments.
 
     Args:
-        scenario: A scenario's name, the path of a .cfg file, or a whole `EnvConfig`
-            (then `num_envs` and `frame_skip` are its own).
+        scenario: A scenario or its name, the path of a .cfg file, or a whole
+            `EnvConfig` (then `num_envs` and `frame_skip` are its own).
         num_envs: Environments stepped in parallel.
         seed: The same seed and actions give the same episodes.
         frame_skip: Tics that each action is held for.
@@ -364,15 +364,16 @@ def make_pool(
         return EnvPool(scenario, seed=seed, **options)
     fields = EnvConfig.__dataclass_fields__
     chosen = {name: options.pop(name) for name in list(options) if name in fields}
+    row = scenario if isinstance(scenario, Scenario) else scenarios.find(scenario)
     if "num_groups" not in chosen:
-        row = options.get("scenario") or scenarios.find(scenario)
         agents = row.match.agents if row.match else 1
         pair = 2 * (chosen.get("num_agents") or agents)
         chosen["num_groups"] = 1 if num_envs % pair else 2
+    name = scenario if isinstance(scenario, str) else row.name
     config = EnvConfig(
-        scenario=scenario, num_envs=num_envs, frame_skip=frame_skip, **chosen
+        scenario=name, num_envs=num_envs, frame_skip=frame_skip, **chosen
     )
-    return EnvPool(config, seed=seed, **options)
+    return EnvPool(config, scenario=row, seed=seed, **options)
 
 
 def _end(core: _core.Pool, scratch: tempfile.TemporaryDirectory) -> None:

@@ -39,7 +39,9 @@ _FIXED_ENV = ("scenario", "width", "height", "grayscale", "depth", "labels", "au
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
     """Return a directory that does not exist yet, named by scenario and time."""
-    stem = root / Path(scenario).stem / time.strftime("%Y%m%d-%H%M%S")
+    # Of a .cfg file's path the name, of FILE:NAME what stands behind the colon.
+    short = Path(scenario.rpartition(":")[2]).stem
+    stem = root / short / time.strftime("%Y%m%d-%H%M%S")
     path, number = stem, 1
     while path.exists():
         number += 1
@@ -164,7 +166,8 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
     changed = [
         (name, old, value)
         for name, old, value in pairs
-        if old != value and not (name == "encoder" and _has_moved(old, value))
+        if old != value
+        and not (name in ("encoder", "scenario") and _has_moved(old, value))
     ]
     if changed:
         was = " ".join(_as_flag(name, old) for name, old, _ in changed)
@@ -176,7 +179,9 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
 
 
 def _has_moved(old: str, new: str) -> bool:
-    """Whether two references name classes of the same name, wherever they are."""
+    """Whether two references name things of the same name, wherever they are."""
+    if old.endswith(".cfg") and new.endswith(".cfg"):
+        return Path(old).name == Path(new).name
     return ":" in old and ":" in new and old.split(":")[-1] == new.split(":")[-1]
 
 

@@ -6,74 +6,24 @@ file makes a scenario of its own.
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import FrameType, SimpleNamespace
+from typing import Any
 
-from jaxfactory import heads, measurements, shaping, wads
+from jaxfactory import plugins, shaping, wads
+from jaxfactory.config import Config
 from jaxfactory.errors import UserError
-from jaxfactory.game_config import GameConfig, read_cfg
+from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Delta, Head
 from jaxfactory.heads import action_spec as action_spec
 from jaxfactory.matches import Match
-from jaxfactory.measurements import Measurement
-from jaxfactory.shaping import Function, HeldWeapon, Table
+from jaxfactory.scenario import Scenario as Scenario
 from jaxfactory.wads import find_map as find_map
 from jaxfactory.wads import find_wad as find_wad
-from jaxfactory.wads import vizdoom_folder as vizdoom_folder
 
 
 CFG_FOLDER = Path(__file__).parent / "cfgs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """One row of the table.
-
-    Attributes:
-        cfg: Path of the .cfg file.
-        heads: "flat" for one head of all single buttons, "grouped" for one head for
-            each group of opposite buttons, or the choices of each head.
-        delta: How buttons that take a value become heads. Without it their values are
-            11 up to the file's `button_max_value` or 10, index 0 being "nothing".
-        reward_scale: Multiplies the reward that is trained on.
-        shaping: Added to the scenario's own reward: rows of a table, or a function
-            over batches of game variables (see `shaping.Function`).
-        measurements: The second observation: "variables" for the file's game variables
-            as they are, "standard" for the field's 23, "none", or rows of one's own.
-        wads: Map files instead of the one that the file names; the first that is found
-            is played.
-        match: Who plays, where it is a game of several players.
-        own_variable: A game variable whose change is reported as the own reward,
-            instead of the file's rewards.
-    """
-
-    name: str
-    cfg: Path
-    heads: Literal["flat", "grouped"] | tuple[Head, ...] = "grouped"
-    delta: Delta | None = None
-    reward_scale: float = 1.0
-    shaping: Table | Function = ()
-    measurements: Literal["variables", "standard", "none"] | tuple[Measurement, ...] = (
-        "variables"
-    )
-    wads: tuple[str, ...] = ()
-    match: Match | None = None
-    own_variable: str = ""
-
-    def load(self) -> GameConfig:
-        """Read the .cfg file."""
-        return dataclasses.replace(read_cfg(Path(self.cfg)), wads=list(self.wads))
-
-    def measured(self, config: GameConfig) -> tuple[Measurement, ...]:
-        """Return the rows of the second observation."""
-        if self.measurements == "none":
-            return ()
-        if self.measurements == "variables":
-            return measurements.raw(config.variables)
-        if self.measurements == "standard":
-            return measurements.standard(config.variables)
-        return self.measurements
 
 
 def _ours(name: str, cfg: str = "", **options: Any) -> Scenario:
@@ -162,107 +112,143 @@ def names() -> list[str]:
     return list(_rows())
 
 
-def find(name: str) -> Scenario:
-    """Return a scenario by its name or the path of its .cfg file.
+# Those of the user's own: name -> the scenario and its reference.
+_REGISTERED: dict[str, tuple[Scenario, str]] = {}
+
+
+def register(scenario: Scenario) -> Scenario:
+    """Make a scenario of one's own known by its name.
+
+    Call it where a module is imported, so that who imports the module finds it: a run's
+    config.json records the module (or the script's file) with the name.
+
+    Args:
+        scenario: The scenario; one of the same name and module is replaced.
+
+    Returns:
+        The scenario.
 
     Raises:
-        UserError: If there is neither.
+        UserError: If the name is taken.
+    """
+    place = SimpleNamespace(__module__=_caller(), __qualname__=scenario.name)
+    reference = plugins.name_of(place)
+    taken = _REGISTERED.get(scenario.name, (None, reference))[1] != reference
+    if taken or scenario.name in _rows():
+        raise UserError(
+            f"there is a scenario named {scenario.name!r} already; register this one "
+            "under another name"
+        )
+    _REGISTERED[scenario.name] = (scenario, reference)
+    return scenario
+
+
+def find(name: str) -> Scenario:
+    """Return a scenario.
+
+    Args:
+        name: Of a built-in or registered one, the path of a .cfg file, or
+            ``package.module:NAME`` or ``folder/file.py:NAME`` of one of one's own.
+
+    Raises:
+        UserError: If there is none.
     """
     if name.endswith(".cfg"):
         path = Path(name).expanduser()
         if not path.is_file():
             raise UserError(f"there is no scenario file {name}")
         return Scenario(name=path.stem, cfg=path.absolute())
+    if ":" in name:
+        return _imported(name)
     rows = _rows()
     if name in rows:
         return rows[name]
-    close = difflib.get_close_matches(name, rows, n=1)
+    if name in _REGISTERED:
+        return _REGISTERED[name][0]
+    close = difflib.get_close_matches(name, [*rows, *_REGISTERED], n=1)
     hint = f"did you mean {close[0]}?" if close else "see `jaxfactory scenarios`"
     raise UserError(f"there is no scenario named {name!r}; {hint}")
 
 
-def action_heads(scenario: Scenario, config: GameConfig) -> tuple[Head, ...]:
-    """Return the choices of each head of a scenario."""
-    if scenario.heads == "flat":
-        return heads.flat(config, scenario.delta)
-    if scenario.heads == "grouped":
-        return heads.grouped(config, scenario.delta)
-    return scenario.heads
+def reference(scenario: str | Scenario) -> str:
+    """Return what `find` finds a scenario by in another process and directory.
 
+    Args:
+        scenario: As `find` takes it, or the scenario itself: a built-in, a registered
+            one, or one that a module holds in a variable.
 
-class Row(NamedTuple):
-    """What `jaxfactory scenarios` shows of a scenario."""
-
-    name: str
-    actions: str
-    rewards: str
-    timeout: str
-    files: str
-    state: str
-
-
-def table() -> list[Row]:
-    """Return one row for each scenario, with its state on this machine."""
-    return [_row(scenario) for scenario in _rows().values()]
-
-
-def _row(scenario: Scenario) -> Row:
-    config = scenario.load()
-    spec = action_spec(action_heads(scenario, config))
-    cfg_home = "jaxfactory" if scenario.cfg.is_relative_to(CFG_FOLDER) else "vizdoom"
-    files = [f"{scenario.cfg.name} ({cfg_home})"]
-    try:
-        wad = find_wad(config)
-        files.append(f"{wad.name} ({wads.home(wad)})")
-        state = "ready"
-    except UserError:
-        package = wads.missing_package(config)
-        wanted = " or ".join(config.wads or [config.scenario_path])
-        state = f"{wanted} missing" + (f": pip install {package}" if package else "")
-    choices = [name for head in spec.names for name in head[1:]]
-    return Row(
-        name=scenario.name,
-        actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
-        rewards=_rewards_text(scenario, config),
-        timeout=_timeout_text(scenario, config),
-        files="\n".join(files),
-        state=state,
+    Raises:
+        UserError: If nobody could find it again.
+    """
+    if isinstance(scenario, str):
+        if scenario in _REGISTERED:
+            return _REGISTERED[scenario][1]
+        if scenario.endswith(".cfg"):
+            return str(Path(scenario).expanduser().absolute())
+        return plugins.pinned(scenario)
+    if _rows().get(scenario.name) == scenario:
+        return scenario.name
+    for known, where in _REGISTERED.values():
+        if known is scenario:
+            return where
+    for module in list(sys.modules.values()):
+        for name, value in list(getattr(module, "__dict__", {}).items()):
+            if value is scenario:
+                place = SimpleNamespace(__module__=module.__name__, __qualname__=name)
+                return plugins.name_of(place)
+    raise UserError(
+        f"the scenario {scenario.name} is in no module's variable, so nobody could "
+        "find it again to evaluate the run: put it into one, or register it there"
     )
 
 
-def _timeout_text(scenario: Scenario, config: GameConfig) -> str:
-    if scenario.match is not None:
-        match = scenario.match
-        players = f"{match.agents} agent{'s' * (match.agents > 1)}"
-        if match.bots:
-            players += f", {match.bots} bot{'s' * (match.bots > 1)}"
-        return f"{match.tics} tics ({players})"
-    return f"{config.timeout} tics" if config.timeout else "none"
+def with_scenario(config: Config, scenario: str | Scenario | None = None) -> Config:
+    """Record a scenario in the settings, by a name that finds it again.
+
+    Args:
+        config: All settings.
+        scenario: See `reference`; by default the one that `config` names.
+    """
+    name = reference(scenario or config.env.scenario)
+    env = dataclasses.replace(config.env, scenario=name)
+    return dataclasses.replace(config, env=env)
 
 
-def _shortened(choices: list[str]) -> str:
-    """List choices, a discretised button only once."""
-    return ", ".join(dict.fromkeys(name.partition("=")[0] for name in choices))
+def _caller() -> str:
+    """Return the name of the first module outside of this package that called it."""
+    frame = sys._getframe(1)
+    # (A type checker may stand between.)
+    while frame.f_back and _root(frame) in (_root(sys._getframe()), "jaxtyping"):
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", "__main__")
 
 
-def _rewards_text(scenario: Scenario, config: GameConfig) -> str:
-    parts = [f"{key} {value:g}" for key, value in config.rewards.items() if value]
-    parts += _shaping_text(scenario)
-    parts.append("map script")
-    text = ", ".join(parts)
-    return text + f"; all x {scenario.reward_scale:g}" * (scenario.reward_scale != 1)
+def _root(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__", "__main__").partition(".")[0]
 
 
-def _shaping_text(scenario: Scenario) -> list[str]:
-    if callable(scenario.shaping):
-        return ["a function of its own"]
-    parts = []
-    for term in scenario.shaping:
-        if isinstance(term, HeldWeapon):
-            parts.append(f"same weapon held {term.reward:+g}")
-            continue
-        changes = (("rises", term.rise), ("falls", term.fall))
-        parts += [
-            f"{term.variable} {how} {value:+g}" for how, value in changes if value
-        ]
-    return parts
+def _imported(name: str) -> Scenario:
+    """Return what a reference names: a registered scenario or a variable."""
+    name = plugins.pinned(name)
+    place, _, wanted = name.rpartition(":")
+    if place == "__main__" and not hasattr(sys.modules["__main__"], wanted):
+        raise UserError(
+            f"the scenario {wanted} was made at a prompt or in a notebook, where no "
+            "other process finds it; put it into a file, and say --scenario FILE:NAME"
+        )
+    # Importing is what registers.
+    plugins.load_module(name, "--scenario")
+    known, where = _REGISTERED.get(wanted, (None, ""))
+    if known is not None and where == name:
+        return known
+    found = plugins.load(name, "--scenario")
+    if not isinstance(found, Scenario):
+        raise UserError(
+            f"--scenario {name!r} is {found!r}, but must be a jaxfactory.Scenario"
+        )
+    return found
+
+
+def action_heads(scenario: Scenario, config: GameConfig) -> tuple[Head, ...]:
+    """Return the choices of each head of a scenario."""
+    return scenario.action_heads(config)

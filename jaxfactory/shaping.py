@@ -1,8 +1,9 @@
 """Shaping: what is paid besides the scenario's own reward, and trained on.
 
 A scheme is a table of rows, which the C++ core computes on its step path, or a Python
-function over whole batches of game variables. Nothing is paid on an episode's first
-decision, on its last, and on the one after a respawn.
+function over whole batches of game variables. A table pays nothing on an episode's
+first decision, on its last, and on the one after a respawn; a function pays what it
+likes.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +52,9 @@ Table = tuple[Shaping | HeldWeapon, ...]
 Variables = Mapping[str, Float64[np.ndarray, "B"]]
 # f(previous, current, first, last) -> [B]: what is added to each environment's own
 # reward, from the variables after the decision before and after this one. Where `first`
-# there was none before, and `previous` is `current`.
+# there was none before, and `previous` is `current`. `last` decisions end an episode.
+# It is called once a step for the environments of a group, with the scenario's own
+# variables, those that its .cfg file names.
 Function = Callable[
     [Variables, Variables, Bool[np.ndarray, "B"], Bool[np.ndarray, "B"]],
     np.ndarray,

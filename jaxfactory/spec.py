@@ -19,7 +19,8 @@ class ActionSpec(NamedTuple):
     """Independent categorical action heads.
 
     Attributes:
-        heads: Number of choices of each head; index 0 is "nothing".
+        heads: Number of choices of each head. Index 0 is "nothing", but for the heads
+            of `heads.Delta`, where it is the middle one.
         names: For each head, the name of each of its choices.
     """
 

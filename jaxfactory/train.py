@@ -6,15 +6,19 @@ from typing import Any
 
 import jax
 
+from jaxfactory import plugins
 from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.checkpoint import Checkpointer
 from jaxfactory.config import Config
+from jaxfactory.errors import UserError
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
 from jaxfactory.learner import TrainState, init_train_state, make_update
 from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
 from jaxfactory.networks import ActorCritic, EncoderClass, with_encoder
 from jaxfactory.pool import make_pool
 from jaxfactory.sampler import Player, SyncSampler
+from jaxfactory.scenario import Scenario
+from jaxfactory.scenarios import with_scenario
 from jaxfactory.spectator import Spectator
 from jaxfactory.wandb_writer import WandbWriter
 from jaxfactory.writers import (
@@ -31,6 +35,7 @@ def train(
     *,
     writer: Writer | None = None,
     encoder: EncoderClass | None = None,
+    scenario: str | Scenario | None = None,
 ) -> TrainState:
     """Train until ``config.total_frames``, going on from what the run has saved.
 
@@ -40,6 +45,9 @@ def train(
         writer: Takes the metrics besides metrics.jsonl and TensorBoard.
         encoder: A class of your own to encode observations with; recorded by its name.
             By default the one that `config.network.encoder` names.
+        scenario: One of your own to train on; recorded by the name of the variable or
+            the registration that it is found by. By default the one that
+            `config.env.scenario` names.
 
     Returns:
         The trained state.
@@ -48,7 +56,12 @@ def train(
         UserError: If the run directory cannot be used for these settings.
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
-    config = with_encoder(config, encoder)
+    config = with_scenario(with_encoder(config, encoder), scenario)
+    if place := plugins.being_imported():
+        raise UserError(
+            f"{place} was to be imported, and begins to train; put that under "
+            "`if __name__ == '__main__':`"
+        )
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     if config.watch.wandb:
         writers.append(WandbWriter(run_dir, config))

@@ -16,6 +16,7 @@ from jaxtyping import Int32, UInt8
 from jaxfactory.config import SCREEN_SIZES, EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EnvPool
+from jaxfactory.scenario import Scenario
 
 
 TICS_PER_SECOND = 35
@@ -38,13 +39,19 @@ class Recording(NamedTuple):
     own_returns: tuple[float, ...]
 
 
-def write_mp4(config: EnvConfig, recording: Recording, path: Path) -> int:
+def write_mp4(
+    config: EnvConfig,
+    recording: Recording,
+    path: Path,
+    scenario: Scenario | None = None,
+) -> int:
     """Replay a recording into an H.264 video at the game's own 35 frames a second.
 
     Args:
         config: The environment that was played.
         recording: What was played in it.
         path: Of the video; replaced only once it is complete.
+        scenario: Instead of the one that `config` names.
 
     Returns:
         The number of frames.
@@ -60,7 +67,7 @@ def write_mp4(config: EnvConfig, recording: Recording, path: Path) -> int:
         stream = container.add_stream("libx264", rate=TICS_PER_SECOND)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "veryfast"}
-        for image in replay(config, recording):
+        for image in replay(config, recording, scenario):
             if not count:
                 stream.height, stream.width = image.shape[:2]
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -72,7 +79,7 @@ def write_mp4(config: EnvConfig, recording: Recording, path: Path) -> int:
 
 
 def replay(
-    config: EnvConfig, recording: Recording
+    config: EnvConfig, recording: Recording, scenario: Scenario | None = None
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     """Yield every tic's frame at high resolution.
 
@@ -82,7 +89,9 @@ def replay(
     ended = 0
     agents = recording.actions.shape[1]
     with EnvPool(
-        _enlarged(config, agents), env_seeds=[recording.seed] * agents
+        _enlarged(config, agents),
+        scenario=scenario,
+        env_seeds=[recording.seed] * agents,
     ) as pool:
         yield pool.reset().obs[0].copy()
         for action in recording.actions:
@@ -122,7 +131,7 @@ def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
         (
             (wide, high)
             for wide, high in sorted(SCREEN_SIZES)
-            if wide * config.screen_height == high * config.screen_width
+            if wide * config.screen[1] == high * config.screen[0]
             and wide >= _MIN_WIDTH
             and high >= _MIN_HEIGHT
         ),
@@ -138,6 +147,7 @@ def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
         height=height,
         screen_width=width,
         screen_height=height,
+        wide=False,
         grayscale=False,
         depth=False,
         labels=False,

@@ -21,15 +21,18 @@ _PACKAGES = (
     ("envpool-assets", "envpool_assets", "vizdoom/maps"),
     ("sample-factory", "sf_examples", "vizdoom/doom/scenarios"),
 )
-# Map files that the vizdoom package has not, and the lightest that has them.
+_ASSETS = "pip install envpool-assets"
+# For its maps alone: what it depends on is large, and wants an older NumPy.
+_FIELD = "pip install --no-deps sample-factory"
+# Map files that the vizdoom package has not, and what brings them.
 _BROUGHT_BY = {
-    "D3_battle.wad": "envpool-assets",
-    "D4_battle2.wad": "envpool-assets",
-    "two_colors_easy.wad": "sample-factory",
-    "two_colors_hard.wad": "sample-factory",
-    "ssl2.wad": "sample-factory",
-    "dwango5.wad": "sample-factory",
-    "freedm.wad": "sample-factory",
+    "D3_battle.wad": _ASSETS,
+    "D4_battle2.wad": _ASSETS,
+    "two_colors_easy.wad": _FIELD,
+    "two_colors_hard.wad": _FIELD,
+    "ssl2.wad": _FIELD,
+    "dwango5.wad": _FIELD,
+    "freedm.wad": _FIELD,
 }
 
 
@@ -91,8 +94,8 @@ def find_wad(config: GameConfig) -> Path:
                 if candidate.is_file():
                     return candidate.resolve()
     looked = ", ".join(str(folder) for folder in folders)
-    package = missing_package(config)
-    remedy = f"`pip install {package}` brings it; or " if package else ""
+    command = brought_by(config)
+    remedy = f"`{command}` brings it; or " if command else ""
     raise UserError(
         f"the map {' or '.join(name.name for name in wanted)} of {config.path.name} is "
         f"not in {looked}; {remedy}put it into one of them or set {WAD_PATH_VARIABLE} "
@@ -100,8 +103,8 @@ def find_wad(config: GameConfig) -> Path:
     )
 
 
-def missing_package(config: GameConfig) -> str:
-    """Return the package that brings a scenario's map, "" where none is known."""
+def brought_by(config: GameConfig) -> str:
+    """Return the command that brings a scenario's map, "" where none is known."""
     names = [Path(name).name for name in config.wads or [config.scenario_path]]
     return next((_BROUGHT_BY[name] for name in names if name in _BROUGHT_BY), "")
 

@@ -70,29 +70,19 @@ def command_reference() -> str:
 
 def scenario_table() -> str:
     """Return the table of docs/scenarios.md, the same on every machine."""
-    from jaxfactory import scenarios
+    from jaxfactory import listing, scenarios
 
     rows = [
         "| scenario | actions | rewards | time-out | map |",
         "|---|---|---|---|---|",
     ]
-    for row in _listed():
+    for row in listing.table():
         scenario = scenarios.find(row.name)
         maps = scenario.wads or (scenario.load().scenario_path,)
         cells = (f"`{row.name}`", row.actions, row.rewards, row.timeout)
         names = " or ".join(Path(name).name for name in maps)
         rows.append("| " + " | ".join((*cells, names)) + " |")
     return "\n".join(rows) + "\n"
-
-
-def _listed():
-    from jaxfactory import scenarios
-
-    if hasattr(scenarios, "table"):
-        return scenarios.table()
-    from jaxfactory import listing
-
-    return listing.table()
 
 
 def figures() -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.config import EnvConfig
-from jaxfactory.errors import UserError
+from jaxfactory.errors import UserCodeError, UserError
 from jaxfactory.pool import EnvPool
 from jaxfactory.scenarios import CFG_FOLDER, Scenario, find
 from jaxfactory.step import Step, StepInfo
@@ -18,24 +18,12 @@ def step_of(*, reward, ended, restarted=None) -> Step:
     count = len(reward)
     ended = np.array(ended, bool)
     none = np.zeros(count, bool)
-    info = StepInfo(
-        final_obs=np.zeros((count, 1, 1, 1), np.uint8),
-        final_measurements=np.zeros((count, 0), np.float32),
-        own_reward=np.array(reward, np.float64),
+    info = StepInfo(**dict.fromkeys(StepInfo._fields))._replace(
         episode_return=np.array(reward, np.float32),
-        episode_own_return=np.array(reward, np.float32),
-        episode_length=np.zeros(count, np.int32),
-        game_variables=np.zeros((count, 0)),
         restarted=none if restarted is None else np.array(restarted, bool),
     )
-    return Step(
-        obs=np.zeros((count, 1, 1, 1), np.uint8),
-        measurements=np.zeros((count, 0), np.float32),
-        reward=np.array(reward, np.float32),
-        terminated=ended,
-        truncated=none,
-        is_first=ended,
-        info=info,
+    return Step(**dict.fromkeys(Step._fields))._replace(
+        reward=np.array(reward, np.float32), terminated=ended, truncated=none, info=info
     )
 
 
@@ -92,7 +80,7 @@ def test_groups_keep_their_own_values_and_a_replaced_engine_pays_nothing():
 @pytest.mark.parametrize(
     ("paid", "says"),
     [
-        (1.0, "lambda> returned float64[] as the shaping of 2 environments"),
+        (1.0, "lambda> returned float64[] for 2 environments; it must return one"),
         (np.zeros((2, 1)), "float64[2, 1]"),
         (np.zeros(3), "float64[3]"),
         (["a", "b"], "<U1[2]"),
@@ -107,6 +95,17 @@ def test_a_function_that_returns_something_else(paid, says):
             step_of(reward=[0.0, 0.0], ended=[False, False]),
             np.zeros((2, 1)),
             slice(None),
+        )
+
+
+def test_a_function_that_raises():
+    def broken(previous, current, first, last):
+        return current["HELTH"]
+
+    shaping = BatchShaping(broken, {"HEALTH": 0}, scale=1.0, num_envs=1)
+    with pytest.raises(UserCodeError, match="broken raised KeyError: 'HELTH'"):
+        shaping.apply(
+            step_of(reward=[0.0], ended=[False]), np.zeros((1, 1)), slice(0, 1)
         )
 
 

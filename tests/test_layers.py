@@ -24,9 +24,10 @@ LAYERS = (
     ("sample_factory_files", "sample_factory_slots"),
     ("sample_factory_weights",),
     ("distributions", "normalization", "advantages", "matches", "gif"),
+    ("scenario",),
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("sample_factory_statistics",),
-    ("doom_config", "flags", "run_data"),
+    ("doom_config", "flags", "run_data", "listing"),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
     (
         "losses", "acting", "checkpoint", "report", "wandb_writer", "sweep_runs",
@@ -47,11 +48,11 @@ WITHOUT_JAX = (
     "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
-    "flags", "charts", "run_data", "report_charts", "report", "settings",
+    "flags", "charts", "run_data", "report_charts", "report", "settings", "scenario",
     "sweep_file", "sweep_runs", "sweep", "slurm", "plain_pickle", "torch_file",
     "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
     "sample_factory_weights", "sample_factory",
-    "hub", "hub_errors", "hub_pull", "model_card", "matches",
+    "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing",
 )  # fmt: skip
 
 

@@ -310,6 +310,18 @@ def test_other_screen_sizes(size, aspect_ratio):
         assert pool.reset().obs.std() > 1
 
 
+def test_wide_is_another_screen_size():
+    options = {"num_envs": 1, "width": 256, "height": 144}
+    with (
+        make_pool("basic", wide=True, **options) as wide,
+        make_pool("basic", screen_width=256, screen_height=144, **options) as same,
+    ):
+        image = wide.reset().obs
+        np.testing.assert_array_equal(image, same.reset().obs)
+        # Every column is its own: nothing was stretched.
+        assert (image[:, :, 1:] != image[:, :, :-1]).any(axis=(0, 1, 3)).mean() > 0.9
+
+
 def test_image_sizes_must_be_sensible():
     with pytest.raises(UserError, match="width 100000"):
         EnvConfig(width=100_000)

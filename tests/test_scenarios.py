@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxfactory import cli, scenarios, wads
+from jaxfactory import cli, listing, scenarios, wads
 from jaxfactory.errors import UserError
 from jaxfactory.scenarios import Scenario, find
 
@@ -28,9 +28,10 @@ TABLE = {
     "two_colors_easy": (1, 2100, 1, 0.01, 0, 3, ""),
     "two_colors_hard": (1, 2100, 1, 0.01, 0, 3, ""),
 }
+FRAGS = ("battle", "battle2", "duel_bots", "deathmatch_bots", "duel", "deathmatch_full")
 SHAPED = {"health_gathering", "health_gathering_supreme", "two_colors_easy",
-          "two_colors_hard", "battle", "battle2"}  # fmt: skip
-MEASURED = {"battle": 23, "battle2": 23, "deathmatch": 23}
+          "two_colors_hard", *FRAGS}  # fmt: skip
+MEASURED = dict.fromkeys((*FRAGS, "deathmatch"), 23)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -91,7 +92,9 @@ def test_a_missing_map_says_where_it_was_looked_for_and_who_brings_it(bare):
         "JAXFACTORY_WAD_PATH",
     ):
         assert part in sentence
-    with pytest.raises(UserError, match="`pip install sample-factory` brings it"):
+    with pytest.raises(
+        UserError, match="`pip install --no-deps sample-factory` brings it"
+    ):
         scenarios.find_wad(find("two_colors_hard").load())
 
 
@@ -137,14 +140,14 @@ def test_the_packages_are_not_imported():
 
 def test_the_listing_tells_what_is_ready(bare, capsys):
     assert cli.main(["scenarios"]) == 0
-    states = {row.name: row.state for row in scenarios.table()}
+    states = {row.name: row.state for row in listing.table()}
     assert states["basic"] == states["deathmatch"] == "ready"
-    assert states["battle"] == (
-        "D3_battle.wad or battle.wad missing: pip install envpool-assets"
-    )
+    assert states["battle"] == "wad missing:\npip install envpool-assets"
     assert states["two_colors_easy"] == (
-        "two_colors_easy.wad missing: pip install sample-factory"
+        "wad missing:\npip install --no-deps sample-factory"
     )
+    files = {row.name: row.files for row in listing.table()}
+    assert files["battle"].endswith("D3_battle.wad or battle.wad (missing)")
     said = re.sub(r"\W+", " ", capsys.readouterr().out)
     assert "pip install envpool assets" in said
 
@@ -152,7 +155,7 @@ def test_the_listing_tells_what_is_ready(bare, capsys):
 def test_the_listing_tells_where_a_map_lies(tmp_path, monkeypatch, bare):
     (tmp_path / "two_colors_easy.wad").touch()
     monkeypatch.setenv(wads.WAD_PATH_VARIABLE, str(tmp_path))
-    rows = {row.name: row for row in scenarios.table()}
+    rows = {row.name: row for row in listing.table()}
     assert rows["two_colors_easy"].state == "ready"
     assert f"two_colors_easy.wad ({tmp_path})" in rows["two_colors_easy"].files
     assert "basic.wad (vizdoom)" in rows["basic"].files

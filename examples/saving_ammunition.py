@@ -1,0 +1,64 @@
+"""A scenario of one's own from Python: "defend_the_center", shaped by a table.
+
+Run it, or name it to the command line, where everything works as with a built-in one::
+
+    python examples/saving_ammunition.py
+    jaxfactory train --scenario examples/saving_ammunition.py:SCENARIO
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxfactory import (
+    Config,
+    EnvConfig,
+    HeldWeapon,
+    Measurement,
+    Scenario,
+    Shaping,
+)
+from jaxfactory.scenarios import CFG_FOLDER
+
+
+SCENARIO = Scenario(
+    name="saving_ammunition",
+    cfg=CFG_FOLDER / "defend_the_center.cfg",
+    # The C++ core pays for each unit that a variable changed by between decisions.
+    shaping=(
+        Shaping("AMMO2", fall=-0.05),
+        Shaping("HEALTH", rise=0.01, fall=-0.01),
+        Shaping("HITCOUNT", rise=0.1, cap=1.0),
+        HeldWeapon(0.001),
+    ),
+    # What the agent is told besides the image.
+    measurements=(Measurement("AMMO2", 26.0), Measurement("HEALTH", 100.0, cap=1.0)),
+)
+
+
+def main() -> None:
+    """Train on it and print the score."""
+    # JAX starts here and not where others import the scenario.
+    from jaxfactory import backend
+
+    backend.configure()
+    from jaxfactory import evaluate
+    from jaxfactory.config import EvaluateOptions
+    from jaxfactory.train import train
+    from jaxfactory.writers import TerminalWriter
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--total-frames", type=int, default=1_000_000)
+    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--run", type=Path, default=Path("runs/saving_ammunition"))
+    options = parser.parse_args()
+    config = Config(
+        env=EnvConfig(num_envs=options.num_envs), total_frames=options.total_frames
+    )
+    writer = TerminalWriter(options.run, options.total_frames)
+    train(config, options.run, scenario=SCENARIO, writer=writer)
+    # `jaxfactory evaluate --run ...` finds this file again, too.
+    evaluate.run(EvaluateOptions(run=options.run, episodes=20), scenario=SCENARIO)
+
+
+if __name__ == "__main__":
+    main()
