@@ -365,4 +365,4 @@ def test_soak(agents):
             step = pool.step(actions[steps % len(actions)])
             assert not step.info.restarted.any()
             steps += 1
-        assert steps > 100 * seconds
+        assert steps > seconds
