@@ -33,6 +33,8 @@ class Ended(NamedTuple):
     return_: float
     own_return: float = 0.0
     length: int = 1
+    frags: int = 0
+    place: int = 0
 
 
 def make_state(frames=0, fill=0.0, width=3):
