@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxfactory.config import NetworkConfig as NetworkConfig
     from jaxfactory.config import PPOConfig as PPOConfig
     from jaxfactory.errors import UserError as UserError
+    from jaxfactory.matches import Match as Match
     from jaxfactory.measurements import Measurement as Measurement
     from jaxfactory.pool import EngineError as EngineError
     from jaxfactory.pool import EnvPool as EnvPool
@@ -35,6 +36,7 @@ _HOMES = {
     "Step": "pool",
     "make_pool": "pool",
     "HeldWeapon": "shaping",
+    "Match": "matches",
     "Measurement": "measurements",
     "Scenario": "scenario",
     "Shaping": "shaping",

@@ -13,6 +13,7 @@ import pytest
 from shaping_reference import VARIABLES, Frags, measurements
 from test_faults import names_of
 
+import jaxfactory
 from jaxfactory import matches, scenarios
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
@@ -76,6 +77,13 @@ def test_the_table_is_the_fields():
     # Forward, sideways, weapons, attack, speed, use, turn; without use against seven.
     assert heads.pop("deathmatch_bots") == (3, 3, 8, 2, 2, 21)
     assert set(heads.values()) == {(3, 3, 8, 2, 2, 2, 21)}
+
+
+def test_a_scenario_of_ones_own_may_be_a_match():
+    row = dataclasses.replace(scenarios.find("duel"), match=jaxfactory.Match(bots=2))
+    match = matches.resolve(EnvConfig(num_bots=3), row.match, "mine")
+    assert (match.agents, match.bots) == (1, 3)
+    assert match.rules()[:3] == ["-deathmatch", "+timelimit", "4"]
 
 
 def test_bot_names():
