@@ -25,7 +25,7 @@ fi
 # JAX and its GPU plugin are the machine's own.
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
-"$python" -m tarfile -e "$here/site.tar.xz" "$site"
+"$python" -m tarfile --filter data -e "$here/site.tar.xz" "$site"
 export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 export JAXFACTORY_COMMIT="$(cat "$here/commit")"
 mkdir -p "$results"
