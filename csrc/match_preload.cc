@@ -7,6 +7,7 @@
 // the dynamic linker, so that it can be answered here.
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -23,7 +24,10 @@ constexpr unsigned char kSetup = 0x20;
 // For each tic an engine sends its order to all others and hears once from each; until
 // it sends again nothing can come. Now and then it looks all the same.
 constexpr int kLookAfter = 64;
-int sent = 0, heard = 0, skipped = 0;
+// After so many looks in vain it sleeps until a packet comes, or a millisecond: whoever
+// is waited for does not run, so that something else wants the cores.
+constexpr int kSleepAfter = 100;
+int sent = 0, heard = 0, skipped = 0, in_vain = 0;
 bool sending = false;
 
 }  // namespace
@@ -57,8 +61,14 @@ EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
       syscall(SYS_recvfrom, socket, buffer, size, flags, from, from_size);
   if (got >= 0) {
     ++heard;
+    in_vain = 0;
   } else if (errno == EAGAIN && !complete) {
-    sched_yield();  // the others on this core may be those that are waited for
+    if (++in_vain < kSleepAfter) {
+      sched_yield();  // the others on this core may be those that are waited for
+    } else {
+      pollfd wanted = {socket, POLLIN, 0};
+      poll(&wanted, 1, 1);
+    }
     errno = EAGAIN;
   }
   return got;
