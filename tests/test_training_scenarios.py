@@ -79,7 +79,7 @@ def test_a_cfg_with_measurements_trains_in_both_modes(mode, tmp_path):
 @pytest.mark.timeout(1200)
 def test_basic_is_learned(tmp_path):
     """Published agents score 0.75."""
-    config = Config(env=EnvConfig(scenario="basic"), total_frames=1_000_000)
+    config = Config(env=EnvConfig(scenario="basic"), total_frames=500_000)
     train(config, tmp_path / "run")
     options = EvaluateOptions(run=tmp_path / "run", episodes=100)
     played = evaluate.run(options)
