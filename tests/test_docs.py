@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -216,6 +217,51 @@ def test_the_marks_are_known():
         assert block.language in {"sh", "python", "text", "toml", "ini"}, str(block)
 
 
+@pytest.fixture(scope="module")
+def notebook():
+    return json.loads((DOCS / "course.ipynb").read_text())
+
+
+def test_the_notebook_is_the_course_page(notebook):
+    """Cell by cell; only the sentence about its own outputs is not in the page."""
+    make_notebook = load_script("make_notebook")
+    page = make_notebook.cells((DOCS / "course.md").read_text())
+    shown = [
+        make_notebook.Cell(cell["cell_type"], "".join(cell["source"]))
+        for cell in notebook["cells"]
+        if cell["id"] != "outputs"
+    ]
+    assert shown == page
+
+
+def test_the_notebook_was_executed(notebook):
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    text = json.dumps([cell["outputs"] for cell in cells])
+    assert not [
+        output
+        for cell in cells
+        for output in cell["outputs"]
+        if output["output_type"] == "error"
+    ]
+    # Every command printed something, and none a complaint.
+    assert all(cell["outputs"] for cell in cells if "!" in cell["source"][0])
+    assert "jaxfactory: " not in text
+    assert not re.findall(r"Traceback|/(?:root|home|tmp|work)/|\\u001b", text)
+
+
+def test_the_notebook_s_commands_exist(notebook, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    values = {"{FRAMES}": "4000000", "{BOT_FRAMES}": "1", "{STRONGER}": "user/repo"}
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in cell["source"] if line[0] == "!"]
+    assert len(lines) > 5
+    for line in lines:
+        program, *rest = words(line.removeprefix("!"))[1]
+        assert program == "jaxfactory"
+        parse([values.get(word, word) for word in rest])
+
+
 def sentences():
     """Return every string of the program, with \\0 where values are put in."""
     found = []
@@ -243,3 +289,11 @@ def test_troubleshooting_quotes_what_the_program_says():
     for text in quoted:
         parts = [part.strip() for part in text.split("...")]
         assert any(all(part in one for part in parts) for one in said), text
+
+
+def test_the_readme_s_links_lead_somewhere():
+    """Those to files; a reader of the repository follows them."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).is_file(), link
