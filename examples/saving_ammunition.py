@@ -41,8 +41,8 @@ def main() -> None:
     from jaxfactory import backend
 
     backend.configure()
-    from jaxfactory import evaluate
     from jaxfactory.config import EvaluateOptions
+    from jaxfactory.evaluate import run
     from jaxfactory.train import train
     from jaxfactory.writers import TerminalWriter
 
@@ -57,7 +57,7 @@ def main() -> None:
     writer = TerminalWriter(options.run, options.total_frames)
     train(config, options.run, scenario=SCENARIO, writer=writer)
     # `jaxfactory evaluate --run ...` finds this file again, too.
-    evaluate.run(EvaluateOptions(run=options.run, episodes=20), scenario=SCENARIO)
+    run(EvaluateOptions(run=options.run, episodes=20), scenario=SCENARIO)
 
 
 if __name__ == "__main__":

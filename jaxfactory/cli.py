@@ -7,14 +7,14 @@ version and mistakes answer at once.
 # ruff: noqa: T201 - this is the module that speaks to the user.
 
 import dataclasses
-import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jaxfactory import runs
+import jaxfactory
+from jaxfactory import plugins, runs
 from jaxfactory.config import EvaluateOptions
 from jaxfactory.errors import UserCodeError, UserError, did_you_mean, require
 from jaxfactory.flags import as_config, parse, parse_train
@@ -96,7 +96,7 @@ def _dispatch(args: list[str]) -> int:
         print(_HELP, end="")
         return 0
     if args[0] == "--version":
-        print(f"jaxfactory {_version()}")
+        print(f"jaxfactory {jaxfactory.__version__}")
         return 0
     name, rest = args[0], args[1:]
     if name not in commands:
@@ -108,21 +108,16 @@ def _dispatch(args: list[str]) -> int:
     return commands[name](rest)
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("jaxfactory")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
-
-
 def _train(args: list[str]) -> int:
-    from jaxfactory import scenarios, sizing
+    from jaxfactory import sizing
 
     if sizing.wants_auto(args):
         args = _fill_in_sizes(args)
     options = parse_train(args)
     config = as_config(options)
-    # Before JAX is loaded for nothing.
+    from jaxfactory import scenarios  # Not for --help.
+
+    # Mistakes come before JAX is loaded for nothing.
     scenarios.find(config.env.scenario)
     if config.watch.wandb:
         require("wandb", extra="wandb", what="--wandb")
@@ -138,9 +133,17 @@ def _train(args: list[str]) -> int:
     from jaxfactory.train import train
     from jaxfactory.writers import TerminalWriter
 
-    state = train(config, run_dir, writer=TerminalWriter(run_dir, config.total_frames))
+    state = train(
+        config,
+        run_dir,
+        writer=TerminalWriter(run_dir, config.total_frames),
+        callbacks=[plugins.load(name, "--callback") for name in options.callback],
+    )
+    early = (
+        ", where a callback stopped it" if state.frames < config.total_frames else ""
+    )
     print(
-        f"trained for {state.frames:,} frames; "
+        f"trained for {state.frames:,} frames{early}; "
         f"see the score with: jaxfactory evaluate --run {run_dir}"
     )
     return 0
@@ -156,9 +159,9 @@ def _evaluate(args: list[str]) -> int:
         hub.check_login(options.push_to_hub)  # Before the episodes, not after them.
         options = dataclasses.replace(options, render_mp4=True)
     _prepare_jax()
-    from jaxfactory import evaluate
+    from jaxfactory.evaluate import run as run_evaluation
 
-    evaluate.run(dataclasses.replace(options, run=run))
+    run_evaluation(dataclasses.replace(options, run=run))
     if options.push_to_hub:
         repo, message = options.push_to_hub, options.commit_message
         _publish(

@@ -64,7 +64,15 @@ def _check_screen(width: int, height: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """Environments and the pool that steps them."""
+    """Environments and the pool that steps them.
+
+    Example:
+        >>> EnvConfig(scenario="basic", num_envs=4).frame_skip
+        4
+        >>> EnvConfig(num_envs=3)
+        Traceback (most recent call last):
+        jaxfactory.errors.UserError: --num-envs 3 must be a multiple of --num-groups...
+    """
 
     scenario: str = "health_gathering_supreme"
     """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, or one
@@ -146,7 +154,13 @@ class EnvConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The actor-critic's shape."""
+    """The actor-critic's shape.
+
+    Example:
+        >>> small = NetworkConfig(conv_channels=(8, 16, 16), core="lstm")
+        >>> small.core_size
+        256
+    """
 
     encoder: str = "conv"
     """What turns observations into features: conv, or a Flax NNX class of your own as
@@ -187,7 +201,12 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """Proximal policy optimisation."""
+    """Proximal policy optimisation.
+
+    Example:
+        >>> PPOConfig(num_steps=16, learning_rate=1e-4).num_epochs
+        2
+    """
 
     num_steps: int = 32
     """Steps of each environment in a rollout; also the recurrent chunk."""
@@ -277,7 +296,16 @@ class WatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One training run."""
+    """One training run.
+
+    Example:
+        >>> import dataclasses
+        >>> config = Config(env=EnvConfig(scenario="basic"), total_frames=1_000_000)
+        >>> config.frames_per_iteration  # 64 environments x 32 steps x 4 tics
+        8192
+        >>> dataclasses.replace(config, seed=3).seed
+        3
+    """
 
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)

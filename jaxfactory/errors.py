@@ -2,7 +2,6 @@
 
 import difflib
 import importlib.util
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +15,8 @@ class UserCodeError(UserError):
 
     def trace(self) -> str:
         """Return the traceback of ``__cause__``, from the user's code on."""
+        import traceback
+
         if self.__cause__ is None:
             return ""
         summary = traceback.TracebackException.from_exception(self.__cause__)
@@ -29,7 +30,7 @@ class UserCodeError(UserError):
 
 
 def _is_library(file: Path) -> bool:
-    ours, python = Path(__file__).parent, Path(traceback.__file__).parent
+    ours, python = Path(__file__).parent, Path(importlib.util.__file__).parents[1]
     if str(file).startswith("<frozen") or "site-packages" in file.parts:
         return True
     return file.is_relative_to(ours) or file.is_relative_to(python)

@@ -18,7 +18,7 @@ from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import EnvConfig, EvaluateOptions
 from jaxfactory.learner import TrainState, init_train_state
-from jaxfactory.networks import ActorCritic
+from jaxfactory.networks import ActorCritic, EncoderClass
 from jaxfactory.pool import EnvPool
 from jaxfactory.sampler import Episode, ended_episodes
 from jaxfactory.scenario import Scenario
@@ -38,6 +38,20 @@ class Evaluation(NamedTuple):
     recording: Recording
 
 
+class Score(NamedTuple):
+    """An evaluation as it was written.
+
+    Attributes:
+        result: The content of evaluation.json.
+        path: Of that file.
+        notes: What else was written, each a sentence.
+    """
+
+    result: dict[str, Any]
+    path: Path
+    notes: list[str]
+
+
 def run(
     options: EvaluateOptions, *, scenario: Scenario | None = None
 ) -> dict[str, Any]:
@@ -45,6 +59,27 @@ def run(
 
     Args:
         options: What to play, and how.
+        scenario: Instead of the one that `options` or the run name.
+    """
+    result, path, notes = score(options, scenario=scenario)
+    _print_table(result)
+    print(f"written to {path}")
+    for note in notes:
+        print(note)
+    return result
+
+
+def score(
+    options: EvaluateOptions,
+    *,
+    encoder: EncoderClass | None = None,
+    scenario: Scenario | None = None,
+) -> Score:
+    """Play, and write evaluation.json and the video.
+
+    Args:
+        options: What to play, and how.
+        encoder: The run's own encoder, where it cannot be found by its name.
         scenario: Instead of the one that `options` or the run name.
     """
     saved = load_for_evaluation(options.run, options.checkpoint)
@@ -57,7 +92,7 @@ def run(
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
-        network = ActorCritic(pool.spec, shape)
+        network = ActorCritic(pool.spec, shape, encoder)
         state = saved.restore(
             init_train_state(network, saved.config.ppo, jax.random.key(0))
         )
@@ -66,17 +101,16 @@ def run(
     result = _result(name, saved.frames, options, episodes)
     path = options.run / "evaluation.json"
     _write_json(path, result)
-    _print_table(result)
-    print(f"written to {path}")
+    notes = []
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
         first = first_episode(played.recording, env.frame_skip)
         frames = write_mp4(env, first, video, scenario)
-        print(
+        notes.append(
             f"video of an episode (own return {first.own_returns[0]:.2f}, "
             f"{frames / TICS_PER_SECOND:.1f} s) written to {video}"
         )
-    return result
+    return Score(result, path, notes)
 
 
 def env_for(

@@ -25,6 +25,9 @@ class TrainOptions(Config):
     """Run directory, resumed if it exists; without it, a new one under runs/."""
     preset: str = "default"
     """Where the defaults come from: default or reference."""
+    callback: tuple[str, ...] = ()
+    """Functions of your own called at every iteration, module:function or
+    file.py:function."""
 
 
 def parse_train(args: Sequence[str]) -> TrainOptions:

@@ -15,6 +15,7 @@ _SAMPLER = {
 _LEARNER = {
     "handover_wait": "wait for a rollout",
     "update": "update the parameters",
+    "callback": "callbacks",
     "checkpoint": "save",
 }
 # What is between the legs comes last.
@@ -25,6 +26,7 @@ _REMEDIES = {
     "act": "acting; more environments in a step (--num-envs) or a smaller network "
     "would help",
     "update": "the update; fewer --num-epochs or a smaller network would help",
+    "callback": "callbacks of your own",
     "checkpoint": "saving; a larger --checkpoint-minutes would help",
     "rest": "bookkeeping between the legs; more environments in a step (--num-envs) "
     "would help",

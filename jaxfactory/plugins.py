@@ -5,7 +5,6 @@ for in the current directory too, as ``python -m`` does.
 """
 
 import contextlib
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -129,6 +128,8 @@ def _from_file(file: Path) -> ModuleType:
     main_file = getattr(main, "__file__", None)
     if main is not None and main_file and Path(main_file).resolve() == file:
         return main  # The script that is running: not a second time.
+    import hashlib  # slow to import, and the command line imports this module
+
     # Named by the path, so that the same file is imported once and pickles.
     digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:12]
     name = f"{_PREFIX}{file.stem}_{digest}"

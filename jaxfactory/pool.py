@@ -16,6 +16,8 @@ from jaxfactory import _core, doom_config, matches, scenarios
 from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.config import EnvConfig
 from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+from jaxfactory.heads import Head
 from jaxfactory.scenario import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
 from jaxfactory.step import Step, StepInfo
@@ -93,9 +95,7 @@ class EnvPool:
         )
         self.scenario = scenario or scenarios.find(config.scenario)
         self._game = self.scenario.load()
-        self._heads = self.scenario.action_heads(self._game)
-        if not self._heads:
-            raise UserError(f"{self._game.path} has no buttons that make an action")
+        self._heads = _action_heads(self.scenario, self._game)
         self.variable_names = tuple(variables or self._game.variables)
         self.match = matches.resolve(config, self.scenario.match, self.scenario.name)
         agents = self.match.agents if self.match else 1
@@ -129,14 +129,7 @@ class EnvPool:
         self.frame_skip = config.frame_skip
         self.num_steps = num_steps
         self.num_slabs = num_slabs
-        channels = doom.frame.channels
-        self.spec = EnvSpec(
-            ObservationSpec(
-                image=(config.height, config.width, channels),
-                measurements=len(doom.measurements),
-            ),
-            scenarios.action_spec(self._heads),
-        )
+        self.spec = env_spec(config, self.scenario)
         self._core = _core.Pool(
             doom,
             _pool_config(
@@ -374,6 +367,36 @@ def make_pool(
         scenario=name, num_envs=num_envs, frame_skip=frame_skip, **chosen
     )
     return EnvPool(config, scenario=row, seed=seed, **options)
+
+
+def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
+    """Return the shapes of observations and actions, without starting an engine.
+
+    Args:
+        config: The environments.
+        scenario: Instead of the one that `config` names.
+
+    Raises:
+        UserError: If the scenario or its map is not there.
+    """
+    scenario = scenario or scenarios.find(config.scenario)
+    game = scenario.load()
+    heads = _action_heads(scenario, game)
+    doom = doom_config.make(config, scenario, game, heads)
+    return EnvSpec(
+        ObservationSpec(
+            image=(config.height, config.width, doom.frame.channels),
+            measurements=len(doom.measurements),
+        ),
+        scenarios.action_spec(heads),
+    )
+
+
+def _action_heads(scenario: Scenario, game: GameConfig) -> tuple[Head, ...]:
+    heads = scenario.action_heads(game)
+    if not heads:
+        raise UserError(f"{game.path} has no buttons that make an action")
+    return heads
 
 
 def _end(core: _core.Pool, scratch: tempfile.TemporaryDirectory) -> None:

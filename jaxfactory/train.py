@@ -1,6 +1,6 @@
 """The corridor: pool, sampler, learner and what hangs off them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import jax
 
 from jaxfactory import plugins
 from jaxfactory.async_sampler import AsyncSampler
+from jaxfactory.callbacks import Callback, Callbacks
 from jaxfactory.checkpoint import Checkpointer
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
@@ -15,7 +16,7 @@ from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
 from jaxfactory.learner import TrainState, init_train_state, make_update
 from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
 from jaxfactory.networks import ActorCritic, EncoderClass, with_encoder
-from jaxfactory.pool import make_pool
+from jaxfactory.pool import env_spec, make_pool
 from jaxfactory.sampler import Player, SyncSampler
 from jaxfactory.scenario import Scenario
 from jaxfactory.scenarios import with_scenario
@@ -36,6 +37,7 @@ def train(
     writer: Writer | None = None,
     encoder: EncoderClass | None = None,
     scenario: str | Scenario | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainState:
     """Train until ``config.total_frames``, going on from what the run has saved.
 
@@ -48,12 +50,14 @@ def train(
         scenario: One of your own to train on; recorded by the name of the variable or
             the registration that it is found by. By default the one that
             `config.env.scenario` names.
+        callbacks: Functions of your own that see every iteration.
 
     Returns:
         The trained state.
 
     Raises:
         UserError: If the run directory cannot be used for these settings.
+        UserCodeError: If a callback raises, after saving.
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
     config = with_scenario(with_encoder(config, encoder), scenario)
@@ -62,10 +66,13 @@ def train(
             f"{place} was to be imported, and begins to train; put that under "
             "`if __name__ == '__main__':`"
         )
+    # Before anything is made that a network that does not fit would leave behind.
+    network = ActorCritic(env_spec(config.env), config.network, encoder)
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     if config.watch.wandb:
         writers.append(WandbWriter(run_dir, config))
     stats, timer = EpisodeStats(), Stopwatch()
+    watchers = Callbacks(callbacks, run_dir)
     with (
         catch_interrupts() as interrupt,
         Checkpointer(run_dir, config) as checkpointer,
@@ -80,7 +87,6 @@ def train(
         ) as pool,
         Spectator(config, checkpointer, output) as spectator,
     ):
-        network = ActorCritic(pool.spec, config.network, encoder)
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(state, stats)
@@ -95,7 +101,9 @@ def train(
         output.begin(state.frames)
         late: tuple[Any, dict[str, float], int] | None = None
         with make_sampler(pool, network, config) as sampler:
-            while state.frames < config.total_frames and not interrupt.signum:
+            while state.frames < config.total_frames and not (
+                interrupt.signum or watchers.stopped
+            ):
                 rollout = sampler.collect(state)
                 with timer.leg("update"):
                     state, losses = update(state, rollout)
@@ -109,6 +117,10 @@ def train(
                     **sampler.metrics(),
                     **timer.drain(),
                 }
+                if watchers:
+                    with timer.leg("callback"):
+                        seen = {**_named(losses), **host}
+                        host |= watchers.call(state, rollout, seen)
                 # One iteration late, so that the device is never waited for.
                 if late:
                     _write(output, *late)
@@ -124,6 +136,7 @@ def train(
         )
     if interrupt.signum:
         raise TrainingInterrupted(interrupt.signum, run_dir)
+    watchers.raise_error()
     return state
 
 
@@ -145,6 +158,9 @@ def make_sampler(
 def _write(
     output: Writer, losses: Mapping[str, Any], host: dict[str, float], frames: int
 ) -> None:
+    output.write({**_named(losses), **host}, frames)
+
+
+def _named(losses: Mapping[str, Any]) -> dict[str, float]:
     fetched = jax.device_get(dict(losses))
-    named = {f"losses/{name}": float(value) for name, value in fetched.items()}
-    output.write({**named, **host}, frames)
+    return {f"losses/{name}": float(value) for name, value in fetched.items()}

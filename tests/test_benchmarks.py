@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,13 @@ def test_overhead_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "overhead.json").read_text())
     assert [len(rates) for rates in report["steps_per_second"].values()] == [2, 2]
+
+
+def test_startup_runs():
+    done = run("--rounds", "1", "--modules", script="startup.py")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"import jaxfactory +fastest 0\.\d\d s", done.stdout)
+    assert re.search(r"\d \| +\d+ \| +jaxfactory.cli\n", done.stdout)
 
 
 @pytest.mark.slow

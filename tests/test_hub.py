@@ -27,7 +27,6 @@ from jaxfactory import (
     bundle,
     checkpoint,
     cli,
-    evaluate,
     hub,
     hub_pull,
     model_card,
@@ -43,6 +42,7 @@ from jaxfactory.config import (
     to_dict,
 )
 from jaxfactory.errors import UserError
+from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.hub import PushOptions
 from jaxfactory.hub_pull import PullOptions
 from jaxfactory.learner import TrainState, init_train_state, make_optimizer
@@ -601,7 +601,7 @@ def test_a_played_agent_goes_round(server, tmp_path):
         assert video.streams.video[0].width == 640
     pulled = pull()
     first = json.loads(Path("mine/evaluation.json").read_text())
-    again = evaluate.run(EvaluateOptions(run=pulled, episodes=4, num_envs=2))
+    again = run_evaluation(EvaluateOptions(run=pulled, episodes=4, num_envs=2))
     assert again["each"] == first["each"]
     assert again["own_return"] == first["own_return"]
     longer = dataclasses.replace(config, total_frames=3 * 4 * 8 * 4)

@@ -34,11 +34,11 @@ LAYERS = (
     ),
     ("learner", "bundle", "sweep", "spectator"),
     ("sample_factory",),
-    ("sampler",),
+    ("sampler", "callbacks", "agent"),
     ("async_sampler",),
     ("train", "video"),
     ("evaluate", "hub"),
-    ("hub_pull",),
+    ("hub_pull", "api"),
     ("cli", "spectator_process"),
     ("__main__", "__init__"),
 )  # fmt: skip
@@ -52,7 +52,7 @@ WITHOUT_JAX = (
     "sweep_file", "sweep_runs", "sweep", "slurm", "plain_pickle", "torch_file",
     "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
     "sample_factory_weights", "sample_factory",
-    "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing",
+    "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing", "api",
 )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ import json
 import av
 import pytest
 
-from jaxfactory import evaluate
 from jaxfactory.config import (
     Config,
     EnvConfig,
@@ -13,6 +12,7 @@ from jaxfactory.config import (
     NetworkConfig,
     PPOConfig,
 )
+from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.train import train
 
 
@@ -44,7 +44,7 @@ def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
 
     # Three environments are no whole number of matches: two are played.
     options = EvaluateOptions(run=run, episodes=3, num_envs=3, render_mp4=True)
-    result = evaluate.run(options)
+    result = run_evaluation(options)
     assert result["episodes"] == 3
     assert result["length"]["mean"] == 100
     assert 1 <= result["place"]["mean"] <= 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfactory import cli, evaluate, runs, scenarios
+from jaxfactory import cli, runs, scenarios
 from jaxfactory.config import (
     Config,
     EnvConfig,
@@ -19,6 +19,7 @@ from jaxfactory.config import (
     PPOConfig,
 )
 from jaxfactory.errors import UserError
+from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.heads import Delta
 from jaxfactory.measurements import Measurement
 from jaxfactory.pool import make_pool
@@ -187,10 +188,10 @@ def test_a_run_finds_its_scenario_again(module, tmp_path):
     scenarios._REGISTERED.clear()
     options = EvaluateOptions(run=run, episodes=2, num_envs=2)
     with pytest.raises(UserError, match="cannot be imported: there is no module"):
-        evaluate.run(options)
+        run_evaluation(options)
     moved = "elsewhere.py:HELD"
     options = dataclasses.replace(options, scenario=moved)
-    assert evaluate.run(options)["scenario"] == moved
+    assert run_evaluation(options)["scenario"] == moved
     # Training may go on with it too, but not with another one.
     runs.open_run(run, scenarios.with_scenario(small(), moved))
     with pytest.raises(UserError, match=r"--scenario elsewhere\.py:OTHER"):
@@ -253,7 +254,7 @@ def test_it_trains_as_a_script_and_is_found_again(tmp_path):
     recorded = json.loads((run / "config.json").read_text())["env"]["scenario"]
     assert recorded == f"{script}:SCENARIO"
     options = EvaluateOptions(run=run, episodes=2, num_envs=2)
-    assert evaluate.run(options)["scenario"] == recorded
+    assert run_evaluation(options)["scenario"] == recorded
 
 
 @pytest.mark.vizdoom

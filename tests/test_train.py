@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxfactory import evaluate, runs
+from jaxfactory import runs
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import (
     Config,
@@ -24,6 +24,7 @@ from jaxfactory.config import (
     PPOConfig,
 )
 from jaxfactory.errors import UserError
+from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.train import train
 
 
@@ -107,7 +108,7 @@ def test_refuses_a_run_of_another_network(run):
 
 def test_evaluate_gives_each_environment_its_share(run, capsys):
     options = EvaluateOptions(run=run, episodes=5, num_envs=2, render_mp4=True)
-    result = evaluate.run(options)
+    result = run_evaluation(options)
     stored = json.loads((run / "evaluation.json").read_text())
     assert stored == json.loads(json.dumps(result))
     assert result["episodes"] == 5
@@ -134,9 +135,9 @@ def test_evaluate_gives_each_environment_its_share(run, capsys):
 
 def test_the_same_evaluation_twice(run):
     options = EvaluateOptions(run=run, episodes=2, num_envs=2, seed=3)
-    first, second = evaluate.run(options), evaluate.run(options)
+    first, second = run_evaluation(options), run_evaluation(options)
     assert first["each"] == second["each"]
-    assert evaluate.run(
+    assert run_evaluation(
         EvaluateOptions(run=run, episodes=2, num_envs=2, seed=3, deterministic=True)
     )["deterministic"]
 

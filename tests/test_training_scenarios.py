@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_shaping import needs_wad
 
-from jaxfactory import evaluate, scenarios
+from jaxfactory import scenarios
 from jaxfactory.config import (
     Config,
     EnvConfig,
@@ -14,6 +14,7 @@ from jaxfactory.config import (
     NetworkConfig,
     PPOConfig,
 )
+from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.train import train
 
 
@@ -36,7 +37,7 @@ def small(scenario: str, **changes) -> Config:
 
 def trained_and_evaluated(config: Config, run, **options) -> dict:
     train(config, run)
-    played = evaluate.run(EvaluateOptions(run=run, episodes=4, num_envs=2, **options))
+    played = run_evaluation(EvaluateOptions(run=run, episodes=4, num_envs=2, **options))
     lines = (run / "metrics.jsonl").read_text().splitlines()
     metrics = [pair for line in lines for pair in json.loads(line).items()]
     losses = [value for name, value in metrics if name.startswith("losses/")]
@@ -81,6 +82,6 @@ def test_basic_is_learned(tmp_path):
     config = Config(env=EnvConfig(scenario="basic"), total_frames=500_000)
     train(config, tmp_path / "run")
     options = EvaluateOptions(run=tmp_path / "run", episodes=100)
-    played = evaluate.run(options)
+    played = run_evaluation(options)
     # Own rewards are in the map's units, a hundredth of which is trained on.
     assert 0.01 * played["own_return"]["mean"] > 0.7

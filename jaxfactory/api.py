@@ -1,0 +1,175 @@
+"""The Python face of the commands: `train`, `evaluate` and `load`.
+
+JAX and everything that needs it are imported inside, after what must be set before JAX
+starts.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxfactory.config import Config, EvaluateOptions
+
+
+if TYPE_CHECKING:
+    import jaxfactory.agent
+    import jaxfactory.learner
+    import jaxfactory.scenario
+
+
+def train(
+    config: Config,
+    run: str | Path,
+    *,
+    encoder: Any = None,
+    scenario: "str | jaxfactory.scenario.Scenario | None" = None,
+    callbacks: Sequence[Callable[..., Any]] = (),
+    show: bool = False,
+) -> "jaxfactory.learner.TrainState":
+    """Train an agent, or go on with a run.
+
+    Args:
+        config: All settings.
+        run: Directory of the run, made if it does not exist: settings, metrics,
+            TensorBoard files, checkpoints. A run that is there already goes on from
+            its last checkpoint.
+        encoder: A Flax NNX class of your own that turns observations into features; see
+            `examples/own_network.py` for what it must do. Recorded by its name, so that
+            `evaluate` and `load` find it. The same as `NetworkConfig.encoder` by name.
+        scenario: One of your own to train on, instead of the one that `config` names.
+        callbacks: Functions that are called with a `jaxfactory.Iteration` after every
+            update, and may return metrics, a dictionary of numbers, to be written with
+            the others. ``iteration.stop(reason)`` ends the training.
+        show: Print the progress, as the command does.
+
+    Returns:
+        The state at the end, which is saved; `load` makes an agent of it.
+
+    Raises:
+        UserError: If the settings, the run or the encoder do not fit.
+        UserCodeError: If a callback or the encoder raises; after saving.
+
+    Example:
+        >>> import jaxfactory
+        >>> config = jaxfactory.Config(
+        ...     env=jaxfactory.EnvConfig(scenario="basic", num_envs=4),
+        ...     network=jaxfactory.NetworkConfig(
+        ...         conv_channels=(4, 8, 8), hidden_size=16, core_size=16
+        ...     ),
+        ...     ppo=jaxfactory.PPOConfig(num_steps=8),
+        ...     total_frames=256,
+        ... )
+        >>> state = jaxfactory.train(config, "runs/tiny")
+        >>> state.frames
+        256
+    """
+    _prepare_jax()
+    from jaxfactory.train import train as corridor
+    from jaxfactory.writers import TerminalWriter
+
+    run = Path(run)
+    return corridor(
+        config,
+        run,
+        writer=TerminalWriter(run, config.total_frames) if show else None,
+        encoder=encoder,
+        scenario=scenario,
+        callbacks=callbacks,
+    )
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    checkpoint: Literal["best", "latest"] = "best",
+    episodes: int = 100,
+    num_envs: int = 20,
+    deterministic: bool = False,
+    seed: int = 1000,
+    render_mp4: bool = False,
+    encoder: Any = None,
+    scenario: "jaxfactory.scenario.Scenario | None" = None,
+) -> dict[str, Any]:
+    """Play a trained agent's episodes and return its score.
+
+    Also written to the run's evaluation.json, and the video to its evaluation.mp4.
+
+    Args:
+        run: The run's directory.
+        checkpoint: The one with the best mean return in training, or the last one.
+        episodes: Episodes to play; each environment plays a fixed share of them.
+        num_envs: Environments stepped in parallel.
+        deterministic: Take the most probable actions instead of sampling.
+        seed: Of the episodes and of the sampled actions.
+        render_mp4: Record a video of an episode.
+        encoder: The run's own encoder, where it cannot be found by its name.
+        scenario: To play instead of the run's.
+
+    Returns:
+        ``own_return``, ``shaped_return`` and ``length`` with their ``mean``, ``std``,
+        ``mean_minus_std``, ``min`` and ``max``; ``each`` episode, and how they were
+        played.
+
+    Raises:
+        UserError: If there is no such run or checkpoint.
+
+    Example:
+        >>> import jaxfactory
+        >>> score = jaxfactory.evaluate("runs/tiny", episodes=2, num_envs=2)
+        >>> score["episodes"], score["frames_trained"]
+        (2, 256)
+        >>> score["own_return"]["min"] <= score["own_return"]["mean"]
+        True
+    """
+    options = EvaluateOptions(
+        run=Path(run),
+        checkpoint=checkpoint,
+        episodes=episodes,
+        num_envs=num_envs,
+        deterministic=deterministic,
+        seed=seed,
+        render_mp4=render_mp4,
+    )
+    _prepare_jax()
+    from jaxfactory.evaluate import score
+
+    return score(options, encoder=encoder, scenario=scenario).result
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: Literal["best", "latest"] = "best",
+    seed: int = 0,
+    encoder: Any = None,
+) -> "jaxfactory.agent.Agent":
+    """Return a trained run's agent, to act with.
+
+    Args:
+        run: The run's directory.
+        checkpoint: The one with the best mean return in training, or the last one.
+        seed: Of the actions that it samples.
+        encoder: The run's own encoder, where it cannot be found by its name.
+
+    Raises:
+        UserError: If there is no such run or checkpoint.
+
+    Example:
+        >>> import jaxfactory
+        >>> import numpy as np
+        >>> agent = jaxfactory.load("runs/tiny")
+        >>> obs = np.zeros((3, 72, 128, 3), np.uint8)
+        >>> action, carry = agent.act(obs, agent.initial_carry(3))
+        >>> action.shape, agent.values(obs, carry).shape
+        ((3, 1), (3,))
+    """
+    _prepare_jax()
+    from jaxfactory.agent import load_agent
+
+    return load_agent(Path(run), checkpoint, seed=seed, encoder=encoder)
+
+
+def _prepare_jax() -> None:
+    from jaxfactory import backend
+
+    backend.configure()
