@@ -66,11 +66,17 @@ class Block(NamedTuple):
         lines = (line.strip() for line in joined.splitlines())
         return [line for line in lines if line and not line.startswith("#")]
 
-    @property
-    def appended(self) -> list[str]:
-        """Flags that its marks append to its commands."""
-        marks = [mark for mark in self.marks if mark.startswith("append ")]
-        return [word for mark in marks for word in shlex.split(mark)[1:]]
+    def appended(self, command: str) -> list[str]:
+        """Flags that its marks append to a command, or to all: "append train --x"."""
+        flags: list[str] = []
+        for mark in self.marks:
+            if mark.startswith("append "):
+                given = shlex.split(mark)[1:]
+                if given[0] == command:
+                    flags += given[1:]
+                elif given[0].startswith("-"):
+                    flags += given
+        return flags
 
     @property
     def program(self) -> str:
@@ -90,13 +96,18 @@ class Block(NamedTuple):
 def blocks(page: Path) -> list[Block]:
     """Return the blocks of a page in their order."""
     text = page.read_text()
-    # Blocks within blocks, as a page about blocks has them, are not looked at.
+    # What only the notebook has, has a test of its own.
+    text = re.sub(r"^<!-- notebook\n.*?^-->$", _blank, text, flags=re.DOTALL | re.M)
     found = []
     for match in _BLOCK.finditer(text):
         marks = tuple(_MARK.findall(match["marks"]))
         line = text.count("\n", 0, match.start("language")) + 1
         found.append(Block(page, line, match["language"], match["text"], marks))
     return found
+
+
+def _blank(match: re.Match) -> str:
+    return "\n" * match[0].count("\n")
 
 
 def words(command: str) -> tuple[dict[str, str], list[str]]:
@@ -130,7 +141,8 @@ def run_page(page_blocks: list[Block], folder: Path, environment: dict[str, str]
             for command in block.commands:
                 assigned, parts = words(command)
                 if parts[0] == "jaxfactory":
-                    arguments = small(parts[1:], block.appended)
+                    appended = block.appended(parts[1])
+                    arguments = small(parts[1:], appended)
                     program = [sys.executable, "-m", "jaxfactory", *arguments]
                     _run(program, folder, environment | assigned, block)
         elif block.language == "python":
