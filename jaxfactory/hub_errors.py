@@ -160,6 +160,12 @@ def _explain_network(repo: str, chain: list[BaseException]) -> str:
     # What the client's web library raises: httpx before version 2, httpx2 after.
     transport = errors.HfHubHTTPError.__mro__[1]
     for error in chain:
+        if "xet" in str(error) and not isinstance(error, transport):
+            return (
+                f"the storage of {constants.ENDPOINT} for large files (Xet) does not "
+                f"answer ({_words(error)}); {_AGAIN}, or set HF_HUB_DISABLE_XET=1 to "
+                "go without it"
+            )
         if isinstance(error, (transport, ConnectionError, TimeoutError)):
             return (
                 f"{constants.ENDPOINT} cannot be reached, or the connection broke off "

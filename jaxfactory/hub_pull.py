@@ -6,7 +6,6 @@ it is there as a whole or not at all.
 """
 
 import dataclasses
-import importlib.util
 import json
 import re
 import shutil
@@ -127,8 +126,6 @@ def _pull_ours(options: PullOptions, folder: Path) -> Pulled:
 
 def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:
     """Import an experiment of Sample Factory; None if the folder holds none."""
-    if importlib.util.find_spec("jaxfactory.sample_factory") is None:
-        return None
     from jaxfactory import sample_factory
 
     if not sample_factory.is_experiment(folder):

@@ -98,20 +98,21 @@ def _head(config: Config, result: dict[str, Any]) -> str:
 
 def _introduction(config: Config, result: dict[str, Any], *, video: bool) -> str:
     name = environment_id(config.env.scenario)
-    ppo, network = config.ppo, config.network
-    core = (
-        "no recurrent core"
-        if network.core == "none"
-        else (f"a {network.core.upper()} of {network.core_size} units")
-    )
-    shown = "`replay.mp4` shows an episode of it. " if video else ""
+    env, network = config.env, config.network
+    sight = ""
+    if name.startswith("doom_"):
+        core = "no recurrent core"
+        if network.core != "none":
+            core = f"a {network.core.upper()} of {network.core_size} units"
+        sight = f"""
+It sees {env.width}x{env.height} pixels and holds each action for {env.frame_skip} tics;
+its network has {core}."""
+    shown = " `replay.mp4` shows an episode of it." if video else ""
     return f"""\
 # {ALGORITHM} agent for {name}
 
-Trained with jaxfactory for {result["frames_trained"]:,} frames, from pixels of
-{config.env.width}x{config.env.height}. {shown}Its network has
-{len(network.conv_channels)} convolutions and {core}; the discount is {ppo.gamma:g} and
-an action lasts {config.env.frame_skip} tics. All settings are in `config.json`.
+Trained with jaxfactory for {result["frames_trained"]:,} frames.{shown}{sight}
+All settings are in `config.json`.
 """
 
 
@@ -131,13 +132,14 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
 
 {table}
 
-Protocol: {result["episodes"]} whole episodes with {how}, of the checkpoint
-`{result["checkpoint"]}`, seed {result["seed"]}, on {result["date"][:10]}. The episodes'
-seeds are none that training used. Each environment plays a number of episodes that is
-fixed beforehand, so that short ones are not favoured; {result["truncated"]} of them
-ended by the time limit. The own return is the scenario's reward as it is, and the
-score in this card's head; the shaped return is what training maximised. The standard
-deviation is over episodes. Every episode is listed in `evaluation.json`.
+- {result["episodes"]} whole episodes with {how}, of the checkpoint
+  `{result["checkpoint"]}`, seed {result["seed"]}, played on {result["date"][:10]}.
+- No episode's seed was used in training. Each environment plays a number of episodes
+  that is fixed beforehand, so that short ones are not favoured. The time limit ended
+  {result["truncated"]} of them.
+- The own return is the scenario's reward as it is, and the score in this card's head;
+  the shaped return is what training maximised. The std is over episodes.
+- `evaluation.json` lists every episode.
 """
 
 

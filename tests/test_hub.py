@@ -31,6 +31,7 @@ from jaxfactory import (
     hub_pull,
     model_card,
     runs,
+    sample_factory,
 )
 from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
 from jaxfactory.config import (
@@ -534,6 +535,32 @@ def test_a_full_disk(server, run, monkeypatch, capsys):
     assert pull(run=Path("new")) == Path("new")
 
 
+@pytest.mark.parametrize("name", ["gru", "measurements"])
+def test_an_agent_of_sample_factory(server, tmp_path, capsys, name):
+    theirs = Path(__file__).parent / "data" / "sample_factory" / name
+    files = {path: (theirs / path).read_bytes() for path in files_under(theirs)}
+    server.make("ada/theirs", {**files, "README.md": b"theirs", "sf_log.txt": b"log"})
+    assert cli.main(["pull", "ada/theirs"]) == 0
+    imported = sample_factory.convert(theirs, None, tmp_path / "straight")
+    pulled = runs.ROOT / imported.scenario / "theirs"
+    out = capsys.readouterr().out
+    assert f"trained for {imported.frames:,} frames, into {pulled}" in out
+    assert all(f"note: {note}" in out for note in imported.notes)
+    assert runs.load_config(pulled) == runs.load_config(imported.run)
+    (one, ours), (other, straight) = (
+        checkpoint.read_arrays(load_for_evaluation(path).path)
+        for path in (pulled, imported.run)
+    )
+    assert one == other
+    for leaf, array in straight.items():
+        np.testing.assert_array_equal(ours[leaf], array)
+    # The scenario can be named, and a wrong one leaves nothing behind.
+    words = refused(capsys, "pull", "ada/theirs", "--scenario", "basic", "--run", "new")
+    assert "--scenario" in words
+    assert not list(Path().glob("*new*")) + list(Path().glob(".*new*"))
+    assert not list(runs.ROOT.glob(".*"))
+
+
 def test_offline(server, run, monkeypatch, capsys):
     push(run)
     pull()
@@ -607,6 +634,15 @@ def test_a_played_agent_goes_round(server, tmp_path):
     longer = dataclasses.replace(config, total_frames=3 * 4 * 8 * 4)
     went_on = train(longer, pulled)
     assert (went_on.frames, int(went_on.step)) == (384, 3)
+
+
+def test_a_hub_without_the_storage_that_the_client_wants(
+    server, run, monkeypatch, capsys
+):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert "set HF_HUB_DISABLE_XET=1 to go without it" in refused(
+        capsys, "push", run, REPO
+    )
 
 
 def test_bundles_without_a_hub(finished, tmp_path, state):
