@@ -157,13 +157,7 @@ def _files(
     files: dict[str, Path | bytes] = {}
     name, scenario = _portable_scenario(config.env.scenario)
     files |= scenario
-    # No paths of this machine.
-    encoder = config.network.encoder.rpartition("/")[2]
-    config = dataclasses.replace(
-        config,
-        env=dataclasses.replace(config.env, scenario=name),
-        network=dataclasses.replace(config.network, encoder=encoder),
-    )
+    config = _portable(config, name)
     settings = config_lib.to_dict(config)
     video = run / RUN_VIDEO
     # An older one shows another agent: evaluate writes the video last.
@@ -190,12 +184,28 @@ def _files(
     return files
 
 
+def _portable(config: Config, scenario: str) -> Config:
+    """Return the settings without this machine's paths and this user's accounts."""
+    encoder = config.network.encoder.rpartition("/")[2]
+    watch = {
+        field.name: field.default
+        for field in dataclasses.fields(config.watch)
+        if field.name.startswith("wandb")
+    }
+    return dataclasses.replace(
+        config,
+        env=dataclasses.replace(config.env, scenario=scenario),
+        network=dataclasses.replace(config.network, encoder=encoder),
+        watch=dataclasses.replace(config.watch, **watch),
+    )
+
+
 def _portable_scenario(scenario: str) -> tuple[str, dict[str, Path | bytes]]:
     """Return a scenario's name in a repository, and the files that go with it."""
     from jaxfactory import scenarios, wads
 
     if not scenario.endswith(".cfg"):
-        return scenario, {}
+        return scenario.rpartition("/")[2], {}
     row = scenarios.find(scenario)
     files: dict[str, Path | bytes] = {f"{SCENARIO}/{row.cfg.name}": row.cfg}
     wad = wads.find_wad(row.load())

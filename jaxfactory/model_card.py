@@ -19,6 +19,9 @@ _ROWS = (
     ("own_return", "own return"),
     ("shaped_return", "shaped return"),
     ("length", "length (tics)"),
+    # Of matches only.
+    ("frags", "frags"),
+    ("place", "place"),
 )
 
 
@@ -26,15 +29,16 @@ def environment_id(scenario: str) -> str:
     """Return the name by which agents of a scenario are found and compared.
 
     A Doom scenario is called as in the field's published agents:
-    ``doom_health_gathering_supreme``. Another environment keeps its own name.
+    ``doom_health_gathering_supreme``. Gymnasium's environments keep their own names.
 
     Args:
-        scenario: A name of the table, the path of a .cfg file, or family:name.
+        scenario: A name of the table, the path of a .cfg file, module:NAME or
+            file.py:NAME, or gymnasium:NAME.
     """
-    family, separator, name = scenario.partition(":")
-    if separator and family.isidentifier():
+    family, separator, name = scenario.rpartition(":")
+    if family == "gymnasium":
         return name
-    return f"doom_{Path(scenario).stem}"
+    return f"doom_{name.lower() if separator else Path(scenario).stem}"
 
 
 def score(result: dict[str, Any]) -> str:
@@ -123,6 +127,8 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for key, title in _ROWS:
+        if key in ("frags", "place") and key not in result:
+            continue
         row = result[key]
         cells = [row[k] for k in ("mean", "std", "mean_minus_std", "min", "max")]
         lines.append(f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells) + " |")
@@ -145,10 +151,14 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
 
 def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
     own = ""
-    if ":" in config.network.encoder:
-        own = f"""
-Its encoder is a class of its author's, `{config.network.encoder}`, which is not in this
-repository; say with `--network` where yours lies.
+    for what, place, flag in (
+        ("encoder", config.network.encoder, "--network"),
+        ("scenario", config.env.scenario, "--scenario"),
+    ):
+        if ":" in place and not place.startswith("gymnasium:"):
+            own += f"""
+Its {what} is Python code of its author's, `{place}`, which is not in this repository;
+say with `{flag}` where yours lies.
 """
     run = f"runs/{repo.partition('/')[2]}"
     flags = f"--episodes {result['episodes']} --seed {result['seed']}"

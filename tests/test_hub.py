@@ -32,6 +32,8 @@ from jaxfactory import (
     model_card,
     runs,
     sample_factory,
+    scenarios,
+    wads,
 )
 from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
 from jaxfactory.config import (
@@ -40,6 +42,7 @@ from jaxfactory.config import (
     EvaluateOptions,
     NetworkConfig,
     PPOConfig,
+    WatchConfig,
     to_dict,
 )
 from jaxfactory.errors import UserError
@@ -255,6 +258,8 @@ def test_the_card_is_what_the_leaderboard_reads(server, run):
     [
         ("health_gathering_supreme", "doom_health_gathering_supreme"),
         ("maps/my_maze.cfg", "doom_my_maze"),
+        ("maps/mine.py:MAZE", "doom_maze"),
+        ("my.maps:MAZE", "doom_maze"),
         ("gymnasium:CartPole-v1", "CartPole-v1"),
     ],
 )
@@ -588,11 +593,9 @@ def test_a_revision(server, run, state):
 
 
 def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
-    from jaxfactory import scenarios
-
     maps = tmp_path / "maps"
     maps.mkdir()
-    wheel = scenarios.vizdoom_folder() / "scenarios"
+    wheel = wads.wheel_scenarios()
     shutil.copy(wheel / "basic.wad", maps / "mine.wad")
     text = (wheel / "basic.cfg").read_text().replace("basic.wad", "mine.wad")
     (maps / "mine.cfg").write_text(text)
@@ -608,14 +611,21 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
     pulled = pull(run=Path("new"))
     scenario = scenarios.find(runs.load_config(pulled).env.scenario)
     assert scenario.cfg == pulled.absolute() / "scenario" / "mine.cfg"
-    assert scenarios.find_wad(scenario.load()) == scenario.cfg.with_suffix(".wad")
+    assert wads.find_wad(scenario.load()) == scenario.cfg.with_suffix(".wad")
 
 
 @pytest.mark.vizdoom
 def test_a_played_agent_goes_round(server, tmp_path):
     config = Config(
-        env=EnvConfig(scenario="basic", num_envs=4),
-        network=CONFIG.network,
+        env=EnvConfig(scenario="basic", num_envs=4, width=32, height=24),
+        # Small and quick to compile.
+        network=NetworkConfig(
+            conv_channels=(4,),
+            conv_kernels=(8,),
+            conv_strides=(4,),
+            hidden_size=16,
+            core="none",
+        ),
         ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
         total_frames=2 * 4 * 8 * 4,
     )
@@ -643,6 +653,38 @@ def test_a_hub_without_the_storage_that_the_client_wants(
     assert "set HF_HUB_DISABLE_XET=1 to go without it" in refused(
         capsys, "push", run, REPO
     )
+
+
+def test_neither_paths_nor_accounts_are_published(server, run):
+    config = dataclasses.replace(
+        CONFIG,
+        env=EnvConfig(scenario="/home/ada/maps.py:MAZE"),
+        network=dataclasses.replace(
+            CONFIG.network, encoder="/home/ada/nets.py:Encoder"
+        ),
+        watch=WatchConfig(wandb=True, wandb_entity="ada-at-work", video_every=7),
+    )
+    runs.write_atomically(run / "config.json", json.dumps(to_dict(config)))
+    push(run)
+    files = server.files(REPO)
+    text = b"".join(v for k, v in files.items() if not k.endswith(".mp4"))
+    assert b"/home" not in text
+    assert b"ada-at-work" not in text
+    published = json.loads(files["config.json"])
+    assert published["watch"]["video_every"] == 7
+    assert published["watch"]["wandb"] is False
+    card = files["README.md"].decode()
+    assert "- doom_maze\n" in card
+    for words in ("`nets.py:Encoder`", "`--network`", "`maps.py:MAZE`", "`--scenario`"):
+        assert words in card
+
+
+def test_a_match_has_frags_in_its_card(server, run):
+    match = {"frags": summary(7.5, 1.25), "place": summary(1.5, 0.5), "first_places": 9}
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, **match}))
+    push(run)
+    card = server.files(REPO)["README.md"].decode()
+    assert "| frags | 7.50 | 1.25 | 6.25 | 2.40 | 21.00 |" in card
 
 
 def test_bundles_without_a_hub(finished, tmp_path, state):
