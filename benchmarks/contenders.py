@@ -12,6 +12,7 @@ import run_envpool
 import run_gymnasium
 import run_pool
 import run_sample_factory
+import run_vector_env
 from measuring import Job, Setting, process_settings
 
 
@@ -49,6 +50,12 @@ CONTENDERS = {
         "jaxfactory pool, queued tics", "160x120",
         "the same with --tics queued: a step's tics are sent at once",
         run_pool.settings, run_pool.run_queued,
+    ),
+    "vector-env": Contender(
+        "jaxfactory VectorEnv", "160x120",
+        "the pool through gymnasium.make_vec: steps all, waits, copies what it returns "
+        "(unless its setting says copy False)",
+        run_vector_env.settings, run_vector_env.run,
     ),
     "doomgame": Contender(
         "DoomGame, free-running", "160x120",

@@ -298,6 +298,10 @@ NB_MODULE(_core, m) {
       .def(nb::init<const CountingConfig&, const PoolConfig&>(), "counting"_a,
            "config"_a)
       .def(
+          "seed",
+          [](Pool& pool, int env, std::uint32_t seed) { pool->Seed(env, seed); },
+          "env"_a, "seed"_a, "Seed an environment anew, from its next reset on.")
+      .def(
           "send_reset", [](Pool& pool, int group) { pool->SendReset(group); },
           "group"_a)
       .def(

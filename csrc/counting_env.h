@@ -25,6 +25,12 @@ class CountingEnv final : public Env {
   CountingEnv(const CountingConfig& config, std::uint32_t seed)
       : config_(config), seed_(seed) {}
 
+  void Seed(std::uint32_t seed) override {
+    seed_ = seed;
+    total_ = 0;
+    episode_ = 0;
+  }
+
   void BeginReset(std::span<const StepSlot> slots) override {
     slot_ = slots[0];
     Write(0, false);

@@ -21,11 +21,19 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
   }
 }
 
+void DoomEnv::Seed(std::uint32_t seed) {
+  game_seeds_.seed(seed);
+  // In an engine that has played, not all is as in a new one: the status bar's face may
+  // look elsewhere.
+  restart_ = true;
+}
+
 void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
   for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
   stepping_ = false;
   try {
-    if (!players_[0].running()) {
+    if (!players_[0].running() || restart_) {
+      restart_ = false;
       Start();
     } else if (fresh_) {
       // A new episode is open already, and nothing has happened in it.

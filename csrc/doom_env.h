@@ -26,6 +26,7 @@ class DoomEnv final : public Env {
   // `config` outlives the environment; `row` is its first in the pool.
   DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0);
 
+  void Seed(std::uint32_t seed) override;
   void BeginReset(std::span<const StepSlot> slots) override;
   void BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) override;
   bool Advance() override;
@@ -82,6 +83,7 @@ class DoomEnv final : public Env {
   Phase phase_ = Phase::kIdle;
   bool stepping_ = false;  // a step is under way, and the reset that may end it
   bool ended_ = false;     // the step's results are written, its reset is under way
+  bool restart_ = false;   // a seed was given: the next reset starts another engine
   bool fresh_ = false;     // the episode has just been opened, no step yet
   int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;

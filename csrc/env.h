@@ -19,6 +19,8 @@ class Env {
   Env& operator=(const Env&) = delete;
   virtual ~Env() = default;
 
+  // The next reset opens the first episode of this seed. Only between steps.
+  virtual void Seed(std::uint32_t seed) = 0;
   // Begins a new episode whose first observations go to `slots`, one for each row.
   virtual void BeginReset(std::span<const StepSlot> slots) = 0;
   // Begins a step with one index for each action head, row after row.

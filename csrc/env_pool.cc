@@ -95,6 +95,23 @@ EnvPool::Group& EnvPool::GroupAt(int group) {
   return groups_[static_cast<std::size_t>(group)];
 }
 
+void EnvPool::Seed(int row, std::uint32_t seed) {
+  if (row < 0 || row >= config_.num_envs) {
+    throw std::invalid_argument("Environment " + std::to_string(row) +
+                                " does not exist; there are " +
+                                std::to_string(config_.num_envs) + ", from 0.");
+  }
+  const int group = row / group_size();
+  if (GroupAt(group).sent) {
+    throw std::logic_error("Group " + std::to_string(group) +
+                           " is still stepping; call recv for it before seeding.");
+  }
+  seeds_[static_cast<std::size_t>(row)] = seed;
+  // A game of several rows is seeded by its first.
+  if (row % config_.rows_per_env != 0) return;
+  envs_[static_cast<std::size_t>(row / config_.rows_per_env)]->Seed(seed);
+}
+
 void EnvPool::SendReset(int group) {
   Group& target = GroupAt(group);
   if (target.sent) {

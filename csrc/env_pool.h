@@ -59,6 +59,10 @@ class EnvPool {
   EnvPool(const EnvPool&) = delete;
   EnvPool& operator=(const EnvPool&) = delete;
 
+  // Seeds a row's environment anew: its group's next reset opens the first episode of
+  // this seed. Where one fills several rows, the first one's seed counts. Throws
+  // std::logic_error while the group is stepping.
+  void Seed(int row, std::uint32_t seed);
   // Begins a new episode in every environment of a group, in slot 0 of the first slab.
   void SendReset(int group);
   // Begins a step; `actions` has one row for each environment of the group and one

@@ -7,13 +7,16 @@
     agent = jaxfactory.load("runs/mine")
 
 The names below are imported when they are first used, so that looking at a version or
-a help text does not start JAX.
+a help text does not start JAX. Where Gymnasium is installed, its registry gets an
+environment for each scenario, such as ``jaxfactory/HealthGatheringSupreme-v0``.
 """
 
 import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from jaxfactory.registration import register_scenarios
 
 
 if TYPE_CHECKING:
@@ -96,3 +99,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+register_scenarios()

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 from jaxtyping import Array, Bool, Key
 
-from jaxfactory import distributions
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer, normalize_obs
 from jaxfactory.types import Carry, Observation, Params
@@ -30,18 +29,19 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
 
     Returns:
         ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
-        log_prob, value, carry)`` with action int32 ``[B, heads]``, log_prob and
-        (normalised) value float32 ``[B]``. Each (key, count) may be used once: folding
+        log_prob, value, carry)`` with action ``[B, A]`` (int32 indices of the heads, or
+        float32 where there are numbers), log_prob and (normalised) value float32
+        ``[B]``. Each (key, count) may be used once: folding
         the count in here saves the caller a dispatch for each key. A deterministic one
         takes both too and ignores them.
     """
 
     def sample(key: Array, logits: Array) -> Array:
-        return distributions.sample(key, logits, network.heads)
+        return network.distribution.sample(key, logits)
 
     def best(key: Array, logits: Array) -> Array:
         del key
-        return distributions.mode(logits, network.heads)
+        return network.distribution.mode(logits)
 
     choose = best if deterministic else sample
 
@@ -58,7 +58,7 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
         inputs = normalize_obs(obs, normalizer.obs)
         logits, value, carry = network.apply(params, inputs, carry, is_first)
         action = choose(jax.random.fold_in(key, count), logits)
-        log_prob = distributions.log_prob(logits, action, network.heads)
+        log_prob = network.distribution.log_prob(logits, action)
         return action, log_prob, value, carry
 
     return act

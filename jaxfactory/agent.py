@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Shaped
 
 from jaxfactory.acting import make_act, make_value
 from jaxfactory.checkpoint import load_for_evaluation
@@ -95,7 +95,7 @@ class Agent:
         is_first: Bool[np.ndarray, " B"] | None = None,
         deterministic: bool = False,
         key: Any = None,
-    ) -> tuple[Int32[np.ndarray, "B heads"], Carry]:
+    ) -> tuple[Shaped[np.ndarray, "B A"], Carry]:
         """Decide.
 
         Args:
@@ -173,10 +173,12 @@ class Agent:
 
     def _checked(self, obs: Any) -> Observation:
         """Return observations as a dictionary of arrays of the right shapes."""
-        parts = obs if isinstance(obs, dict) else {"image": obs}
-        wanted = {"image": (tuple(self.spec.observation.image), np.uint8)}
-        if self.spec.observation.measurements:
-            wanted["measurements"] = ((self.spec.observation.measurements,), np.float32)
+        wanted = {
+            name: (shape, np.uint8 if name == "image" else np.float32)
+            for name, shape in self.spec.observation.shapes.items()
+        }
+        alone = "image" if "image" in wanted else "measurements"
+        parts = obs if isinstance(obs, dict) else {alone: obs}
         if parts.keys() != wanted.keys():
             raise UserError(
                 f"the agent takes observations of {', '.join(wanted)}, and was given "

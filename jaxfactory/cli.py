@@ -109,16 +109,14 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _train(args: list[str]) -> int:
-    from jaxfactory import sizing
+    from jaxfactory import environments, sizing
 
     if sizing.wants_auto(args):
         args = _fill_in_sizes(args)
     options = parse_train(args)
     config = as_config(options)
-    from jaxfactory import scenarios  # Not for --help.
-
     # Mistakes come before JAX is loaded for nothing.
-    scenarios.find(config.env.scenario)
+    environments.check(config.env)
     if config.watch.wandb:
         require("wandb", extra="wandb", what="--wandb")
     run_dir = options.run or runs.new_run_dir(config.env.scenario)

@@ -62,6 +62,24 @@ def _check_screen(width: int, height: int) -> None:
     )
 
 
+GYMNASIUM = "gymnasium:"
+_DOOM_ALONE = (
+    "tics", "width", "height", "screen_width", "screen_height", "grayscale", "depth",
+    "labels", "automap", "num_workers", "engine", "num_agents", "num_bots", "wide",
+)  # fmt: skip
+
+
+def gymnasium_id(scenario: str) -> str | None:
+    """Return the name in Gymnasium's registry, None for a scenario of Doom.
+
+    >>> gymnasium_id("gymnasium:CartPole-v1")
+    'CartPole-v1'
+    """
+    if not scenario.startswith(GYMNASIUM):
+        return None
+    return scenario.removeprefix(GYMNASIUM)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
     """Environments and the pool that steps them.
@@ -75,8 +93,9 @@ class EnvConfig:
     """
 
     scenario: str = "health_gathering_supreme"
-    """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, or one
-    of your own as package.module:NAME or file.py:NAME."""
+    """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, one of
+    your own as package.module:NAME or file.py:NAME, or any environment of Gymnasium's
+    as gymnasium:CartPole-v1 (--env is the same flag)."""
     num_envs: int = 64
     """Environments stepped in parallel, each one engine process; or auto."""
     num_groups: int = 2
@@ -115,6 +134,9 @@ class EnvConfig:
     """Agents of a match, an environment each; none keeps the scenario's own."""
     num_bots: int | None = None
     """Bots in a match; none keeps the scenario's own."""
+    processes: bool = False
+    """Step each of Gymnasium's environments in a process of its own, not all in this
+    one: for such as take long to step."""
 
     @property
     def screen(self) -> tuple[int, int]:
@@ -150,6 +172,19 @@ class EnvConfig:
                 f"--timeout {self.timeout} must be greater than 0 tics; "
                 "leave it out for the scenario's own"
             )
+        self._check_family()
+
+    def _check_family(self) -> None:
+        """Refuse settings that the environment's family does not have."""
+        is_doom = gymnasium_id(self.scenario) is None
+        for name in ("processes",) if is_doom else _DOOM_ALONE:
+            if getattr(self, name) != getattr(EnvConfig, name):
+                flag = name.replace("_", "-")
+                family = "Gymnasium's environments" if is_doom else "Doom"
+                raise UserError(
+                    f"--{flag} is for {family} and does nothing for {self.scenario}; "
+                    "leave it out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -400,6 +435,16 @@ PRESETS: dict[str, Config] = {
             lr_schedule="constant",
             bootstrap_truncated=False,
         ),
+    ),
+    # Environments of Gymnasium's: cheap to step, and mostly without anything to
+    # remember or an image. Taken wherever one is named.
+    "gymnasium": Config(
+        env=EnvConfig(
+            scenario="gymnasium:CartPole-v1", num_envs=16, num_groups=1, frame_skip=1
+        ),
+        network=NetworkConfig(core="none", measurements_sizes=(64, 64)),
+        ppo=PPOConfig(num_steps=128, num_epochs=4, learning_rate=1e-3, clip_eps=0.2),
+        total_frames=300_000,
     ),
 }
 

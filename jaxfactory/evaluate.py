@@ -16,13 +16,13 @@ import numpy as np
 from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
-from jaxfactory.config import EnvConfig, EvaluateOptions
+from jaxfactory.config import EnvConfig, EvaluateOptions, gymnasium_id
 from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic, EncoderClass
-from jaxfactory.pool import EnvPool
+from jaxfactory.pool import open_pool
 from jaxfactory.sampler import Episode, ended_episodes
 from jaxfactory.scenario import Scenario
-from jaxfactory.video import TICS_PER_SECOND, Recording, write_mp4
+from jaxfactory.video import Recording, write_mp4
 
 
 class Evaluation(NamedTuple):
@@ -84,11 +84,12 @@ def score(
     """
     saved = load_for_evaluation(options.run, options.checkpoint)
     name = scenario.name if scenario else options.scenario or saved.config.env.scenario
-    scenario = scenario or scenarios.find(name)
+    if scenario is None and gymnasium_id(name) is None:
+        scenario = scenarios.find(name)
     num_envs = min(options.num_envs, options.episodes)
     env = env_for(saved.config.env, num_envs, scenario)
     # Other seeds than any that training used: those are below 2^32.
-    with EnvPool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
+    with open_pool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
@@ -105,10 +106,10 @@ def score(
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
         first = first_episode(played.recording, env.frame_skip)
-        frames = write_mp4(env, first, video, scenario)
+        seconds = write_mp4(env, first, video, scenario)
         notes.append(
             f"video of an episode (own return {first.own_returns[0]:.2f}, "
-            f"{frames / TICS_PER_SECOND:.1f} s) written to {video}"
+            f"{seconds:.1f} s) written to {video}"
         )
     return Score(result, path, notes)
 
@@ -117,6 +118,8 @@ def env_for(
     env: EnvConfig, num_envs: int, scenario: Scenario | None = None
 ) -> EnvConfig:
     """Return what a run's agent is played in: about so many environments, one group."""
+    if gymnasium_id(env.scenario) is not None:
+        return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
     scenario = scenario or scenarios.find(env.scenario)
     match = matches.resolve(env, scenario.match, scenario.name)
     if match is not None:
@@ -125,7 +128,7 @@ def env_for(
 
 
 def play(
-    pool: EnvPool,
+    pool: Any,
     network: ActorCritic,
     state: TrainState,
     options: EvaluateOptions,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxfactory import runs
-from jaxfactory.config import PRESETS, Config
+from jaxfactory.config import PRESETS, Config, gymnasium_id
 from jaxfactory.errors import UserError, did_you_mean
 
 
@@ -24,7 +24,8 @@ class TrainOptions(Config):
     run: Path | None = None
     """Run directory, resumed if it exists; without it, a new one under runs/."""
     preset: str = "default"
-    """Where the defaults come from: default or reference."""
+    """Where the defaults come from: default or reference, for Gymnasium's environments
+    gymnasium."""
     callback: tuple[str, ...] = ()
     """Functions of your own called at every iteration, module:function or
     file.py:function."""
@@ -43,10 +44,12 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     if preset is not None and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise UserError(f"there is no preset {preset!r}{hint}")
-    base = PRESETS[preset or "default"]
+    scenario = _peek(args, "--scenario") or ""
+    usual = "default" if gymnasium_id(scenario) is None else "gymnasium"
+    base = PRESETS[preset or usual]
     if run and runs.is_run(Path(run)):
         # A preset given for an existing run sets what it is about, nothing else.
-        base = _overlay(runs.load_config(Path(run)), base)
+        base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
     fields = {
         field.name: getattr(base, field.name) for field in dataclasses.fields(Config)
     }
@@ -111,7 +114,7 @@ def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
 
 
 # Other names of flags; their help says so.
-_ALIASES = {"--network": "--encoder"}
+_ALIASES = {"--network": "--encoder", "--env": "--scenario"}
 
 
 def _unaliased(args: Sequence[str]) -> list[str]:

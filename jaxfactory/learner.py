@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32, Key
 
-from jaxfactory import distributions, normalization
+from jaxfactory import normalization
 from jaxfactory.advantages import gae, vtrace
 from jaxfactory.config import PPOConfig
 from jaxfactory.losses import LossMetrics, ppo_loss
@@ -204,7 +204,7 @@ def _make_reevaluate(network: ActorCritic) -> Callable[..., _Current]:
     def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> _Current:
         obs = normalization.normalize_obs(rollout.obs, normalizer.obs)
         logits, value, _ = network.unroll(params, obs, rollout.is_first, rollout.carry)
-        log_prob = distributions.log_prob(logits[:-1], rollout.action, network.heads)
+        log_prob = network.distribution.log_prob(logits[:-1], rollout.action)
         return _Current(log_prob, value[:-1], value[-1])
 
     def reevaluate(

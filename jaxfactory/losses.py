@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxfactory import distributions
 from jaxfactory.config import PPOConfig
+from jaxfactory.distributions import Distribution
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer, normalize_obs
 from jaxfactory.types import Batch, Params
@@ -81,18 +81,20 @@ def value_loss(
 
 
 def capped_symmetric_kl(
-    logits: Float[Array, "T E A"], heads: tuple[int, ...]
+    logits: Float[Array, "T E A"], distribution: Distribution
 ) -> Float[Array, ""]:
-    """Return the mean symmetric KL to the uniform policy, capped for each sample."""
-    divergence = distributions.symmetric_kl_to_uniform(logits, heads)
-    return jnp.minimum(divergence, MAX_SYMMETRIC_KL).mean()
+    """Return the mean symmetric KL to the uniform policy, capped for each sample.
+
+    Where actions have numbers, which know no uniform policy, less their entropy.
+    """
+    return distribution.narrowness(logits, MAX_SYMMETRIC_KL).mean()
 
 
 def negative_entropy(
-    logits: Float[Array, "T E A"], heads: tuple[int, ...]
+    logits: Float[Array, "T E A"], distribution: Distribution
 ) -> Float[Array, ""]:
     """Return minus the mean entropy."""
-    return -distributions.entropy(logits, heads).mean()
+    return -distribution.entropy(logits).mean()
 
 
 EXPLORATION_LOSSES = {"symmetric_kl": capped_symmetric_kl, "entropy": negative_entropy}
@@ -120,12 +122,12 @@ def ppo_loss(
     """
     obs = normalize_obs(batch.obs, normalizer.obs)
     logits, value, _ = network.unroll(params, obs, batch.is_first, batch.carry)
-    log_ratio = distributions.log_prob(logits, batch.action, network.heads)
+    log_ratio = network.distribution.log_prob(logits, batch.action)
     log_ratio = log_ratio - batch.log_prob
     ratio = jnp.exp(log_ratio)
     policy = policy_loss(ratio, normalize_advantage(batch.advantage), config.clip_eps)
     critic = value_loss(value, batch.value, batch.target, config.value_clip)
-    exploration = EXPLORATION_LOSSES[config.exploration](logits, network.heads)
+    exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
     loss = policy + config.vf_coef * critic + config.ent_coef * exploration
     outside = jnp.abs(log_ratio) > jnp.log1p(config.clip_eps)
     return loss, LossMetrics(
@@ -133,7 +135,7 @@ def ppo_loss(
         policy_loss=policy,
         value_loss=critic,
         exploration_loss=exploration,
-        entropy=distributions.entropy(logits, network.heads).mean(),
+        entropy=network.distribution.entropy(logits).mean(),
         approx_kl=(ratio - 1.0 - log_ratio).mean(),
         clip_fraction=outside.astype(jnp.float32).mean(),
         ratio_max=ratio.max(),

@@ -17,7 +17,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxfactory import plugins
+from jaxfactory import distributions, plugins
 from jaxfactory.config import Config, NetworkConfig
 from jaxfactory.convolution import conv2d
 from jaxfactory.errors import UserCodeError, UserError, did_you_mean
@@ -72,10 +72,11 @@ class Dense(nnx.Module):
 
 
 class OrthogonalDense(nnx.Module):
-    """Affine layer with an orthogonal kernel of gain 1 and a bias of zeros."""
+    """Affine layer with an orthogonal kernel of the given gain and a bias of zeros."""
 
-    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
-        kernel = jax.nn.initializers.orthogonal()(rngs.params(), (inputs, outputs))
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs, gain: float = 1.0):
+        initializer = jax.nn.initializers.orthogonal(gain)
+        kernel = initializer(rngs.params(), (inputs, outputs))
         self.kernel = nnx.Param(kernel)
         self.bias = nnx.Param(jnp.zeros((outputs,)))
 
@@ -102,11 +103,30 @@ class Conv(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Convolutions and a dense layer; measurements through a small MLP beside them."""
+    """Convolutions and a dense layer for the image, a small MLP for the measurements.
+
+    Of an observation that has both, the features stand side by side.
+    """
 
     def __init__(self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs):
-        height, width, channels = spec.image
         self.nonlinearity = config.nonlinearity
+        self.has_image = spec.image is not None
+        self.has_measurements = spec.measurements > 0
+        self.num_features = 0
+        if self.has_image:
+            self._add_convolutions(spec, config, rngs)
+        if self.has_measurements:
+            sizes = (spec.measurements, *config.measurements_sizes)
+            for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+                layer = OrthogonalDense(inputs, outputs, rngs)
+                setattr(self, f"measurements_{index}", layer)
+            self.num_measurement_layers = len(sizes) - 1
+            self.num_features += sizes[-1]
+
+    def _add_convolutions(
+        self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
+    ) -> None:
+        height, width, channels = spec.image
         layers = list(
             zip(
                 config.conv_channels,
@@ -130,30 +150,23 @@ class Encoder(nnx.Module):
             channels = outputs
         self.num_convs = len(layers)
         self.dense = Dense(height * width * channels, config.hidden_size, rngs)
-        self.num_features = config.hidden_size
-        self.num_measurement_layers = 0
-        if spec.measurements:
-            sizes = (spec.measurements, *config.measurements_sizes)
-            for index, (inputs, outputs) in enumerate(pairwise(sizes)):
-                layer = OrthogonalDense(inputs, outputs, rngs)
-                setattr(self, f"measurements_{index}", layer)
-            self.num_measurement_layers = len(sizes) - 1
-            self.num_features += sizes[-1]
-        self.has_measurements = spec.measurements > 0
+        self.num_features += config.hidden_size
 
     def __call__(self, obs: Observation) -> Array:
         """Return features ``[N, features]`` of observations ``[N, ...]``."""
         activation = _ACTIVATIONS[self.nonlinearity]
-        x = obs["image"]
-        for index in range(self.num_convs):
-            x = activation(getattr(self, f"conv_{index}")(x))
-        x = activation(self.dense(x.reshape(x.shape[0], -1)))
-        if not self.has_measurements:
-            return x
-        y = obs["measurements"]
-        for index in range(self.num_measurement_layers):
-            y = activation(getattr(self, f"measurements_{index}")(y))
-        return jnp.concatenate([x, y], axis=-1)
+        features = []
+        if self.has_image:
+            x = obs["image"]
+            for index in range(self.num_convs):
+                x = activation(getattr(self, f"conv_{index}")(x))
+            features.append(activation(self.dense(x.reshape(x.shape[0], -1))))
+        if self.has_measurements:
+            y = obs["measurements"]
+            for index in range(self.num_measurement_layers):
+                y = activation(getattr(self, f"measurements_{index}")(y))
+            features.append(y)
+        return features[0] if len(features) == 1 else jnp.concatenate(features, -1)
 
 
 class GRU(nnx.Module):
@@ -335,12 +348,9 @@ _TRIED = 2
 
 def _abstract_obs(spec: ObservationSpec) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the shapes of normalised observations."""
-    shapes = {"image": tuple(spec.image)}
-    if spec.measurements:
-        shapes["measurements"] = (spec.measurements,)
     return {
         name: jax.ShapeDtypeStruct((_TRIED, *shape), jnp.float32)
-        for name, shape in shapes.items()
+        for name, shape in spec.shapes.items()
     }
 
 
@@ -360,14 +370,30 @@ class _Module(nnx.Module):
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):
             setattr(self, f"decoder_{index}", OrthogonalDense(inputs, outputs, rngs))
         self.num_decoder_layers = len(config.decoder_sizes)
-        self.policy = OrthogonalDense(sizes[-1], sum(spec.action.heads), rngs)
-        self.value = OrthogonalDense(sizes[-1], 1, rngs)
+        self.has_heads = bool(spec.action.heads)
+        self.has_numbers = spec.action.continuous > 0
+        size, numbers = sizes[-1], spec.action.continuous
+        if self.has_heads:
+            self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs)
+        self.value = OrthogonalDense(size, 1, rngs)
+        if self.has_numbers:
+            # Means near 0 at first, so that few numbers begin beyond their bounds; the
+            # spread is learned and the same in every state.
+            self.mean = OrthogonalDense(size, numbers, rngs, gain=0.01)
+            self.log_std = nnx.Param(jnp.zeros((numbers,)))
 
     def heads(self, x: Array) -> tuple[Array, Array]:
         for index in range(self.num_decoder_layers):
             layer = getattr(self, f"decoder_{index}")
             x = _ACTIVATIONS[self.nonlinearity](layer(x))
-        return self.policy(x), self.value(x)[..., 0]
+        value = self.value(x)[..., 0]
+        if not self.has_numbers:
+            return self.policy(x), value
+        mean = self.mean(x)
+        parts = [mean, jnp.broadcast_to(self.log_std[...], mean.shape)]
+        if self.has_heads:
+            parts.insert(0, self.policy(x))
+        return jnp.concatenate(parts, -1), value
 
 
 class ActorCritic:
@@ -377,6 +403,7 @@ class ActorCritic:
         spec: What it reads and what it decides.
         config: Its shape.
         heads: Number of choices of each action head.
+        distribution: What `apply` and `unroll` return the parameters of, as "logits".
         num_parameters: Number of trained floats.
 
     Raises:
@@ -394,6 +421,7 @@ class ActorCritic:
         self.spec = spec
         self.config = config
         self.heads = tuple(spec.action.heads)
+        self.distribution = distributions.make(spec.action)
         self._encoder = encoder or find_encoder(config.encoder)
         _check_encoder(self._encoder, spec.observation, config)
         abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))

@@ -66,9 +66,7 @@ def init(shape: tuple[int, ...]) -> RunningStats:
 
 def init_normalizer(spec: ObservationSpec) -> Normalizer:
     """Return fresh statistics for an observation and for returns."""
-    obs = {"image": init(tuple(spec.image))}
-    if spec.measurements:
-        obs["measurements"] = init((spec.measurements,))
+    obs = {name: init(shape) for name, shape in spec.shapes.items()}
     return Normalizer(obs=obs, returns=init(()))
 
 

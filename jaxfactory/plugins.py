@@ -100,7 +100,7 @@ def _module(place: str, reference: str, what: str) -> ModuleType:
     try:
         if place.endswith(".py"):
             return _from_file(file)
-        with _first_on_path(Path.cwd()):
+        with first_on_path(Path.cwd()):
             return importlib.import_module(place)
     except ModuleNotFoundError as error:
         missing = error.name or ""
@@ -141,7 +141,7 @@ def _from_file(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with _first_on_path(file.parent):
+        with first_on_path(file.parent):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
@@ -150,7 +150,7 @@ def _from_file(file: Path) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
+def first_on_path(folder: Path) -> Iterator[None]:
     """Look into a folder first during an import, and last from then on.
 
     Last, so that what is imported later cannot take a file there for a library.

@@ -5,7 +5,7 @@ NumPy only: this module never imports JAX, so that the pool serves any learner.
 
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,13 @@ from jaxtyping import Int32
 
 from jaxfactory import _core, doom_config, matches, scenarios
 from jaxfactory.batch_shaping import BatchShaping
-from jaxfactory.config import EnvConfig
+from jaxfactory.config import EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Head
 from jaxfactory.scenario import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
-from jaxfactory.step import Step, StepInfo
+from jaxfactory.step import Step, view
 
 
 # An engine that failed and could not be restarted, or must not be.
@@ -42,7 +42,8 @@ class EnvPool:
         spec: Shapes of observations and actions.
         num_envs: Environments, B.
         num_groups: Groups that they are split into, in order and of equal size.
-        seeds: Seed of each environment's engine, as `DoomGame.set_seed` takes it.
+        seeds: Seed of each environment's engine, as `DoomGame.set_seed` takes it: the
+            one that its episodes have been drawn from since it was given.
         variable_names: The game variables in `StepInfo.game_variables`.
         match: Who plays, in a match; its agents' rows lie side by side.
     """
@@ -180,9 +181,24 @@ class EnvPool:
         size = self.num_envs // self.num_groups
         return slice(group * size, (group + 1) * size)
 
-    def reset(self) -> Step:
-        """Begin a new episode in every environment, in slot 0 of slab 0."""
+    def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
+        """Begin a new episode in every environment, in slot 0 of slab 0.
+
+        Args:
+            env_seeds: New seeds, one for each environment. One with a seed begins with
+                its first episode, as in a new pool, in a new engine; one with None
+                goes on with the seed and the engine that it has.
+
+        Raises:
+            UserError: If there is not one for each, or one is out of range.
+        """
         self._check_idle()
+        if env_seeds is not None:
+            _check_env_seeds(env_seeds, self.num_envs)
+            for env, seed in enumerate(env_seeds):
+                if seed is not None:
+                    self._core.seed(env, seed)
+            self.seeds = tuple(self._core.seeds)
         for group in range(self.num_groups):
             self._core.send_reset(group)
         position = self._recv_all()
@@ -295,33 +311,8 @@ class EnvPool:
         step = self._views.get(key)
         if step is None:
             rows = slice(None) if group is None else self.rows(group)
-            step = self._views[key] = self._make_view(*position, rows)
+            step = self._views[key] = view(self.arrays, *position, rows)
         return step
-
-    def _make_view(self, slab: int, slot: int, rows: slice) -> Step:
-        def at(name: str) -> np.ndarray:
-            return self.arrays[name][slab, slot, rows]
-
-        return Step(
-            obs=at("obs"),
-            measurements=at("measurements"),
-            reward=at("reward"),
-            terminated=at("terminated"),
-            truncated=at("truncated"),
-            is_first=at("is_first"),
-            info=StepInfo(
-                final_obs=self.arrays["final_obs"][rows],
-                final_measurements=self.arrays["final_measurements"][rows],
-                own_reward=at("own_reward"),
-                episode_return=at("episode_return"),
-                episode_own_return=at("episode_own_return"),
-                episode_length=at("episode_length"),
-                frags=at("frags"),
-                place=at("place"),
-                game_variables=at("game_variables"),
-                restarted=at("restarted"),
-            ),
-        )
 
 
 def make_pool(
@@ -329,21 +320,25 @@ def make_pool(
     *,
     num_envs: int = 16,
     seed: int = 0,
-    frame_skip: int = 4,
+    frame_skip: int | None = None,
     **options,
-) -> EnvPool:
+) -> Any:
     """Start a pool of environments.
 
     Args:
-        scenario: A scenario or its name, the path of a .cfg file, or a whole
-            `EnvConfig` (then `num_envs` and `frame_skip` are its own).
+        scenario: A scenario or its name, the path of a .cfg file, ``gymnasium:`` and
+            the name of an environment of Gymnasium's, or a whole `EnvConfig` (then
+            `num_envs` and `frame_skip` are its own).
         num_envs: Environments stepped in parallel.
         seed: The same seed and actions give the same episodes.
-        frame_skip: Tics that each action is held for.
-        **options: Further fields of `EnvConfig` and arguments of `EnvPool`.
+        frame_skip: Frames that each action is held for; by default 4 of Doom's tics, or
+            1 step of Gymnasium's.
+        **options: Further fields of `EnvConfig` and arguments of `EnvPool` or
+            `GymnasiumPool`.
 
     Returns:
-        A context manager; leaving it ends every engine.
+        An `EnvPool`, or a `gymnasium_pool.GymnasiumPool`, which has the same face: a
+        context manager; leaving it ends every engine.
 
     Raises:
         ValueError: If an option cannot work.
@@ -354,7 +349,13 @@ def make_pool(
         ...     step = pool.step(np.zeros((2, 1), np.int32))
     """
     if isinstance(scenario, EnvConfig):
-        return EnvPool(scenario, seed=seed, **options)
+        return open_pool(scenario, seed=seed, **options)
+    if isinstance(scenario, str) and gymnasium_id(scenario) is not None:
+        return _make_gymnasium_pool(
+            scenario, num_envs, 1 if frame_skip is None else frame_skip, seed, options
+        )
+    if frame_skip is None:
+        frame_skip = EnvConfig.frame_skip
     fields = EnvConfig.__dataclass_fields__
     chosen = {name: options.pop(name) for name in list(options) if name in fields}
     row = scenario if isinstance(scenario, Scenario) else scenarios.find(scenario)
@@ -369,6 +370,35 @@ def make_pool(
     return EnvPool(config, scenario=row, seed=seed, **options)
 
 
+def _make_gymnasium_pool(
+    name: str, num_envs: int, frame_skip: int, seed: int, options: dict[str, Any]
+) -> Any:
+    fields = EnvConfig.__dataclass_fields__
+    chosen = {key: options.pop(key) for key in list(options) if key in fields}
+    chosen = {"num_groups": 1, **chosen}
+    config = EnvConfig(
+        scenario=name, num_envs=num_envs, frame_skip=frame_skip, **chosen
+    )
+    return open_pool(config, seed=seed, **options)
+
+
+def open_pool(config: EnvConfig, **options: Any) -> Any:
+    """Start the pool that a configuration asks for.
+
+    Args:
+        config: The environments.
+        **options: Arguments of `EnvPool` or `GymnasiumPool`.
+
+    Returns:
+        An `EnvPool` or a `gymnasium_pool.GymnasiumPool`.
+    """
+    if gymnasium_id(config.scenario) is None:
+        return EnvPool(config, **options)
+    from jaxfactory.gymnasium_pool import GymnasiumPool
+
+    return GymnasiumPool(config, **options)
+
+
 def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
     """Return the shapes of observations and actions, without starting an engine.
 
@@ -379,6 +409,10 @@ def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
     Raises:
         UserError: If the scenario or its map is not there.
     """
+    if gymnasium_id(config.scenario) is not None:
+        from jaxfactory import gymnasium_pool
+
+        return gymnasium_pool.env_spec(config)
     scenario = scenario or scenarios.find(config.scenario)
     game = scenario.load()
     heads = _action_heads(scenario, game)
@@ -418,14 +452,8 @@ def _check_options(
     """Raise a `UserError` for an argument of `EnvPool` that cannot work."""
     if not 0 <= seed < 2**64:
         raise UserError(f"seed {seed} must lie between 0 and 2**64 - 1")
-    if env_seeds is not None and len(env_seeds) != num_envs:
-        raise UserError(
-            f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
-            "one for each"
-        )
-    for one in env_seeds or []:
-        if not 0 <= one < 2**32:
-            raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")
+    if env_seeds is not None:
+        _check_env_seeds(env_seeds, num_envs)
     for name, count in (("num_steps", num_steps), ("num_slabs", num_slabs)):
         if count < 1:
             raise UserError(f"{name} {count} must be 1 or more")
@@ -439,6 +467,17 @@ def _check_options(
             )
     if on_failure not in ("restart", "raise"):
         raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
+
+
+def _check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
+    if len(env_seeds) != num_envs:
+        raise UserError(
+            f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
+            "one for each"
+        )
+    for one in env_seeds:
+        if one is not None and not 0 <= one < 2**32:
+            raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")
 
 
 def _pool_config(**fields) -> _core.PoolConfig:

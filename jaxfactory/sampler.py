@@ -69,7 +69,7 @@ class Played(NamedTuple):
 class _Columns(NamedTuple):
     """What acting adds to a rollout, one row a step; fresh for each rollout."""
 
-    action: np.ndarray  # [T, B, heads] int32
+    action: np.ndarray  # [T, B, A]
     log_prob: np.ndarray  # [T, B] float32
     value: np.ndarray  # [T, B]
     policy_version: np.ndarray  # [T, B] int32
@@ -175,9 +175,9 @@ class Player:
 
     def _columns(self) -> _Columns:
         shape = (self._num_steps, self._pool.num_envs)
-        heads = len(self._pool.spec.action.heads)
+        actions = self._pool.spec.action
         return _Columns(
-            action=np.empty((*shape, heads), np.int32),
+            action=np.empty((*shape, actions.width), actions.dtype),
             log_prob=np.empty(shape, np.float32),
             value=np.empty(shape, np.float32),
             policy_version=np.empty(shape, np.int32),

@@ -92,7 +92,7 @@ def watch(job: dict[str, Any], acts: dict[str, Callable]) -> dict[str, Any]:
     from jaxfactory.gif import write_gif
     from jaxfactory.learner import init_train_state
     from jaxfactory.networks import ActorCritic
-    from jaxfactory.pool import EnvPool
+    from jaxfactory.pool import make_pool
     from jaxfactory.video import write_mp4
 
     config = runs.load_config(Path(job["run"]))
@@ -101,7 +101,7 @@ def watch(job: dict[str, Any], acts: dict[str, Callable]) -> dict[str, Any]:
     env = env_for(config.env, min(episodes, _MOST_ENVS))
     env = dataclasses.replace(env, num_workers=0)
     # Not pinned: the trainer's workers have their cores to themselves.
-    with EnvPool(env, seed=_FIRST_SEED + config.seed, pin=False) as pool:
+    with make_pool(env, seed=_FIRST_SEED + config.seed, pin=False) as pool:
         network = ActorCritic(pool.spec, config.network)
         if "act" not in acts:
             acts["act"] = make_act(network)

@@ -74,7 +74,26 @@ class Step(NamedTuple):
 def observation(
     image: UInt8[np.ndarray, "..."], measurements: Float32[np.ndarray, "..."]
 ) -> dict[str, np.ndarray]:
-    """Return ``{"image": ...}``, with ``"measurements"`` where there are any."""
-    if not measurements.shape[-1]:
-        return {"image": image}
-    return {"image": image, "measurements": measurements}
+    """Return ``{"image": ..., "measurements": ...}``, without what has no entries."""
+    parts = {"image": image, "measurements": measurements}
+    return {name: array for name, array in parts.items() if array.shape[-1]}
+
+
+def view(arrays: dict[str, np.ndarray], slab: int, slot: int, rows: slice) -> Step:
+    """Return what some environments answered, as views of a pool's arrays.
+
+    Args:
+        arrays: By their names here; ``[slabs, slots, B, ...]``, but those whose names
+            begin with ``final_``, which are ``[B, ...]``.
+        slab: Which slab.
+        slot: Which of its slots.
+        rows: Which environments.
+    """
+    final = ("final_obs", "final_measurements")
+    found = {
+        name: arrays[name][rows] if name in final else arrays[name][slab, slot, rows]
+        for name in (*Step._fields, *StepInfo._fields)
+        if name != "info"
+    }
+    info = StepInfo(**{name: found.pop(name) for name in StepInfo._fields})
+    return Step(**found, info=info)

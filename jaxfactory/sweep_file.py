@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxfactory import flags, runs, scenarios, settings, sizing
+from jaxfactory import environments, flags, runs, settings, sizing
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError, did_you_mean
 
@@ -224,7 +224,7 @@ def _config(path: Path, name: str, args: Sequence[str]) -> Config:
         )
     try:
         config = flags.as_config(flags.parse_train(args))
-        scenarios.find(config.env.scenario)
+        environments.check(config.env)
     except UserError as error:
         raise UserError(f"{path}: {name}: {error}") from error
     return config

@@ -21,15 +21,15 @@ head predicts them; ``reward`` is in the environment's units.
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from jaxfactory.spec import ActionSpec as ActionSpec
 from jaxfactory.spec import EnvSpec as EnvSpec
 from jaxfactory.spec import ObservationSpec as ObservationSpec
 
 
-# A dictionary of arrays with equal leading axes: "image" is uint8 [..., H, W, C];
-# "measurements", where a scenario has them, float32 [..., M].
+# A dictionary of arrays with equal leading axes, of what the environment has: "image"
+# is uint8 [..., H, W, C], "measurements" float32 [..., M].
 Observation = dict[str, Any]
 # The recurrent state: a pytree of float32 [B, features] arrays, () without a core.
 Carry = Any
@@ -43,7 +43,7 @@ class Rollout(NamedTuple):
     Attributes:
         obs: Observations; leaves ``[T+1, B, ...]``.
         is_first: Whether ``obs[t]`` opens an episode.
-        action: One index a head.
+        action: One index a head, int32; where actions have numbers too, float32.
         log_prob: Of the joint action under the policy that acted.
         value: Normalised value prediction when acting.
         reward: What is trained on: shaped and scaled.
@@ -59,7 +59,7 @@ class Rollout(NamedTuple):
 
     obs: Observation
     is_first: Bool[Array, "T+1 B"]
-    action: Int32[Array, "T B heads"]
+    action: Shaped[Array, "T B A"]
     log_prob: Float[Array, "T B"]
     value: Float[Array, "T B"]
     reward: Float[Array, "T B"]
@@ -83,7 +83,7 @@ class Batch(NamedTuple):
 
     obs: Observation
     is_first: Bool[Array, "T E"]
-    action: Int32[Array, "T E heads"]
+    action: Shaped[Array, "T E A"]
     log_prob: Float[Array, "T E"]
     value: Float[Array, "T E"]
     advantage: Float[Array, "T E"]

@@ -7,13 +7,14 @@ as many engines as it has agents.
 
 import dataclasses
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Shaped, UInt8
 
-from jaxfactory.config import SCREEN_SIZES, EnvConfig
+from jaxfactory.config import SCREEN_SIZES, EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EnvPool
 from jaxfactory.scenario import Scenario
@@ -28,13 +29,13 @@ class Recording(NamedTuple):
 
     Attributes:
         seed: The seed of its engine.
-        actions: One index a head, `[N, agents, heads]`; one agent but in a match.
+        actions: As the policy made them, `[N, agents, A]`; one agent but in a match.
         lengths: Tics of each of its episodes.
         own_returns: Own return of each of its episodes; the first agent's.
     """
 
     seed: int
-    actions: Int32[np.ndarray, "N agents heads"]
+    actions: Shaped[np.ndarray, "N agents A"]
     lengths: tuple[int, ...]
     own_returns: tuple[float, ...]
 
@@ -44,8 +45,8 @@ def write_mp4(
     recording: Recording,
     path: Path,
     scenario: Scenario | None = None,
-) -> int:
-    """Replay a recording into an H.264 video at the game's own 35 frames a second.
+) -> float:
+    """Replay a recording into an H.264 video at the environment's own speed.
 
     Args:
         config: The environment that was played.
@@ -54,7 +55,7 @@ def write_mp4(
         scenario: Instead of the one that `config` names.
 
     Returns:
-        The number of frames.
+        The video's length in seconds.
 
     Raises:
         UserError: If the replay is not the same episode, tic for tic.
@@ -62,12 +63,18 @@ def write_mp4(
     import av
 
     unfinished = path.with_suffix(".unfinished.mp4")
+    if gymnasium_id(config.scenario) is None:
+        images, rate = replay(config, recording, scenario), Fraction(TICS_PER_SECOND)
+    else:
+        images, rate = _replay_gymnasium(config, recording), _gymnasium_rate(config)
     count = 0
     with av.open(str(unfinished), "w") as container:
-        stream = container.add_stream("libx264", rate=TICS_PER_SECOND)
+        stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "veryfast"}
-        for image in replay(config, recording, scenario):
+        for image in images:
+            # The encoding wants even sides.
+            image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
             if not count:
                 stream.height, stream.width = image.shape[:2]
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
@@ -75,7 +82,7 @@ def write_mp4(
             count += 1
         container.mux(stream.encode())
     unfinished.replace(path)
-    return count
+    return float(count / rate)
 
 
 def replay(
@@ -113,15 +120,50 @@ def replay(
         )
 
 
+def _gymnasium_rate(config: EnvConfig) -> Fraction:
+    from jaxfactory import gymnasium_pool
+
+    return Fraction(gymnasium_pool.frames_per_second(config)).limit_denominator(1000)
+
+
+def _replay_gymnasium(
+    config: EnvConfig, recording: Recording
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Yield the frames of a recording's first episode, one for each decision.
+
+    Raises:
+        UserError: If the episode is not the recording's.
+    """
+    from jaxfactory import gymnasium_pool
+
+    count, own, ended = -1, 0.0, False
+    for image, own, ended in gymnasium_pool.replay(  # noqa: B007 - the last counts
+        config, recording.seed, recording.actions[:, 0]
+    ):
+        count += 1
+        yield np.ascontiguousarray(image)
+    expected = recording.lengths[0], recording.own_returns[0]
+    _compare(1, count * config.frame_skip, own, *expected)
+    if not ended:
+        raise UserError("the replay's episode has not ended, so no video was made")
+
+
 def _verify(info, recording: Recording, number: int) -> None:
     length, own = int(info.episode_length[0]), float(info.episode_own_return[0])
     expected = recording.lengths[number], recording.own_returns[number]
+    _compare(number + 1, length, own, *expected)
+
+
+def _compare(
+    number: int, length: int, own: float, expected_length: int, expected_own: float
+) -> None:
     # The replay adds up its rewards tic by tic, so the last digits may differ.
-    if length != expected[0] or abs(own - expected[1]) > 1e-3 * max(1.0, abs(own)):
+    same = abs(own - expected_own) <= 1e-3 * max(1.0, abs(own))
+    if length != expected_length or not same:
         raise UserError(
-            f"the replay's episode {number + 1} took {length} tics with own return "
-            f"{own:.3f}, the recording's {expected[0]} with {expected[1]:.3f}: it is "
-            "not the same game, so no video was made"
+            f"the replay's episode {number} took {length} tics with own return "
+            f"{own:.3f}, the recording's {expected_length} with {expected_own:.3f}: it "
+            "is not the same game, so no video was made"
         )
 
 

@@ -34,8 +34,8 @@ def test_quick_run(tmp_path):
     (tmp_path / "envpool.py").write_text("raise ImportError('not here')\n")
     out = tmp_path / "out"
     done = run(
-        "--quick", "--ceiling", "--only", "jaxfactory", "doomgame", "envpool",
-        "--out", out, path=tmp_path,
+        "--quick", "--ceiling", "--only", "jaxfactory", "vector-env", "doomgame",
+        "envpool", "--out", out, path=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
@@ -43,7 +43,7 @@ def test_quick_run(tmp_path):
         "pip install 'jaxfactory[bench]'"
     ) in done.stdout
     report = json.loads((out / "fps.json").read_text())
-    assert list(report["contenders"]) == ["jaxfactory", "doomgame"]
+    assert list(report["contenders"]) == ["jaxfactory", "vector-env", "doomgame"]
     assert list(report["skipped"]) == ["envpool"]
     for row in report["contenders"].values():
         assert len(row["frames_per_second"]) == 1

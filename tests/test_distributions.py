@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxfactory import distributions
+from jaxfactory.spec import ActionSpec
 
 
 LOG3 = math.log(3.0)
@@ -90,3 +91,71 @@ def test_log_prob_gradient():
 def test_wrong_number_of_logits_is_an_error():
     with pytest.raises(ValueError, match=r"4 entries.*\(2, 3\).*need 5"):
         distributions.mode(jnp.zeros(4), HEADS)
+
+
+# One head of probabilities (3/4, 1/4); two numbers of means 1 and -2, of standard
+# deviations 1 and e.
+MIXED = distributions.Mixed((2,), 2)
+PARAMETERS = jnp.array([LOG3, 0.0, 1.0, -2.0, 0.0, 1.0])
+LOG_SQRT_2PI = 0.918939
+
+
+def test_make_asks_what_the_actions_are():
+    assert distributions.make(ActionSpec((2, 3))) == distributions.Categorical((2, 3))
+    assert distributions.make(ActionSpec((2,), continuous=2)) == MIXED
+
+
+def test_the_categorical_object_is_the_functions():
+    categorical = distributions.Categorical(HEADS)
+    key, action = jax.random.key(3), jnp.array([1, 2], jnp.int32)
+    np.testing.assert_array_equal(
+        categorical.sample(key, LOGITS), distributions.sample(key, LOGITS, HEADS)
+    )
+    np.testing.assert_array_equal(categorical.mode(LOGITS), [0, 0])
+    np.testing.assert_allclose(categorical.log_prob(LOGITS, action), math.log(1 / 12))
+    np.testing.assert_allclose(categorical.entropy(LOGITS), 1.660947, rtol=1e-5)
+    np.testing.assert_allclose(
+        categorical.narrowness(LOGITS, 30.0), 0.137327, rtol=1e-5
+    )
+    np.testing.assert_allclose(categorical.narrowness(LOGITS, 0.1), 0.1, rtol=1e-6)
+
+
+def test_log_density_of_a_mixed_action():
+    # log 1/4, then at its mean -0.918939, and 2 = 2/e standard deviations away:
+    # -0.5 x (2/e)^2 - 1 - 0.918939 = -2.189610
+    action = jnp.array([1.0, 1.0, 0.0])
+    expected = math.log(1 / 4) - LOG_SQRT_2PI - 0.270671 - 1.0 - LOG_SQRT_2PI
+    got = MIXED.log_prob(PARAMETERS, action)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    # Numbers alone.
+    alone = distributions.Mixed((), 2).log_prob(PARAMETERS[2:], action[1:])
+    np.testing.assert_allclose(alone, expected - math.log(1 / 4), rtol=1e-5)
+
+
+def test_entropy_and_narrowness_of_a_mixed_action():
+    # A Gaussian's is log sigma + 0.5 + 0.918939: 1.418939 and 2.418939; the head's is
+    # 0.562335, its divergence from uniform 0.137327.
+    np.testing.assert_allclose(MIXED.entropy(PARAMETERS), 4.400213, rtol=1e-5)
+    got = MIXED.narrowness(PARAMETERS, 30.0)
+    np.testing.assert_allclose(got, 0.137327 - 3.837878, rtol=1e-5)
+
+
+def test_sampling_a_mixed_action():
+    many = jnp.broadcast_to(PARAMETERS, (20_000, 6))
+    action = np.asarray(MIXED.sample(jax.random.key(0), many))
+    assert action.dtype == np.float32
+    # Means with their standard errors below 0.02.
+    np.testing.assert_allclose(action.mean(0), [0.25, 1.0, -2.0], atol=0.06)
+    np.testing.assert_allclose(action[:, 1:].std(0), [1.0, math.e], atol=0.06)
+    np.testing.assert_array_equal(MIXED.mode(PARAMETERS), [0.0, 1.0, -2.0])
+
+
+def test_standard_deviations_stay_within_bounds():
+    wild = jnp.array([0.0, 0.0, 0.0, 0.0, 50.0, -50.0])
+    expected = 0.693147 + 2 * (0.5 + LOG_SQRT_2PI) + 2.0 - 5.0
+    np.testing.assert_allclose(MIXED.entropy(wild), expected, rtol=1e-5)
+
+
+def test_parameters_that_do_not_fit():
+    with pytest.raises(ValueError, match="5 parameters do not fit"):
+        MIXED.entropy(PARAMETERS[:5])

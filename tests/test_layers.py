@@ -28,10 +28,14 @@ LAYERS = (
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("sample_factory_statistics",),
     ("doom_config", "flags", "run_data", "listing"),
+    ("registration", "gymnasium_spaces"),
+    ("gymnasium_pool",),
+    ("environments",),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
     (
         "losses", "acting", "checkpoint", "report", "wandb_writer", "sweep_runs",
     ),
+    ("vector_env",),
     ("learner", "bundle", "sweep", "spectator"),
     ("sample_factory",),
     ("sampler", "callbacks", "agent"),
@@ -53,6 +57,8 @@ WITHOUT_JAX = (
     "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
     "sample_factory_weights", "sample_factory",
     "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing", "api",
+    "__init__", "registration", "vector_env", "gymnasium_spaces", "gymnasium_pool",
+    "environments",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxfactory import losses
 from jaxfactory.config import NetworkConfig, PPOConfig
+from jaxfactory.distributions import Categorical
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import init_normalizer
 from jaxfactory.types import ActionSpec, Batch, EnvSpec, ObservationSpec
@@ -33,7 +34,7 @@ def test_value_loss_takes_the_larger_error():
 def test_symmetric_kl_is_capped_for_each_sample():
     # The second sample's is 100 (see test_distributions) and counts as 30.
     logits = jnp.array([[[0.0, 0.0], [0.0, -400.0]]])
-    got = losses.capped_symmetric_kl(logits, (2,))
+    got = losses.capped_symmetric_kl(logits, Categorical((2,)))
     np.testing.assert_allclose(got, 15.0, rtol=1e-6)
 
 

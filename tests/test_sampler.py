@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory import distributions
 from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.learner import init_train_state
 from jaxfactory.networks import ActorCritic
@@ -91,7 +90,7 @@ def test_the_stored_carry_reproduces_what_acted(played):
             state.params, inputs, jnp.asarray(rollout.is_first), rollout.carry
         )
         action = jnp.asarray(rollout.action)
-        log_prob = distributions.log_prob(logits[:10], action, network.heads)
+        log_prob = network.distribution.log_prob(logits[:10], action)
         np.testing.assert_allclose(log_prob, rollout.log_prob, atol=1e-4)
         np.testing.assert_allclose(value[:10], rollout.value, atol=1e-4)
         np.testing.assert_allclose(value[10], rollout.bootstrap_value, atol=1e-4)

@@ -42,6 +42,7 @@ PoolConfig Config(int groups, int workers) {
 // Never done by itself: what a hanging engine looks like.
 class StuckEnv final : public Env {
  public:
+  void Seed(std::uint32_t /*seed*/) override {}
   void BeginReset(std::span<const StepSlot> /*slots*/) override {}
   void BeginStep(const std::int32_t* /*actions*/,
                  std::span<const StepSlot> /*slots*/) override {}
@@ -245,6 +246,25 @@ void TestSeeds() {
   CHECK(pool.seeds() == config.env_seeds);
 }
 
+// The counting environment shows its seed: after so many steps a reset shows the number
+// of steps and the seed, after seeding the new seed alone.
+void TestSeedingAnew() {
+  PoolConfig config = Config(2, 2);
+  config.env_seeds = std::vector<std::uint32_t>(kEnvs, 9);
+  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  ResetAll(pool);
+  const std::vector<std::int32_t> actions(kEnvs / 2, 0);
+  pool.Send(0, actions);
+  CHECK_THROWS(pool.Seed(0, 5), std::logic_error, "still stepping");
+  CHECK_THROWS(pool.Seed(kEnvs, 5), std::invalid_argument, "does not exist");
+  Wait(pool, 0);
+  pool.Seed(1, 50);
+  CHECK(pool.seeds()[0] == 9 && pool.seeds()[1] == 50);
+  ResetAll(pool);
+  const std::uint8_t* obs = pool.slabs().obs.data();
+  CHECK(obs[0] == 1 + 9 && obs[kObsBytes] == 50);
+}
+
 }  // namespace
 }  // namespace jaxfactory
 
@@ -256,4 +276,5 @@ int main() {
   jaxfactory::TestClosingDuringWork();
   jaxfactory::TestManyThreads();
   jaxfactory::TestSeeds();
+  jaxfactory::TestSeedingAnew();
 }
