@@ -146,7 +146,7 @@ def update(agent, optimizer, rollout, after, options) -> float:
             loss.backward()
             nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
             optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
