@@ -16,7 +16,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxfactory.registration import register_scenarios
+from jaxfactory.registration import register_with_gymnasium
 
 
 if TYPE_CHECKING:
@@ -99,4 +99,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
-register_scenarios()
+register_with_gymnasium()

@@ -109,12 +109,14 @@ def _dispatch(args: list[str]) -> int:
 
 
 def _train(args: list[str]) -> int:
-    from jaxfactory import environments, sizing
+    from jaxfactory import sizing
 
     if sizing.wants_auto(args):
         args = _fill_in_sizes(args)
     options = parse_train(args)
     config = as_config(options)
+    from jaxfactory import environments  # Not for --help.
+
     # Mistakes come before JAX is loaded for nothing.
     environments.check(config.env)
     if config.watch.wandb:

@@ -45,7 +45,8 @@ def after_command(*args):
 def test_importing_the_package_loads_next_to_nothing():
     modules, _ = loaded("import jaxfactory; jaxfactory.__version__; dir(jaxfactory)")
     assert not modules & HEAVY
-    assert {name for name in modules if name.startswith("jaxfactory.")} == set()
+    ours = {name for name in modules if name.startswith("jaxfactory.")}
+    assert ours == {"jaxfactory.registration"}
 
 
 @pytest.mark.parametrize("name", ["Config", "UserError", "train", "evaluate", "load"])
@@ -58,6 +59,22 @@ def test_the_pool_needs_no_jax():
     modules, _ = loaded("import jaxfactory; jaxfactory.make_pool; jaxfactory.Scenario")
     assert not modules & JAX
     assert "numpy" in modules
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import jaxfactory, gymnasium",
+        "import gymnasium, jaxfactory",
+        "import jaxfactory, importlib.util\n"
+        "assert importlib.util.find_spec('gymnasium')\n"
+        "import gymnasium",
+        "from jaxfactory import make_pool\nfrom gymnasium.spaces import Box\n"
+        "import gymnasium",
+    ],
+)
+def test_scenarios_are_registered_whoever_is_imported_first(imports):
+    loaded(f"{imports}\nassert 'jaxfactory/Basic-v0' in gymnasium.registry")
 
 
 @pytest.mark.parametrize("args", [(), ("--help",), ("--version",)])
