@@ -28,6 +28,9 @@ _OURS = (
     f"{hub.SCENARIO}/*",
 )  # fmt: skip
 _SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
+# A run's settings can name a network or a scenario in a Python file, which is then run:
+# no stranger's file of that kind may come along.
+_CODE = ("*.py", "*.pyc", "*.so")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,10 @@ def _download(
 
     with hub_errors.sentences(options.repo):
         folder = snapshot_download(
-            options.repo, revision=revision, allow_patterns=list(patterns)
+            options.repo,
+            revision=revision,
+            allow_patterns=list(patterns),
+            ignore_patterns=list(_CODE),
         )
     return Path(folder)
 

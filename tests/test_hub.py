@@ -614,6 +614,16 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
     assert wads.find_wad(scenario.load()) == scenario.cfg.with_suffix(".wad")
 
 
+def test_no_code_comes_along(server, run):
+    push(run)
+    code = {"tensorboard/evil.py": b"raise SystemExit", "scenario/evil.so": b"\x7fELF"}
+    server.repos[REPO].add("by hand", {**server.files(REPO), **code})
+    pulled = pull(run=Path("new"))
+    assert "scenario/evil.so" in server.files(REPO)
+    for folder in (pulled, Path("hf")):  # the run and the client's cache
+        assert not [name for name in files_under(folder) if "evil" in name]
+
+
 @pytest.mark.vizdoom
 def test_a_played_agent_goes_round(server, tmp_path):
     config = Config(
