@@ -423,7 +423,7 @@ def test_another_version_of_vizdoom(monkeypatch):
 
 def test_delta_buttons_make_heads_of_their_own():
     with make_pool("deathmatch", num_envs=1) as pool:
-        heads, names = pool.spec.action
+        heads, names = pool.spec.action.heads, pool.spec.action.names
         delta = [i for i, head in enumerate(names) if "DELTA" in head[1]]
         assert [heads[i] for i in delta] == [11] * len(delta)
         assert len(delta) == 3
