@@ -122,27 +122,19 @@ ffi::Error ImageGradient(ffi::ThreadPool pool, std::int64_t stride, Array kernel
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER(kForward, Forward,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<std::int64_t>("stride")
-                           .Arg<Array>()
-                           .Arg<Array>()
-                           .Ret<Array>());
-XLA_FFI_DEFINE_HANDLER(kKernelGradient, KernelGradient,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<std::int64_t>("stride")
-                           .Arg<Array>()
-                           .Arg<Array>()
-                           .Ret<Array>());
-XLA_FFI_DEFINE_HANDLER(kImageGradient, ImageGradient,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<std::int64_t>("stride")
-                           .Arg<Array>()
-                           .Arg<Array>()
-                           .Ret<Array>());
+// Of all three handlers.
+auto Signature() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<std::int64_t>("stride")
+      .Arg<Array>()
+      .Arg<Array>()
+      .Ret<Array>();
+}
+
+XLA_FFI_DEFINE_HANDLER(kForward, Forward, Signature());
+XLA_FFI_DEFINE_HANDLER(kKernelGradient, KernelGradient, Signature());
+XLA_FFI_DEFINE_HANDLER(kImageGradient, ImageGradient, Signature());
 
 }  // namespace
 
