@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
@@ -139,12 +138,7 @@ class Checkpointer:
         self._last_save = self._clock()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         try:
             self._finish()
         finally:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from jaxfactory import runs
@@ -115,12 +114,7 @@ class Children:
     def __enter__(self) -> "Children":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for child in self.running:
             child.send(signal.SIGKILL)
         for child in self.running:
