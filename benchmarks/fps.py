@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 import machine
 import match_rates
 import measuring
+import output
 import processes
 import report
 import run_sample_factory
@@ -30,7 +31,6 @@ from jaxfactory import scenarios
 from jaxfactory.errors import UserError, did_you_mean
 
 
-_RESULTS = Path(__file__).parent / "results"
 _START_ALLOWANCE_S = 90.0
 _TUNING_TURNS = 3
 _ATTEMPTS = 3
@@ -81,7 +81,6 @@ class Benchmark:
                     del results[name]
                 else:
                     results[name].append(result)
-        where["load_average_after"] = os.getloadavg()[0]
         ours = [_rate(result) for result in results.get(OURS, [])]
         return {
             "scenario": self.options.scenario,
@@ -226,7 +225,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         help="one round of 1 s, without trying settings: shows that it works",
     )
     parser.add_argument(
-        "--out", type=Path, default=_RESULTS, help="folder for fps.json and fps.png"
+        "--out",
+        type=Path,
+        default=output.FOLDER,
+        help="folder for fps.json and fps.png",
     )
     parser.add_argument(
         "--only",
@@ -330,15 +332,7 @@ def main() -> int:
         console.print(f"  {row['label']}: {row['note']}", highlight=False)
     if options.ceiling:
         _print_ceiling(console, found)
-    options.out.mkdir(parents=True, exist_ok=True)
-    report.write_json(found, options.out / "fps.json")
-    written = f"written: {options.out / 'fps.json'}"
-    try:
-        report.draw(found, options.out / "fps.png")
-        written += f", {options.out / 'fps.png'}"
-    except ImportError:
-        written += "; for the chart, pip install 'jaxfactory[bench]'"
-    console.print(written, highlight=False, markup=False, soft_wrap=True)
+    output.write(console, found, options.out / "fps.json", report.draw)
     return 0
 
 

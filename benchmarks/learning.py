@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 import machine
-
-
-RESULTS = Path(__file__).parent / "results"
+import output
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:
@@ -122,8 +120,8 @@ def main() -> int:
             return 2
     rows = read_metrics(run)
     result = summarise(run, rows)
-    RESULTS.mkdir(exist_ok=True)
-    base = RESULTS / arguments.name
+    output.FOLDER.mkdir(exist_ok=True)
+    base = output.FOLDER / arguments.name
     base.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     where = result["machine"]
     title = f"{arguments.name}, {where['cores']} cores of {where['cpu']}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import machine
 import measuring
-import report
+import output
 from contenders import OURS
 from rich.console import Console
 from rich.table import Table
@@ -46,8 +46,6 @@ def run(options: argparse.Namespace, console: Console, measure: Measure) -> int:
         print("no match could be measured", file=sys.stderr)
         return 1
     _print_table(console, options.scenario, rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "matches.json"
     found = {
         "scenario": options.scenario,
         "frame_skip": measuring.FRAME_SKIP,
@@ -55,8 +53,7 @@ def run(options: argparse.Namespace, console: Console, measure: Measure) -> int:
         "machine": machine.describe(),
         "rows": rows,
     }
-    report.write_json(found, path)
-    console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+    output.write(console, found, options.out / "matches.json")
     return 0
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 FRAME_SKIP = 4
 HEIGHT, WIDTH = 72, 128
+# The same as jaxfactory's pool takes it.
+POOL_OPTIONS = {"frame_skip": FRAME_SKIP, "height": HEIGHT, "width": WIDTH}
 # Random actions that are drawn before the clock starts, and used in turn.
 NUM_PREPARED = 1024
 

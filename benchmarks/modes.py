@@ -7,9 +7,7 @@ what the seeds of one mode differ by.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import output
+import training
 from rich.console import Console
 from rich.table import Table
 
 
-_RESULTS = Path(__file__).parent / "results"
-_JAXFACTORY = (sys.executable, "-m", "jaxfactory")
 # Points of a training curve that are kept.
 _POINTS = 100
 
@@ -32,16 +30,12 @@ def attempt(seed: int, mode: str, options: argparse.Namespace) -> dict[str, Any]
     with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
         run = Path(folder) / "run"
         start = time.perf_counter()
-        _call(
+        training.call(
             "train", "--scenario", options.scenario, "--run", run, "--mode", mode,
             "--seed", seed, "--total-frames", options.frames, *options.arguments,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        _call(
-            "evaluate", "--run", run, "--checkpoint", "latest",
-            "--episodes", options.episodes,
-        )  # fmt: skip
-        result = json.loads((run / "evaluation.json").read_text())
+        result = training.evaluate(run, options.episodes, "latest")
         return {
             "seed": seed,
             "seconds": seconds,
@@ -50,15 +44,6 @@ def attempt(seed: int, mode: str, options: argparse.Namespace) -> dict[str, Any]
             "shaped_return": result["shaped_return"],
             "curve": _curve(run),
         }
-
-
-def _call(*arguments: object) -> None:
-    done = subprocess.run(
-        [*_JAXFACTORY, *map(str, arguments)], capture_output=True, text=True
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise SystemExit(f"modes.py: {arguments[0]} failed: {' '.join(reason)}")
 
 
 def _curve(run: Path) -> list[tuple[int, float]]:
@@ -111,7 +96,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--name", default="modes", help="of the file written")
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     return options
 
@@ -122,11 +107,13 @@ def main() -> int:
     console = Console()
     where = machine.describe()
     found: dict[str, list[dict]] = {mode: [] for mode in options.modes}
-    for seed in options.seeds:
-        for mode in options.modes:
-            with console.status(f"{mode}, seed {seed}"):
-                found[mode].append(attempt(seed, mode, options))
-    where["load_average_after"] = os.getloadavg()[0]
+    try:
+        for seed in options.seeds:
+            for mode in options.modes:
+                with console.status(f"{mode}, seed {seed}"):
+                    found[mode].append(attempt(seed, mode, options))
+    except training.FailedError as error:
+        raise SystemExit(f"modes.py: {error}") from error
     report = {
         "scenario": options.scenario,
         "frames": options.frames,
@@ -136,10 +123,7 @@ def main() -> int:
         "modes": found,
     }
     print_table(console, report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.name}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"written: {path}", highlight=False, markup=False, soft_wrap=True)
+    output.write(console, report, options.out / f"{options.name}.json")
     return 0
 
 

@@ -5,7 +5,6 @@ the pool, its threads and its Python face.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import machine
 import numpy as np
+import output
 from rich.console import Console
 
 from jaxfactory import _core
 
 
-_RESULTS = Path(__file__).parent / "results"
 _GROUPS = 2
 
 
@@ -51,7 +50,7 @@ def main() -> int:
     parser.add_argument("--num-envs", type=int, nargs="+", default=[16, 64, 256, 1024])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options = parser.parse_args()
     console = Console()
     where = machine.describe()
@@ -65,9 +64,8 @@ def main() -> int:
             f"({min(rates):,.0f} - {max(rates):,.0f})",
             highlight=False,
         )
-    options.out.mkdir(parents=True, exist_ok=True)
     report = {"machine": where, "steps_per_second": found}
-    (options.out / "overhead.json").write_text(json.dumps(report, indent=2) + "\n")
+    output.write(console, report, options.out / "overhead.json")
     return 0
 
 

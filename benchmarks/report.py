@@ -1,6 +1,5 @@
-"""The benchmark's table, its JSON file and its chart."""
+"""What fps.py says of its contenders: a table and a chart."""
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -64,11 +63,6 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
             f"{row['ratio']:.2f}" if "ratio" in row else "",
         )
     console.print(table)
-
-
-def write_json(report: dict[str, Any], path: Path) -> None:
-    """Write everything that was measured."""
-    path.write_text(json.dumps(report, indent=2) + "\n")
 
 
 def draw(report: dict[str, Any], path: Path) -> None:

@@ -7,16 +7,7 @@ from typing import Any
 
 import machine
 import numpy as np
-from measuring import (
-    FRAME_SKIP,
-    HEIGHT,
-    NUM_PREPARED,
-    WIDTH,
-    Clock,
-    Job,
-    Setting,
-    UnavailableError,
-)
+from measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, UnavailableError
 
 
 def settings(cores: int) -> list[Setting]:
@@ -50,10 +41,7 @@ def _measure(job: Job, **options: Any) -> dict[str, Any]:
             f"jaxfactory's C++ core is not built ({error})"
         ) from error
 
-    with make_pool(
-        job.scenario, frame_skip=FRAME_SKIP, height=HEIGHT, width=WIDTH,
-        **job.setting, **options,
-    ) as pool:  # fmt: skip
+    with make_pool(job.scenario, **POOL_OPTIONS, **job.setting, **options) as pool:
         groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         heads = pool.spec.action.heads

@@ -3,16 +3,7 @@
 from typing import Any
 
 import numpy as np
-from measuring import (
-    FRAME_SKIP,
-    HEIGHT,
-    NUM_PREPARED,
-    WIDTH,
-    Clock,
-    Job,
-    Setting,
-    missing,
-)
+from measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, missing
 
 
 def settings(cores: int) -> list[Setting]:
@@ -32,9 +23,8 @@ def run(job: Job) -> dict[str, Any]:
     except ImportError as error:
         raise missing("Gymnasium") from error
     envs = gymnasium.make_vec(
-        "jaxfactory/Doom-v0", scenario=job.scenario, frame_skip=FRAME_SKIP,
-        height=HEIGHT, width=WIDTH, **job.setting,
-    )  # fmt: skip
+        "jaxfactory/Doom-v0", scenario=job.scenario, **POOL_OPTIONS, **job.setting
+    )
     number = envs.num_envs
     envs.action_space.seed(0)
     actions = np.stack([envs.action_space.sample() for _ in range(NUM_PREPARED)])

@@ -6,7 +6,6 @@ holds, so that scenarios can be trained one at a time and on several days.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,11 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import machine
+import output
+import training
 from rich.console import Console
-
-
-_RESULTS = Path(__file__).parent / "results"
-_JAXFACTORY = (sys.executable, "-m", "jaxfactory")
 
 
 class Published(NamedTuple):
@@ -49,13 +46,12 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
         run = Path(folder) / "run"
         start = time.perf_counter()
-        _call(
+        training.call(
             "train", "--scenario", scenario, "--run", run, "--total-frames",
             options.frames, "--seed", options.seed, *options.arguments,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        _call("evaluate", "--run", run, "--episodes", options.episodes)
-        result = json.loads((run / "evaluation.json").read_text())
+        result = training.evaluate(run, options.episodes)
     return {
         "frames": options.frames,
         "seconds": seconds,
@@ -66,14 +62,6 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
         "arguments": options.arguments,
         "machine": machine.describe(),
     }
-
-
-def _call(*arguments: object) -> None:
-    done = subprocess.run(
-        [*_JAXFACTORY, *map(str, arguments)], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip() or done.stdout.strip())[-400:])
 
 
 def write_table(found: dict[str, Any], path: Path) -> None:
@@ -110,7 +98,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=2_000_000)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     return options
 
@@ -126,7 +114,7 @@ def main() -> int:
         try:
             with console.status(scenario):
                 row = attempt(scenario, options)
-        except RuntimeError as error:
+        except training.FailedError as error:
             console.print(f"{scenario}: {error}", markup=False, highlight=False)
             failed += 1
             continue

@@ -8,7 +8,6 @@ on, on the clock again, until the training episodes are a quarter better.
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import statistics
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import output
+import training
 from rich.console import Console
 from rich.table import Table
 
 
-_RESULTS = Path(__file__).parent / "results"
-_JAXFACTORY = (sys.executable, "-m", "jaxfactory")
 _MARGIN = 0.25
 _LOOK_S = 0.5
 
@@ -41,7 +40,8 @@ def attempt(
         used += seconds
         if not reached:
             break
-        score = _evaluate(run, options)
+        result = training.evaluate(run, options.episodes, "latest")
+        score = {"frames": result["frames_trained"], **result["own_return"]}
         evaluations.append({"seconds": used, "wanted": wanted, **score})
         console.print(
             f"  seed {seed}: after {used:.0f} s and {score['frames']:,} frames, "
@@ -61,8 +61,8 @@ def _train_until(
     """Train until the training episodes have the score; return seconds and whether."""
     start = time.perf_counter()
     command = [
-        *_JAXFACTORY, "train", "--scenario", options.scenario, "--run", str(run),
-        "--seed", str(seed), *options.arguments,
+        *training.JAXFACTORY, "train", "--scenario", options.scenario,
+        "--run", str(run), "--seed", str(seed), *options.arguments,
     ]  # fmt: skip
     with (run.parent / "train.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -104,16 +104,6 @@ def _score(row: dict[str, float]) -> float:
     if row.get("episode/count", 0) < 100:
         return -1.0
     return row["episode/own_return"] - row["episode/own_return_std"]
-
-
-def _evaluate(run: Path, options: argparse.Namespace) -> dict[str, Any]:
-    command = [
-        *_JAXFACTORY, "evaluate", "--run", str(run), "--checkpoint", "latest",
-        "--episodes", str(options.episodes),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    result = json.loads((run / "evaluation.json").read_text())
-    return {"frames": result["frames_trained"], **result["own_return"]}
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
@@ -192,7 +182,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--keep", type=Path, help="folder that keeps the runs")
     parser.add_argument("--name", default="time_to_score", help="of the files written")
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     return options
 
@@ -210,9 +200,10 @@ def main() -> int:
             run.parent.mkdir(parents=True, exist_ok=True)
             result = attempt(seed, options, run, console)
             seeds.append({**result, "curve": _curve(run)})
+    except training.FailedError as error:
+        raise SystemExit(f"time_to_score.py: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    where["load_average_after"] = os.getloadavg()[0]
     report = {
         "scenario": options.scenario,
         "bar": options.bar,
@@ -221,15 +212,7 @@ def main() -> int:
         "seeds": seeds,
     }
     print_table(console, report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.name}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    written = f"written: {path}"
-    try:
-        draw(report, path.with_suffix(".png"))
-    except ImportError:
-        written += "; for the chart, pip install 'jaxfactory[bench]'"
-    console.print(written, highlight=False, markup=False, soft_wrap=True)
+    output.write(console, report, options.out / f"{options.name}.json", draw)
     return 0 if all(row["reached"] for row in seeds) else 1
 
 

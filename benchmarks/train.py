@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import machine
+import output
+import training
 from rich.console import Console
 from rich.table import Table
 
 
-_RESULTS = Path(__file__).parent / "results"
 _LOOK_S = 0.1
 _FOREVER = "1000000000"
 _SF_FRAMES = re.compile(rb"Total num frames: (\d+)")
@@ -54,7 +55,7 @@ def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
 
     def command(folder: Path) -> list[str]:
         return [
-            sys.executable, "-m", "jaxfactory", "train",
+            *training.JAXFACTORY, "train",
             "--scenario", options.scenario, "--run", str(folder / "run"),
             "--preset", preset, "--mode", mode, "--total-frames", _FOREVER,
             *options.arguments,
@@ -188,7 +189,7 @@ def parse() -> argparse.Namespace:
         "--sample-factory-envs", type=int, default=32, help="environments of its run"
     )
     parser.add_argument("--name", default="train", help="of the file written")
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     folder = options.sample_factory
     if folder and not (folder / "bin" / "python").exists():
@@ -222,7 +223,6 @@ def main() -> int:
                 del found[contender.label]
             else:
                 found[contender.label].append(result["frames"] / result["seconds"])
-    where["load_average_after"] = os.getloadavg()[0]
     report = {
         "scenario": options.scenario,
         "seconds": options.seconds,
@@ -234,10 +234,7 @@ def main() -> int:
     if not found:
         return 1
     print_table(console, report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.name}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    output.write(console, report, options.out / f"{options.name}.json")
     return 0
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import machine
+import output
 from rich.console import Console
 from rich.table import Table
 
 
 _HERE = Path(__file__).parent
-_RESULTS = _HERE / "results"
 OURS = "jaxfactory"
 CONTENDERS = {
     OURS: "JAX, as jaxfactory train runs it",
@@ -146,7 +146,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--torch", type=Path, help="virtual environment that has PyTorch, if not this"
     )
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
     options = parser.parse_args()
     if options.rounds < 1 or not options.seconds > 0:
         parser.error("--rounds must be 1 or more and --seconds greater than 0")
@@ -169,11 +169,8 @@ def main() -> int:
     for preset in options.presets:
         found[preset] = measure(preset, options, console)
         print_table(console, preset, found[preset])
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / "update.json"
     report = {"machine": where, "seconds": options.seconds, "presets": found}
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(f"written: {path}", highlight=False, soft_wrap=True)
+    output.write(console, report, options.out / "update.json")
     return 0
 
 
