@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float32, Shaped
 from jaxfactory.acting import make_act, make_value
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import Config
+from jaxfactory.encoders import EncoderClass
 from jaxfactory.errors import UserError
 from jaxfactory.learner import init_train_state
-from jaxfactory.networks import ActorCritic, EncoderClass
+from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer, denormalize, normalize_obs
 from jaxfactory.pool import env_spec
 from jaxfactory.types import Carry, Observation, Params

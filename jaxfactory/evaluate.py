@@ -17,8 +17,9 @@ from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import EnvConfig, EvaluateOptions, gymnasium_id
+from jaxfactory.encoders import EncoderClass
 from jaxfactory.learner import TrainState, init_train_state
-from jaxfactory.networks import ActorCritic, EncoderClass
+from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import open_pool
 from jaxfactory.sampler import Episode, ended_episodes
 from jaxfactory.scenario import Scenario

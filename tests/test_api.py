@@ -122,7 +122,7 @@ def test_a_network_that_does_not_fit_leaves_nothing(folder):
     first, *trace = raising.stderr.splitlines()
     assert first.endswith("does not work: KeyError: 'picture'")
     assert "    return obs['picture']" in trace
-    assert not any("networks.py" in line for line in trace)
+    assert not any("encoders.py" in line for line in trace)
     assert not (folder / "wrong").exists()
 
 

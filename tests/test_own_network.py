@@ -10,8 +10,9 @@ import pytest
 from flax import nnx
 
 from jaxfactory.config import Config, NetworkConfig
+from jaxfactory.encoders import Encoder, find_encoder, with_encoder
 from jaxfactory.errors import UserCodeError, UserError
-from jaxfactory.networks import ActorCritic, Encoder, find_encoder, with_encoder
+from jaxfactory.networks import ActorCritic
 from jaxfactory.types import ActionSpec, EnvSpec, ObservationSpec
 
 
@@ -171,4 +172,4 @@ def test_what_it_raises_comes_with_its_traceback():
         ActorCritic(SPEC, CONFIG, Raising)
     trace = caught.value.trace()
     assert 'return obs["picture"]' in trace
-    assert "networks.py" not in trace
+    assert "encoders.py" not in trace
