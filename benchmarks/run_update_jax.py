@@ -12,10 +12,11 @@ import numpy as np  # noqa: E402
 from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
 
 from jaxfactory.acting import make_act  # noqa: E402
-from jaxfactory.config import PRESETS, PPOConfig  # noqa: E402
+from jaxfactory.config import PPOConfig  # noqa: E402
 from jaxfactory.learner import init_train_state, make_update  # noqa: E402
 from jaxfactory.losses import ppo_loss  # noqa: E402
 from jaxfactory.networks import ActorCritic  # noqa: E402
+from jaxfactory.presets import PRESETS  # noqa: E402
 from jaxfactory.types import (  # noqa: E402
     ActionSpec,
     Batch,

@@ -5,7 +5,7 @@ import importlib.metadata
 from pathlib import Path
 
 from jaxfactory import _core, wads
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 from jaxfactory.matches import Match

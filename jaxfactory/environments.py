@@ -1,7 +1,7 @@
 """Families of environments: Doom's scenarios, and Gymnasium's registry."""
 
 from jaxfactory import scenarios
-from jaxfactory.config import EnvConfig, gymnasium_id
+from jaxfactory.env_config import EnvConfig, gymnasium_id
 
 
 def check(config: EnvConfig) -> None:

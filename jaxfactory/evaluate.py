@@ -16,8 +16,9 @@ import numpy as np
 from jaxfactory import matches, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
-from jaxfactory.config import EnvConfig, EvaluateOptions, gymnasium_id
+from jaxfactory.config import EnvConfig, EvaluateOptions
 from jaxfactory.encoders import EncoderClass
+from jaxfactory.env_config import gymnasium_id
 from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import open_pool

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxfactory import runs
-from jaxfactory.config import PRESETS, Config, gymnasium_id
+from jaxfactory.config import Config
+from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError, did_you_mean
+from jaxfactory.presets import PRESETS
 
 
 Options = TypeVar("Options")

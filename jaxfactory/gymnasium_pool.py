@@ -16,7 +16,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from jaxtyping import Shaped, UInt8
 
 from jaxfactory import plugins
-from jaxfactory.config import EnvConfig, gymnasium_id
+from jaxfactory.env_config import EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.gymnasium_spaces import ActionCodec, ObservationCodec
 from jaxfactory.spec import EnvSpec

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from jaxfactory import wads
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Int32
 
 from jaxfactory import _core, doom_config, matches, scenarios
 from jaxfactory.batch_shaping import BatchShaping
-from jaxfactory.config import EnvConfig, gymnasium_id
+from jaxfactory.env_config import EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Head

@@ -7,8 +7,9 @@ change how training goes on.
 
 from typing import Any, NamedTuple
 
-from jaxfactory.config import PRESETS, Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.errors import UserError
+from jaxfactory.presets import PRESETS
 
 
 # What Sample Factory's Doom environments are called, where it is not doom_<our name>.

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxfactory import config as config_lib
-from jaxfactory.config import PRESETS, Config
+from jaxfactory.config import Config
+from jaxfactory.presets import PRESETS
 
 
 # What changes nothing about the training itself.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from jaxfactory.config import SCREEN_SIZES, EnvConfig, gymnasium_id
+from jaxfactory.env_config import SCREEN_SIZES, EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EnvPool
 from jaxfactory.scenario import Scenario

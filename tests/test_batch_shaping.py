@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxfactory.batch_shaping import BatchShaping
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserCodeError, UserError
 from jaxfactory.pool import EnvPool
 from jaxfactory.scenarios import CFG_FOLDER, Scenario, find

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from jaxfactory import backend, cli, flags, runs
-from jaxfactory.config import PRESETS, Config, EnvConfig, PPOConfig
+from jaxfactory.config import Config, EnvConfig, PPOConfig
 from jaxfactory.errors import UserError
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
+from jaxfactory.presets import PRESETS
 
 
 @pytest.fixture(autouse=True)

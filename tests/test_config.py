@@ -4,7 +4,6 @@ import json
 import pytest
 
 from jaxfactory.config import (
-    PRESETS,
     Config,
     EnvConfig,
     EvaluateOptions,
@@ -14,6 +13,7 @@ from jaxfactory.config import (
     to_dict,
 )
 from jaxfactory.errors import UserError, did_you_mean
+from jaxfactory.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)

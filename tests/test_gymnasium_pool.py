@@ -5,7 +5,7 @@ import gymnasium_tasks
 import numpy as np
 import pytest
 
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.gymnasium_pool import GymnasiumPool, env_seeds_of, find, replay
 from jaxfactory.pool import make_pool

@@ -10,18 +10,13 @@ import numpy as np
 import pytest
 
 from jaxfactory import cli, runs
-from jaxfactory.config import (
-    PRESETS,
-    Config,
-    EnvConfig,
-    NetworkConfig,
-    PPOConfig,
-    gymnasium_id,
-)
+from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.learner import init_train_state, make_update
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import make_pool
+from jaxfactory.presets import PRESETS
 from jaxfactory.sampler import Player, SyncSampler
 
 

@@ -6,7 +6,7 @@ from shaping_reference import play
 from test_shaping import needs_wad
 
 from jaxfactory import heads, scenarios
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Delta
 from jaxfactory.pool import EnvPool

@@ -15,11 +15,13 @@ LAYERS = (
         "slurm", "_core",
     ),
     (
-        "types", "config", "metrics", "game_config", "shaping", "measurements",
+        "types", "checks", "metrics", "game_config", "shaping", "measurements",
         "plugins", "hub_errors",
     ),
-    ("plain_pickle", "sample_factory_settings"),
-    ("torch_file",),
+    ("env_config",),
+    ("config",),
+    ("presets", "plain_pickle"),
+    ("sample_factory_settings", "torch_file"),
     ("storage", "xla", "heads", "wads", "batch_shaping"),
     ("sample_factory_files", "sample_factory_slots"),
     ("sample_factory_weights",),
@@ -49,7 +51,8 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
-    "errors", "backend", "interrupt", "config", "metrics", "scenarios", "runs", "pool",
+    "errors", "backend", "interrupt", "checks", "env_config", "config", "presets",
+    "metrics", "scenarios", "runs", "pool",
     "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings", "scenario",

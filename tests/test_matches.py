@@ -15,7 +15,7 @@ from test_faults import names_of
 
 import jaxfactory
 from jaxfactory import matches, scenarios
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EngineError, EnvPool, make_pool
 from jaxfactory.video import Recording, replay

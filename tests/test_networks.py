@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory.config import PRESETS, NetworkConfig
+from jaxfactory.config import NetworkConfig
 from jaxfactory.networks import ActorCritic
+from jaxfactory.presets import PRESETS
 from jaxfactory.types import ActionSpec, EnvSpec, ObservationSpec
 
 

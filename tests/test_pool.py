@@ -8,7 +8,7 @@ import pytest
 from doom_reference import buffers
 
 from jaxfactory import _core
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.pool import EngineError, make_pool
 

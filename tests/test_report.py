@@ -184,7 +184,7 @@ def test_runs_are_grouped_by_all_but_the_seed(tmp_path):
 
 
 def test_the_nearest_preset_and_what_is_different():
-    from jaxfactory.config import PRESETS
+    from jaxfactory.presets import PRESETS
 
     assert settings.nearest_preset(basic()) == ("default", {})
     near = Config(**{**vars(PRESETS["reference"]), "mode": "async"})

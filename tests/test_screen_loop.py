@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxfactory import _core, wads
-from jaxfactory.config import EnvConfig
+from jaxfactory.env_config import EnvConfig
 from jaxfactory.pool import EnvPool
 
 

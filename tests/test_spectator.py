@@ -16,13 +16,7 @@ from test_train import assert_equal
 
 from jaxfactory import cli, runs, spectator
 from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
-from jaxfactory.config import (
-    Config,
-    EnvConfig,
-    NetworkConfig,
-    PPOConfig,
-    WatchConfig,
-)
+from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig, WatchConfig
 from jaxfactory.metrics import EpisodeStats
 from jaxfactory.train import train
 from jaxfactory.writers import CompositeWriter

@@ -1,0 +1,30 @@
+"""Checks that settings have in common; each raises a sentence that names the flag."""
+
+from typing import Any
+
+from jaxfactory.errors import UserError
+
+
+def positive(owner: Any, *names: str) -> None:
+    """Complain about a setting that is not greater than 0."""
+    for name in names:
+        value = getattr(owner, name)
+        if value <= 0:
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"--{flag} {value} must be greater than 0; leave it out for the default"
+            )
+
+
+def within(owner: Any, name: str, low: float, high: float) -> None:
+    """Complain about a setting that is not between two bounds, or one of them."""
+    value = getattr(owner, name)
+    if not low <= value <= high:
+        flag = name.replace("_", "-")
+        raise UserError(f"--{flag} {value} must lie between {low:g} and {high:g}")
+
+
+def seed(value: int) -> None:
+    """Complain about a seed that is not below 2^32."""
+    if not 0 <= value < 2**32:
+        raise UserError(f"--seed {value} must lie between 0 and 4294967295")
