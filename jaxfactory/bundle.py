@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfactory import checkpoint
+from jaxfactory import checkpoint_files
 from jaxfactory.errors import UserError
 
 
@@ -44,7 +44,7 @@ def pack(
     from safetensors.numpy import save
 
     try:
-        host, arrays = checkpoint.read_arrays(path)
+        host, arrays = checkpoint_files.read_arrays(path)
     except Exception as error:  # Orbax raises many kinds on damaged files.
         raise UserError(
             f"the checkpoint {path} cannot be read ({_first_line(error)}); "
@@ -83,7 +83,7 @@ def unpack(folder: Path, run_dir: Path) -> int:
     """
     host = _read_host(folder / HOST)
     arrays = {**_read(folder / MODEL), **_read(folder / OPTIMIZER, optional=True)}
-    for name, (shape, dtype) in checkpoint.undo_shapes(host.pop("leaves")):
+    for name, (shape, dtype) in checkpoint_files.undo_shapes(host.pop("leaves")):
         if name not in arrays and name.startswith(_OPTIMIZER_STATE):
             # Adam begins with zeros and so do its counters.
             arrays[name] = np.zeros(shape, dtype)
@@ -95,7 +95,7 @@ def unpack(folder: Path, run_dir: Path) -> int:
             )
     kinds = ("latest",) if host["best"] is None else ("latest", "best")
     for kind in kinds:
-        checkpoint.write_arrays(run_dir, kind, arrays, host)
+        checkpoint_files.write_arrays(run_dir, kind, arrays, host)
     return int(host["frames"])
 
 

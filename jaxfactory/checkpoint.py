@@ -1,35 +1,29 @@
-"""Checkpoints: everything that training goes on from, written all or nothing.
-
-A checkpoint is a directory named by its frames. ``state/`` holds the arrays, written
-by Orbax as a flat dictionary whose keys are the leaves' paths; ``host.json`` holds
-what lives on the host, and every leaf's shape and type, so that a state of another
-network is refused by name. Both are written into a scratch directory that one rename
-makes a checkpoint: a process killed in the middle leaves scratch, never half a
-checkpoint.
-"""
+"""Which of a run's states are kept, and what training goes on from."""
 
 import fcntl
-import json
 import shutil
 import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import IO, Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from jaxfactory import runs
+from jaxfactory.checkpoint_files import (
+    KEPT,
+    SCRATCH,
+    State,
+    named_arrays,
+    read_host,
+    read_state,
+    write_arrays,
+)
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
 from jaxfactory.metrics import EpisodeStats
-
-
-State = TypeVar("State")
 
 
 @runtime_checkable
@@ -41,10 +35,8 @@ class Counted(Protocol):
         """Frames."""
 
 
-KEPT = 2
 # Seconds between looks at whether the state is the best so far.
 BEST_SECONDS = 15.0
-_SCRATCH = ".unfinished"
 # Where the states lie that are being watched, beside "latest" and "best".
 WATCHED = "watched"
 
@@ -133,7 +125,7 @@ class Checkpointer:
         self._folder = self.run_dir / runs.CHECKPOINTS
         self._folder.mkdir(exist_ok=True)
         # What a process left that was killed while it saved.
-        shutil.rmtree(self._folder / _SCRATCH, ignore_errors=True)
+        shutil.rmtree(self._folder / SCRATCH, ignore_errors=True)
         shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
         self._last_save = self._clock()
         return self
@@ -171,7 +163,7 @@ class Checkpointer:
         saved = runs.checkpoint_dirs(self.run_dir, "latest")
         for path in reversed(saved):
             try:
-                host = _read_host(path)
+                host = read_host(path)
                 restored = read_state(path, state)
             except UserError:
                 raise
@@ -291,7 +283,7 @@ class Checkpointer:
     ) -> "Future[None]":
         self._finish()
         # Copies: the next update may write to the state's own memory.
-        arrays = {name: np.array(leaf) for name, leaf in _named_arrays(state).items()}
+        arrays = {name: np.array(leaf) for name, leaf in named_arrays(state).items()}
         self._writing = self._thread.submit(self._write, arrays, host, kind, kept)
         return self._writing
 
@@ -305,137 +297,6 @@ class Checkpointer:
         self, arrays: dict[str, np.ndarray], host: dict[str, Any], kind: str, kept: int
     ) -> None:
         write_arrays(self.run_dir, kind, arrays, host, kept=kept)
-
-
-def write_arrays(
-    run_dir: Path,
-    kind: str,
-    arrays: dict[str, np.ndarray],
-    host: dict[str, Any],
-    *,
-    kept: int = KEPT,
-) -> Path:
-    """Write a checkpoint, all or nothing, and remove the oldest of its kind.
-
-    Args:
-        run_dir: The run.
-        kind: ``"latest"`` or ``"best"``.
-        arrays: Every leaf of the state, by its path.
-        host: What lives on the host; ``host["frames"]`` names the checkpoint.
-        kept: How many of its kind are kept, with this one.
-
-    Returns:
-        The checkpoint's directory.
-    """
-    folder = run_dir / runs.CHECKPOINTS
-    scratch = folder / _SCRATCH
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    shapes = {name: _shape(array) for name, array in arrays.items()}
-    text = json.dumps({**host, "leaves": shapes})
-    (scratch / "host.json").write_text(text)
-    # Orbax refuses empty arrays; their shape alone brings them back.
-    full = {name: array for name, array in arrays.items() if array.size}
-    ocp.save((scratch / "state").resolve(), full)
-    final = folder / kind / f"{host['frames']:012d}"
-    final.parent.mkdir(exist_ok=True)
-    if final.exists():  # Damaged: training went back to the one before it.
-        shutil.rmtree(final)
-    scratch.rename(final)
-    others = [path for path in runs.checkpoint_dirs(run_dir, kind) if path != final]
-    # By time, not by name: a damaged checkpoint may have more frames.
-    others.sort(key=lambda path: path.stat().st_mtime)
-    for path in others[: len(others) + 1 - kept]:
-        shutil.rmtree(path)
-    return final
-
-
-def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what `write_arrays` wrote, whatever state it was: (host, arrays).
-
-    ``host["leaves"]`` describes the arrays, as in ``"float32[3,4]"``.
-    """
-    host = _read_host(path)
-    return host, _load(path, host["leaves"])
-
-
-def read_state(path: Path, target: State) -> State:
-    """Return a checkpoint's state in the structure of ``target``.
-
-    Raises:
-        UserError: If a leaf is missing, is left over or has another shape.
-    """
-    leaves = _read_host(path)["leaves"]
-    wanted = {name: _shape(array) for name, array in _named_arrays(target).items()}
-    for name in sorted(leaves.keys() | wanted.keys()):
-        if leaves.get(name) != wanted.get(name):
-            raise UserError(
-                f"the checkpoint {path} does not fit these settings: {name} is "
-                f"{leaves.get(name, 'missing')} there and "
-                f"{wanted.get(name, 'missing')} here; give --run another directory"
-            )
-    arrays = _load(path, wanted)
-    flat, structure = jax.tree_util.tree_flatten_with_path(target)
-    restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
-    return jax.tree_util.tree_unflatten(structure, restored)
-
-
-def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
-    blank = {
-        name: np.empty(shape, dtype) for name, (shape, dtype) in undo_shapes(shapes)
-    }
-    full = {name: array for name, array in blank.items() if array.size}
-    return {**blank, **ocp.load((path / "state").resolve(), full)}
-
-
-def undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
-    """Return (name, (shape, dtype)) of every leaf that ``host["leaves"]`` describes."""
-    result = []
-    for name, text in shapes.items():
-        dtype, _, sizes = text.partition("[")
-        shape = [int(size) for size in sizes.rstrip("]").split(",") if size]
-        result.append((name, (shape, dtype)))
-    return result
-
-
-def _shape(array: np.ndarray) -> str:
-    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
-
-
-def _name(where: Any) -> str:
-    return jax.tree_util.keystr(where, simple=True, separator=".")
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
-
-
-def _named_arrays(state: Any) -> dict[str, np.ndarray]:
-    flat, _ = jax.tree_util.tree_flatten_with_path(state)
-    plain = {
-        _name(where): jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        for where, leaf in flat
-    }
-    return {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
-
-
-def _like(leaf: Any, array: np.ndarray) -> Any:
-    """Turn a restored array into what stands at its place in the target."""
-    if _is_key(leaf):
-        data = jnp.array(array)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    if isinstance(leaf, jax.Array):
-        return jax.device_put(jnp.array(array), leaf.sharding)
-    if isinstance(leaf, bool | int | float):
-        return type(leaf)(array)
-    return array
-
-
-def _read_host(path: Path) -> dict[str, Any]:
-    host: dict[str, Any] = json.loads((path / "host.json").read_text())
-    return host
 
 
 def _take_lock(path: Path) -> IO[str]:

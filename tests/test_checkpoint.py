@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxfactory import checkpoint, runs
+from jaxfactory import checkpoint_files, runs
 from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
 from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.errors import UserError
@@ -164,7 +164,7 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch, victim):
     def die(*args, **kwargs):
         raise KeyboardInterrupt
 
-    owner = checkpoint.ocp if victim == "save" else Path
+    owner = checkpoint_files.ocp if victim == "save" else Path
     with monkeypatch.context() as patch:
         patch.setattr(owner, victim, die)
         with pytest.raises(KeyboardInterrupt):

@@ -25,7 +25,7 @@ from safetensors.numpy import load
 
 from jaxfactory import (
     bundle,
-    checkpoint,
+    checkpoint_files,
     cli,
     hub,
     hub_pull,
@@ -316,7 +316,8 @@ def test_the_latest_checkpoint_leaves_the_record_behind(server, run, state):
     assert not push(run).video  # the film is older than the score
     pulled = pull()
     assert runs.checkpoint_dirs(pulled, "best") == []
-    assert checkpoint.read_arrays(load_for_evaluation(pulled).path)[0]["best"] is None
+    host, _ = checkpoint_files.read_arrays(load_for_evaluation(pulled).path)
+    assert host["best"] is None
 
 
 def test_pushing_again(server, run):
@@ -553,7 +554,7 @@ def test_an_agent_of_sample_factory(server, tmp_path, capsys, name):
     assert all(f"note: {note}" in out for note in imported.notes)
     assert runs.load_config(pulled) == runs.load_config(imported.run)
     (one, ours), (other, straight) = (
-        checkpoint.read_arrays(load_for_evaluation(path).path)
+        checkpoint_files.read_arrays(load_for_evaluation(path).path)
         for path in (pulled, imported.run)
     )
     assert one == other
@@ -705,7 +706,7 @@ def test_bundles_without_a_hub(finished, tmp_path, state):
     assert bundle.unpack(tmp_path, tmp_path / "run") == FRAMES
     for kind in ("best", "latest"):
         made = runs.checkpoint_dirs(tmp_path / "run", kind)[-1]
-        assert_equal(checkpoint.read_state(made, make_state(2)), state)
+        assert_equal(checkpoint_files.read_state(made, make_state(2)), state)
     with pytest.raises(UserError, match="cannot be read"):
         bundle.pack(tmp_path / "gone", best=True, optimizer=True, settings={})
 

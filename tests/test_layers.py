@@ -29,7 +29,9 @@ LAYERS = (
     ("scenario",),
     ("scenarios", "runs", "convolution", "settings", "model_card"),
     ("sample_factory_statistics",),
-    ("doom_config", "flags", "run_data", "listing", "layers"),
+    (
+        "doom_config", "flags", "run_data", "listing", "layers", "checkpoint_files",
+    ),
     ("registration", "gymnasium_spaces", "cores", "encoders"),
     ("gymnasium_pool",),
     ("environments",),
