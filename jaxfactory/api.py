@@ -64,8 +64,8 @@ def train(
         256
     """
     _prepare_jax()
+    from jaxfactory.terminal_writer import TerminalWriter
     from jaxfactory.train import train as corridor
-    from jaxfactory.writers import TerminalWriter
 
     run = Path(run)
     return corridor(

@@ -130,8 +130,8 @@ def _train(args: list[str]) -> int:
         )
         return 0
     _prepare_jax()
+    from jaxfactory.terminal_writer import TerminalWriter
     from jaxfactory.train import train
-    from jaxfactory.writers import TerminalWriter
 
     state = train(
         config,

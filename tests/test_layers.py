@@ -32,7 +32,7 @@ LAYERS = (
     (
         "doom_config", "flags", "run_data", "listing", "layers", "checkpoint_files",
     ),
-    ("registration", "gymnasium_spaces", "cores", "encoders"),
+    ("registration", "gymnasium_spaces", "cores", "encoders", "terminal_writer"),
     ("gymnasium_pool",),
     ("environments",),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
@@ -54,8 +54,8 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "checks", "env_config", "config", "presets",
-    "metrics", "scenarios", "runs", "pool",
-    "writers", "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
+    "metrics", "scenarios", "runs", "pool", "terminal_writer", "writers",
+    "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings", "scenario",
     "sweep_file", "sweep_runs", "sweep", "slurm", "plain_pickle", "torch_file",

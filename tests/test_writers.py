@@ -5,12 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jaxfactory.writers import (
-    CompositeWriter,
-    JsonlWriter,
-    TensorBoardWriter,
-    TerminalWriter,
-)
+from jaxfactory.terminal_writer import TerminalWriter
+from jaxfactory.writers import CompositeWriter, JsonlWriter, TensorBoardWriter
 
 
 METRICS = {
