@@ -236,7 +236,7 @@ void BindConfigs(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  m.doc() = "The C++ environment pool; jaxfactory.pool is its face.";
+  m.doc() = "The C++ environment pool; jaxfactory.doom_pool is its face.";
   // At the interpreter's exit whatever still lives is freed by the process's end.
   nb::set_leak_warnings(false);
   m.attr("ENGINE_VERSION") = protocol::kEngineVersionText;

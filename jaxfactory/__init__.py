@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from jaxfactory.config import EnvConfig as EnvConfig
     from jaxfactory.config import NetworkConfig as NetworkConfig
     from jaxfactory.config import PPOConfig as PPOConfig
+    from jaxfactory.doom_pool import EngineError as EngineError
+    from jaxfactory.doom_pool import EnvPool as EnvPool
     from jaxfactory.errors import UserCodeError as UserCodeError
     from jaxfactory.errors import UserError as UserError
     from jaxfactory.matches import Match as Match
     from jaxfactory.measurements import Measurement as Measurement
-    from jaxfactory.pool import EngineError as EngineError
-    from jaxfactory.pool import EnvPool as EnvPool
-    from jaxfactory.pool import Step as Step
     from jaxfactory.pool import make_pool as make_pool
     from jaxfactory.scenario import Scenario as Scenario
     from jaxfactory.scenarios import register as register
     from jaxfactory.shaping import HeldWeapon as HeldWeapon
     from jaxfactory.shaping import Shaping as Shaping
+    from jaxfactory.step import Step as Step
 
     __version__: str
 
 _HOMES = {
     "Agent": "agent",
     "Config": "config",
-    "EngineError": "pool",
+    "EngineError": "doom_pool",
     "EnvConfig": "config",
-    "EnvPool": "pool",
+    "EnvPool": "doom_pool",
     "HeldWeapon": "shaping",
     "Iteration": "callbacks",
     "Match": "matches",
@@ -58,7 +58,7 @@ _HOMES = {
     "PPOConfig": "config",
     "Scenario": "scenario",
     "Shaping": "shaping",
-    "Step": "pool",
+    "Step": "step",
     "UserCodeError": "errors",
     "UserError": "errors",
     "evaluate": "api",

@@ -4,14 +4,16 @@ import functools
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core, wads
+from jaxfactory import _core, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
+from jaxfactory.heads import Head
 from jaxfactory.matches import Match
 from jaxfactory.measurements import Measurement
 from jaxfactory.scenario import Scenario
 from jaxfactory.shaping import HeldWeapon, Shaping
+from jaxfactory.spec import EnvSpec, ObservationSpec
 
 
 _RGB24, _GRAY8 = 1, 8
@@ -73,6 +75,41 @@ def make(
         for head in heads
     ]
     return doom
+
+
+def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
+    """Return the shapes of observations and actions, without starting an engine.
+
+    Args:
+        config: The environments.
+        scenario: Instead of the one that `config` names.
+
+    Raises:
+        UserError: If the scenario or its map is not there.
+    """
+    scenario = scenario or scenarios.find(config.scenario)
+    game = scenario.load()
+    heads = action_heads(scenario, game)
+    doom = make(config, scenario, game, heads)
+    return EnvSpec(
+        ObservationSpec(
+            image=(config.height, config.width, doom.frame.channels),
+            measurements=len(doom.measurements),
+        ),
+        scenarios.action_spec(heads),
+    )
+
+
+def action_heads(scenario: Scenario, game: GameConfig) -> tuple[Head, ...]:
+    """Return the heads that a scenario's buttons make.
+
+    Raises:
+        UserError: If there are none.
+    """
+    heads = scenario.action_heads(game)
+    if not heads:
+        raise UserError(f"{game.path} has no buttons that make an action")
+    return heads
 
 
 @functools.cache

@@ -13,6 +13,6 @@ def check(config: EnvConfig) -> None:
     if gymnasium_id(config.scenario) is None:
         scenarios.find(config.scenario)
         return
-    from jaxfactory import gymnasium_pool
+    from jaxfactory import gymnasium_registry
 
-    gymnasium_pool.make_env(config).close()
+    gymnasium_registry.make_env(config).close()

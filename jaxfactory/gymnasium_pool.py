@@ -1,107 +1,24 @@
 """Gymnasium's environments behind the pool's face, so that they are trained as Doom is.
 
 Any environment of its registry, by name. They are stepped by Gymnasium's own vector
-environments, all in this process or each in one of its own. NumPy only, as `pool`.
+environments, all in this process or each in one of its own. NumPy only, as `doom_pool`.
 """
 
-import importlib
-import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 
-from jaxfactory import plugins
-from jaxfactory.env_config import EnvConfig, gymnasium_id
-from jaxfactory.errors import UserError
+from jaxfactory.env_config import EnvConfig
+from jaxfactory.gymnasium_registry import find, make, make_env, vectorised
 from jaxfactory.gymnasium_spaces import ActionCodec, ObservationCodec
 from jaxfactory.spec import EnvSpec
 from jaxfactory.step import Step, view
 
 
-_DEFAULT_FPS = 30.0
-
-
-class HeldAction(gymnasium.Wrapper):
-    """Holds each action for a number of the environment's steps; rewards add up."""
-
-    def __init__(self, env: gymnasium.Env, frame_skip: int):
-        """Wrap an environment."""
-        super().__init__(env)
-        self._frame_skip = frame_skip
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the environment, until an episode's end at most."""
-        total = 0.0
-        for _ in range(self._frame_skip):
-            obs, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return obs, total, terminated, truncated, info
-
-
-def find(config: EnvConfig) -> gymnasium.envs.registration.EnvSpec:
-    """Return the registry's entry of the environment that a configuration names.
-
-    ``gymnasium:package.module:Name-v0`` imports the module first, so that it may
-    register its environments; it is looked for in the current directory too.
-
-    Raises:
-        UserError: If there is none of that name, or its module cannot be imported.
-    """
-    name = gymnasium_id(config.scenario) or ""
-    module, _, entry = name.rpartition(":")
-    try:
-        with warnings.catch_warnings():
-            # That a newer version exists is no reason to stop.
-            warnings.simplefilter("ignore")
-            if module:
-                with plugins.first_on_path(Path.cwd()):
-                    importlib.import_module(module)
-            return gymnasium.spec(entry)
-    except (gymnasium.error.Error, ImportError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"Gymnasium has no environment {name!r}: {said}") from error
-
-
-def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env:
-    """Make one environment.
-
-    Raises:
-        UserError: If it cannot be made, perhaps because it needs another package.
-    """
-    return _make(find(config), config.frame_skip, config.timeout, render_mode)
-
-
-def _make(
-    spec: gymnasium.envs.registration.EnvSpec,
-    frame_skip: int,
-    timeout: int | None,
-    render_mode: str | None,
-) -> gymnasium.Env:
-    # Not every environment takes a render mode.
-    options = {} if render_mode is None else {"render_mode": render_mode}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            env = gymnasium.make(
-                spec, max_episode_steps=timeout, disable_env_checker=True, **options
-            )
-    except Exception as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"the Gymnasium environment {spec.id} cannot be made: {said}"
-        ) from error
-    return HeldAction(env, frame_skip) if frame_skip > 1 else env
-
-
 class GymnasiumPool:
-    """Environments of Gymnasium with the face of `pool.EnvPool`.
+    """Environments of Gymnasium with the face of `doom_pool.EnvPool`.
 
     Where there is no image, `Step.obs` has no pixels; `Step.measurements` holds all
     that is no image. A `Step.reward` is the environment's own. Actions are clipped to
@@ -154,7 +71,7 @@ class GymnasiumPool:
         self.frame_skip = config.frame_skip
         self.num_steps, self.num_slabs = num_steps, num_slabs
         found = find(config)
-        one = _make(found, config.frame_skip, config.timeout, None)
+        one = make(found, config.frame_skip, config.timeout, None)
         self._obs = ObservationCodec(one.observation_space)
         self._actions = ActionCodec(one.action_space)
         one.close()
@@ -164,7 +81,7 @@ class GymnasiumPool:
         self._processes = self.num_workers > 1
         arguments = (found, config.frame_skip, config.timeout, None)
         size = self.num_envs // self.num_groups
-        self._envs = [_vectorised(arguments, size, self._processes) for _ in self._all]
+        self._envs = [vectorised(arguments, size, self._processes) for _ in self._all]
         self._sent: list[Any] = [None] * self.num_groups
         self._steps = [0] * self.num_groups
         self.arrays = _arrays(self.spec, num_slabs, num_steps + 1, self.num_envs)
@@ -332,77 +249,6 @@ def env_spec(config: EnvConfig) -> EnvSpec:
 def env_seeds_of(seed: int, num_envs: int) -> list[int]:
     """Return a seed for each environment, the same whatever their number."""
     return np.random.SeedSequence(seed).generate_state(num_envs).tolist()
-
-
-def replay(
-    config: EnvConfig, seed: int, actions: Shaped[np.ndarray, "N A"]
-) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float, bool]]:
-    """Yield each frame of an episode, the return so far, and whether it has ended.
-
-    Args:
-        config: The environment.
-        seed: It was reset with.
-        actions: One row for each step.
-
-    Raises:
-        UserError: If the environment cannot be seen.
-    """
-    env = make_env(config, "rgb_array")
-    try:
-        actions_of = ActionCodec(env.action_space)
-        env.reset(seed=seed)
-        yield _frame(env), 0.0, False
-        total = 0.0
-        for action in actions:
-            decoded = actions_of.decode_one(action)
-            _, reward, terminated, truncated, _ = env.step(decoded)
-            total += float(reward)
-            yield _frame(env), total, bool(terminated or truncated)
-            if terminated or truncated:
-                return
-    finally:
-        env.close()
-
-
-def frames_per_second(config: EnvConfig) -> float:
-    """Return how many decisions a second of the environment's own time has."""
-    env = make_env(config)
-    fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
-    env.close()
-    return fps / config.frame_skip
-
-
-def _frame(env: gymnasium.Env) -> np.ndarray:
-    try:
-        image = env.render()
-    except gymnasium.error.Error as error:
-        raise UserError(f"{env.spec.id} cannot be rendered: {error}") from error
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
-        raise UserError(
-            f"{env.spec.id} has no render mode rgb_array, so that there is no video"
-        )
-    return image
-
-
-def _vectorised(
-    arguments: tuple[Any, ...], size: int, processes: bool
-) -> SyncVectorEnv | AsyncVectorEnv:
-    makers = [_Maker(arguments)] * size
-    options = {"copy": False, "autoreset_mode": AutoresetMode.SAME_STEP}
-    if processes:
-        # Not "fork": JAX has threads.
-        return AsyncVectorEnv(makers, context="forkserver", **options)
-    return SyncVectorEnv(makers, **options)
-
-
-class _Maker:
-    """Makes an environment, here or in another process."""
-
-    def __init__(self, arguments: tuple[Any, ...]):
-        self._arguments = arguments
-
-    def __call__(self) -> gymnasium.Env:
-        return _make(*self._arguments)
 
 
 def _arrays(

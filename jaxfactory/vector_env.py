@@ -17,9 +17,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float64, UInt8
 
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError, did_you_mean
-from jaxfactory.pool import EnvPool
 from jaxfactory.scenario import Scenario
 from jaxfactory.spec import ActionSpec, ObservationSpec
 from jaxfactory.step import Step

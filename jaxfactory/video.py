@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import SCREEN_SIZES, EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
-from jaxfactory.pool import EnvPool
 from jaxfactory.scenario import Scenario
 
 
@@ -121,9 +121,9 @@ def replay(
 
 
 def _gymnasium_rate(config: EnvConfig) -> Fraction:
-    from jaxfactory import gymnasium_pool
+    from jaxfactory import gymnasium_replay
 
-    return Fraction(gymnasium_pool.frames_per_second(config)).limit_denominator(1000)
+    return Fraction(gymnasium_replay.frames_per_second(config)).limit_denominator(1000)
 
 
 def _replay_gymnasium(
@@ -134,10 +134,10 @@ def _replay_gymnasium(
     Raises:
         UserError: If the episode is not the recording's.
     """
-    from jaxfactory import gymnasium_pool
+    from jaxfactory import gymnasium_replay
 
     count, own, ended = -1, 0.0, False
-    for image, own, ended in gymnasium_pool.replay(  # noqa: B007 - the last counts
+    for image, own, ended in gymnasium_replay.replay(  # noqa: B007 - the last counts
         config, recording.seed, recording.actions[:, 0]
     ):
         count += 1

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxfactory.batch_shaping import BatchShaping
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserCodeError, UserError
-from jaxfactory.pool import EnvPool
 from jaxfactory.scenarios import CFG_FOLDER, Scenario, find
 from jaxfactory.step import Step, StepInfo
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jaxfactory import doom_config
-from jaxfactory.pool import EngineError, make_pool
+from jaxfactory.doom_pool import EngineError
+from jaxfactory.pool import make_pool
 
 
 pytestmark = pytest.mark.vizdoom

@@ -7,7 +7,9 @@ import pytest
 
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.gymnasium_pool import GymnasiumPool, env_seeds_of, find, replay
+from jaxfactory.gymnasium_pool import GymnasiumPool, env_seeds_of
+from jaxfactory.gymnasium_registry import find
+from jaxfactory.gymnasium_replay import replay
 from jaxfactory.pool import make_pool
 
 

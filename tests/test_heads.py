@@ -6,10 +6,10 @@ from shaping_reference import play
 from test_shaping import needs_wad
 
 from jaxfactory import heads, scenarios
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Delta
-from jaxfactory.pool import EnvPool
 from jaxfactory.scenarios import Scenario
 
 

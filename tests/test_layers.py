@@ -33,7 +33,8 @@ LAYERS = (
         "doom_config", "flags", "run_data", "listing", "layers", "checkpoint_files",
     ),
     ("registration", "gymnasium_spaces", "cores", "encoders", "terminal_writer"),
-    ("gymnasium_pool",),
+    ("gymnasium_registry", "pool_checks"),
+    ("gymnasium_pool", "gymnasium_replay", "doom_pool"),
     ("environments",),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
     (
@@ -54,7 +55,8 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "checks", "env_config", "config", "presets",
-    "metrics", "scenarios", "runs", "pool", "terminal_writer", "writers",
+    "metrics", "scenarios", "runs", "pool_checks", "doom_pool", "pool",
+    "terminal_writer", "writers",
     "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
     "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
     "flags", "charts", "run_data", "report_charts", "report", "settings", "scenario",
@@ -63,7 +65,7 @@ WITHOUT_JAX = (
     "sample_factory_weights", "sample_factory",
     "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing", "api",
     "__init__", "registration", "vector_env", "gymnasium_spaces", "gymnasium_pool",
-    "environments",
+    "gymnasium_registry", "gymnasium_replay", "environments",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
 

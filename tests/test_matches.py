@@ -15,9 +15,10 @@ from test_faults import names_of
 
 import jaxfactory
 from jaxfactory import matches, scenarios
+from jaxfactory.doom_pool import EngineError, EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.pool import EngineError, EnvPool, make_pool
+from jaxfactory.pool import make_pool
 from jaxfactory.video import Recording, replay
 
 

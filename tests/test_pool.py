@@ -8,9 +8,10 @@ import pytest
 from doom_reference import buffers
 
 from jaxfactory import _core
+from jaxfactory.doom_pool import EngineError
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.pool import EngineError, make_pool
+from jaxfactory.pool import make_pool
 
 
 pytestmark = pytest.mark.vizdoom

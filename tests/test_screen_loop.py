@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxfactory import _core, wads
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import EnvConfig
-from jaxfactory.pool import EnvPool
 
 
 ENGINE = wads.vizdoom_folder() / "vizdoom"

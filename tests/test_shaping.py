@@ -6,9 +6,9 @@ from doom_reference import button_values
 from shaping_reference import VARIABLES, Frags, Gathering, Nothing, measurements, play
 
 from jaxfactory import scenarios, shaping
+from jaxfactory.doom_pool import EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
-from jaxfactory.pool import EnvPool
 from jaxfactory.scenarios import Scenario
 
 
