@@ -78,7 +78,7 @@ def register_scenarios() -> None:
     from jaxfactory.errors import UserError
 
     entry_points = {
-        "entry_point": "jaxfactory.vector_env:DoomEnv",
+        "entry_point": "jaxfactory.single_env:DoomEnv",
         "vector_entry_point": "jaxfactory.vector_env:DoomVectorEnv",
     }
     register(ANY_SCENARIO, **entry_points)

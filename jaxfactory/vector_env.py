@@ -1,13 +1,12 @@
-"""Gymnasium's face of the pool: Doom as a `gymnasium.vector.VectorEnv`, or one `Env`.
+"""Gymnasium's face of the pool: Doom as a `gymnasium.vector.VectorEnv`.
 
-``import jaxfactory`` registers both for each scenario, so that any trainer that speaks
+``import jaxfactory`` registers each scenario, so that any trainer that speaks
 Gymnasium has the pool's speed::
 
     import gymnasium, jaxfactory
     envs = gymnasium.make_vec("jaxfactory/HealthGatheringSupreme-v0", num_envs=16)
 """
 
-import time
 from typing import Any
 
 import gymnasium
@@ -23,6 +22,7 @@ from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.scenario import Scenario
 from jaxfactory.spec import ActionSpec, ObservationSpec
 from jaxfactory.step import Step
+from jaxfactory.vector_info import Informant, parts
 
 
 TICS_PER_SECOND = 35
@@ -135,10 +135,7 @@ class DoomVectorEnv(VectorEnv):
         self._grayscale = bool(options.get("grayscale", False))
         self._seeded = False
         self._last: Step | None = None
-        self._everywhere = np.ones(num_envs, bool)
-        self._everywhere.flags.writeable = False
-        self._steps = np.zeros(num_envs, np.int64)
-        self._began = np.zeros(num_envs)
+        self._informant = Informant(num_envs)
 
     def reset(
         self,
@@ -167,14 +164,8 @@ class DoomVectorEnv(VectorEnv):
         if isinstance(seed, int):
             super().reset(seed=seed)
         step = self.pool.reset(seeds)
-        self._steps[:] = 0
-        self._began[:] = time.perf_counter()
         self._last = step
-        info = {
-            "game_variables": step.info.game_variables.copy(),
-            "_game_variables": self._everywhere.copy(),
-        }
-        return self._observations(step), info
+        return self._observations(step), self._informant.reset(step)
 
     def step(
         self, actions: Any
@@ -207,13 +198,12 @@ class DoomVectorEnv(VectorEnv):
             indices = indices[:, None]
         step = self.pool.step(indices)
         self._last = step
-        self._steps += 1
         return (
             self._observations(step),
             step.reward.astype(np.float64),
             step.terminated.copy(),
             step.truncated.copy(),
-            self._info(step),
+            self._informant.step(step),
         )
 
     def render(self) -> tuple[UInt8[np.ndarray, "H W 3"], ...] | None:
@@ -248,107 +238,7 @@ class DoomVectorEnv(VectorEnv):
         return [None if one is None else int(one) for one in seed]
 
     def _observations(self, step: Step) -> Any:
-        return _parts(step.observation, copy=self._copy)
-
-    def _info(self, step: Step) -> dict[str, Any]:
-        ended = step.terminated | step.truncated
-        info: dict[str, Any] = {}
-        if not ended.any():
-            info["own_reward"] = step.info.own_reward.copy()
-            info["_own_reward"] = self._everywhere.copy()
-            info["game_variables"] = step.info.game_variables.copy()
-            info["_game_variables"] = self._everywhere.copy()
-            return info
-        # Of games whose episode ended, `info` tells of the next one, which is new.
-        going = ~ended
-        _add(info, going, "own_reward", step.info.own_reward)
-        _add(info, going, "game_variables", step.info.game_variables)
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        last = step.info.final_observation
-        for row in np.flatnonzero(ended):
-            one = {name: array[row] for name, array in last.items()}
-            final_obs[row] = _parts(one, copy=True)
-        info["final_obs"], info["_final_obs"] = final_obs, ended.copy()
-        info["final_info"] = self._final_info(step, ended)
-        info["_final_info"] = ended.copy()
-        return info
-
-    def _final_info(self, step: Step, ended: np.ndarray) -> dict[str, Any]:
-        now = time.perf_counter()
-        episode: dict[str, Any] = {}
-        _add(episode, ended, "r", step.info.episode_return.astype(np.float64))
-        _add(episode, ended, "l", self._steps)
-        _add(episode, ended, "t", now - self._began)
-        final: dict[str, Any] = {}
-        _add(final, ended, "own_reward", step.info.own_reward)
-        _add(final, ended, "game_variables", step.info.game_variables)
-        _add(final, ended, "own_return", step.info.episode_own_return)
-        _add(final, ended, "tics", step.info.episode_length)
-        final["episode"], final["_episode"] = episode, ended.copy()
-        self._steps[ended] = 0
-        self._began[ended] = now
-        return final
-
-
-class DoomEnv(gymnasium.Env):
-    """One game of Doom as a `gymnasium.Env`, with the same options and information."""
-
-    metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own name and place
-        "render_modes": ["rgb_array"],
-        "render_fps": TICS_PER_SECOND,
-    }
-
-    def __init__(
-        self,
-        scenario: str | Scenario,
-        *,
-        render_mode: str | None = None,
-        **options: Any,
-    ):
-        """Prepare the game; see `DoomVectorEnv`."""
-        options = {"num_workers": 1, "pin": False, **options}
-        self._envs = DoomVectorEnv(scenario, 1, render_mode=render_mode, **options)
-        self.observation_space = self._envs.single_observation_space
-        self.action_space = self._envs.single_action_space
-        self.variable_names = self._envs.variable_names
-        self.render_mode = render_mode
-        self.metadata = {
-            **self.metadata, "render_fps": self._envs.metadata["render_fps"]
-        }  # fmt: skip
-        self._final: Any = None
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode; a seed decides this one and those that follow."""
-        super().reset(seed=seed)
-        obs, info = self._envs.reset(seed=seed, options=options)
-        self._final = None
-        return _row(obs), _of_first(info)
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the game; at the episode's end the observation is its last one."""
-        obs, reward, terminated, truncated, info = self._envs.step(np.array([action]))
-        last, facts = _row(obs), _of_first(info)
-        self._final = facts.pop("final_obs", None)
-        if self._final is not None:
-            last, facts = self._final, facts["final_info"]
-            # The name belongs to Gymnasium's RecordEpisodeStatistics.
-            del facts["episode"]
-        return last, float(reward[0]), bool(terminated[0]), bool(truncated[0]), facts
-
-    def render(self) -> UInt8[np.ndarray, "H W 3"] | None:
-        """Return the newest image in RGB."""
-        if self._final is not None and self.render_mode is not None:
-            final = self._final
-            image = final["image"] if isinstance(final, dict) else final
-            return self._envs.to_rgb(image)
-        images = self._envs.render()
-        return images[0] if images else None
-
-    def close(self) -> None:
-        """End the engine."""
-        self._envs.close()
+        return parts(step.observation, copy=self._copy)
 
 
 def _make_pool(
@@ -377,34 +267,3 @@ def _check_reset_options(options: dict[str, Any] | None) -> None:
             "reset_mask leaves games out, but all are reset together here; episodes "
             "that end restart by themselves (autoreset mode SAME_STEP)"
         )
-
-
-def _parts(observation: dict[str, np.ndarray], *, copy: bool) -> Any:
-    """Return an observation as its space has it: alone, or a dictionary."""
-    if copy:
-        observation = {name: array.copy() for name, array in observation.items()}
-    return observation["image"] if len(observation) == 1 else observation
-
-
-def _add(info: dict[str, Any], where: np.ndarray, key: str, values: np.ndarray) -> None:
-    """Add values for some games, zeros elsewhere, and the mask that says where."""
-    kept = values.copy()
-    kept[~where] = 0
-    info[key], info[f"_{key}"] = kept, where.copy()
-
-
-def _row(obs: Any) -> Any:
-    """Return the first row of a batch of observations."""
-    if isinstance(obs, dict):
-        return {name: array[0] for name, array in obs.items()}
-    return obs[0]
-
-
-def _of_first(info: dict[str, Any]) -> dict[str, Any]:
-    """Return what a batch's information says of its first game."""
-    result: dict[str, Any] = {}
-    for key, value in info.items():
-        if key.startswith("_") or not info[f"_{key}"][0]:
-            continue
-        result[key] = _of_first(value) if isinstance(value, dict) else value[0]
-    return result

@@ -33,7 +33,7 @@ LAYERS = (
         "doom_config", "flags", "run_data", "listing", "layers", "checkpoint_files",
     ),
     ("registration", "gymnasium_spaces", "cores", "encoders", "terminal_writer"),
-    ("gymnasium_registry", "pool_checks"),
+    ("gymnasium_registry", "pool_checks", "vector_info"),
     ("gymnasium_pool", "gymnasium_replay", "doom_pool"),
     ("environments",),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
@@ -41,7 +41,7 @@ LAYERS = (
         "losses", "acting", "checkpoint", "report", "wandb_writer", "sweep_runs",
     ),
     ("vector_env",),
-    ("learner", "bundle", "sweep", "spectator"),
+    ("single_env", "learner", "bundle", "sweep", "spectator"),
     ("sample_factory",),
     ("sampler", "callbacks", "agent"),
     ("async_sampler",),
@@ -64,7 +64,8 @@ WITHOUT_JAX = (
     "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
     "sample_factory_weights", "sample_factory",
     "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing", "api",
-    "__init__", "registration", "vector_env", "gymnasium_spaces", "gymnasium_pool",
+    "__init__", "registration", "vector_info", "vector_env", "single_env",
+    "gymnasium_spaces", "gymnasium_pool",
     "gymnasium_registry", "gymnasium_replay", "environments",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
