@@ -1,5 +1,9 @@
 """What the pool must equal: `vizdoom.DoomGame`, driven through its public API."""
 
+import contextlib
+import os
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +11,9 @@ import vizdoom
 
 from jaxfactory import scenarios
 from jaxfactory.scenarios import Scenario
+
+
+_INSTANCE = re.compile(rb"viz_instance_id\0(\w+)")
 
 
 class Played(NamedTuple):
@@ -39,6 +46,29 @@ def make_game(
     return game
 
 
+def start(game: vizdoom.DoomGame) -> None:
+    """Start a game, and take the names away of what it shares with its engine.
+
+    Both have it open by then. A name would stay if this process were killed.
+    """
+    before = instances()
+    game.init()
+    for instance in instances() - before:
+        for path in Path("/dev/shm").glob(f"ViZDoom*{instance}"):
+            path.unlink()
+
+
+def instances() -> set[str]:
+    """Return the ids of the engines that this process has started."""
+    found: set[str] = set()
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                found |= {name.decode() for name in _INSTANCE.findall(line)}
+    return found
+
+
 def _row(scenario: str | Scenario) -> Scenario:
     return scenarios.find(scenario) if isinstance(scenario, str) else scenario
 
@@ -55,7 +85,7 @@ def play(
 ):
     """Yield the first screen, then one `Played` for each action, [N, heads]."""
     game = make_game(scenario, seed=seed)
-    game.init()
+    start(game)
     try:
         heads = button_values(scenario)
         names = [button.name for button in game.get_available_buttons()]
@@ -93,7 +123,7 @@ def buffers(scenario: str, *, seed: int, actions: np.ndarray, grayscale: bool):
     game.set_depth_buffer_enabled(True)
     game.set_labels_buffer_enabled(True)
     game.set_automap_buffer_enabled(True)
-    game.init()
+    start(game)
 
     def image() -> np.ndarray:
         state = game.get_state()

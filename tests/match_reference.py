@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import vizdoom
-from doom_reference import button_values, make_game
+from doom_reference import button_values, make_game, start
 from shaping_reference import VARIABLES
 
 from jaxfactory.scenarios import Scenario
@@ -42,7 +42,7 @@ def play(scenario: Scenario, *, seed: int, actions: np.ndarray) -> Iterator[Seen
     game = make_game(scenario, seed=seed)
     game.set_episode_timeout(0)
     game.add_game_args(RULES.format(minutes=match.minutes, delay=match.respawn_delay))
-    game.init()
+    start(game)
 
     def call_bots() -> None:
         game.send_game_command("removebots")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import vizdoom
-from doom_reference import make_game
+from doom_reference import make_game, start
 
 
 SLOTS = [
@@ -65,7 +65,7 @@ def play(
 ) -> Iterator[Variables | Decision]:
     """Yield the variables of the first state, then one `Decision` for each action."""
     game = make_game(scenario, seed=seed)
-    game.init()
+    start(game)
 
     def look() -> Variables:
         return {

@@ -1,8 +1,10 @@
 """The pool plays exactly what `DoomGame` plays: every pixel, reward and variable."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from doom_reference import play
+from doom_reference import instances, make_game, play, start
 
 from jaxfactory.pool import make_pool
 
@@ -22,6 +24,20 @@ CASES = [
     ("deathmatch", 300, {"delta button"}),
     ("take_cover", 300, {"death"}),
 ]
+
+
+def test_the_reference_shares_nothing_by_name():
+    before = instances()
+    game = make_game("basic", seed=1)
+    start(game)
+    (instance,) = instances() - before
+    assert not list(Path("/dev/shm").glob(f"ViZDoom*{instance}"))
+    game.new_episode()
+    opened = game.get_episode_time()
+    game.make_action([0.0, 0.0, 0.0], 4)
+    assert game.get_episode_time() == opened + 4
+    game.close()
+    assert instances() == before
 
 
 @pytest.mark.parametrize(("scenario", "decisions", "must"), CASES)
