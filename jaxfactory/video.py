@@ -6,7 +6,7 @@ as many engines as it has agents.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,12 @@ from jaxfactory.scenario import Scenario
 
 TICS_PER_SECOND = 35
 _MIN_WIDTH, _MIN_HEIGHT = 640, 480
+# Videos are of even quality, x264's usual one, unless one of its length would then be
+# larger than this. A match of four minutes is 38 MB; at a quality of 18 it was 115 MB.
+_MOST_BYTES = 40_000_000
+_QUALITY = 23
+# More bits a second than Doom ever needs.
+_MOST_RATE = 8_000_000
 
 
 class Recording(NamedTuple):
@@ -48,6 +54,8 @@ def write_mp4(
 ) -> float:
     """Replay a recording into an H.264 video at the environment's own speed.
 
+    It is of some 40 MB at most: the longer, the fewer bits a second it may have.
+
     Args:
         config: The environment that was played.
         recording: What was played in it.
@@ -60,18 +68,47 @@ def write_mp4(
     Raises:
         UserError: If the replay is not the same episode, tic for tic.
     """
+    if gymnasium_id(config.scenario) is None:
+        images, rate = replay(config, recording, scenario), Fraction(TICS_PER_SECOND)
+        frames = sum(recording.lengths)
+    else:
+        images, rate = _replay_gymnasium(config, recording), _gymnasium_rate(config)
+        frames = len(recording.actions)
+    return encode(images, rate, path, seconds=float(frames / rate))
+
+
+def encode(
+    images: Iterable[UInt8[np.ndarray, "H W 3"]],
+    rate: Fraction,
+    path: Path,
+    *,
+    seconds: float,
+) -> float:
+    """Write images into an H.264 video of limited size.
+
+    Args:
+        images: All of one size.
+        rate: Images a second.
+        path: Of the video; replaced only once it is complete.
+        seconds: How long it will be, about; its bits a second follow from that.
+
+    Returns:
+        The video's length in seconds.
+    """
     import av
 
     unfinished = path.with_suffix(".unfinished.mp4")
-    if gymnasium_id(config.scenario) is None:
-        images, rate = replay(config, recording, scenario), Fraction(TICS_PER_SECOND)
-    else:
-        images, rate = _replay_gymnasium(config, recording), _gymnasium_rate(config)
+    bits = min(_MOST_RATE, round(8 * _MOST_BYTES / seconds))
     count = 0
     with av.open(str(unfinished), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "18", "preset": "veryfast"}
+        stream.options = {
+            "crf": str(_QUALITY),
+            "preset": "veryfast",
+            "maxrate": str(bits),
+            "bufsize": str(2 * bits),
+        }
         for image in images:
             # The encoding wants even sides.
             image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]

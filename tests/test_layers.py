@@ -56,17 +56,16 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
     "errors", "backend", "interrupt", "checks", "env_config", "config", "presets",
     "metrics", "scenarios", "runs", "pool_checks", "doom_pool", "pool",
-    "terminal_writer", "writers",
-    "legs", "sizing", "step", "cli", "spec", "game_config", "doom_config",
-    "shaping", "measurements", "heads", "wads", "batch_shaping", "plugins", "__main__",
-    "flags", "charts", "run_data", "report_charts", "report", "settings", "scenario",
-    "sweep_file", "sweep_runs", "sweep", "slurm", "plain_pickle", "torch_file",
-    "sample_factory_settings", "sample_factory_files", "sample_factory_slots",
-    "sample_factory_weights", "sample_factory",
-    "hub", "hub_errors", "hub_pull", "model_card", "matches", "listing", "api",
-    "__init__", "registration", "vector_info", "vector_env", "single_env",
-    "gymnasium_spaces", "gymnasium_pool",
-    "gymnasium_registry", "gymnasium_replay", "environments",
+    "terminal_writer", "writers", "legs", "sizing", "step", "cli", "spec",
+    "game_config", "doom_config", "shaping", "measurements", "heads", "wads",
+    "batch_shaping", "plugins", "__main__", "flags", "charts", "run_data",
+    "report_charts", "report", "settings", "scenario", "sweep_file", "sweep_runs",
+    "sweep", "slurm", "plain_pickle", "torch_file", "sample_factory_settings",
+    "sample_factory_files", "sample_factory_slots", "sample_factory_weights",
+    "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
+    "listing", "api", "__init__", "registration", "vector_info", "vector_env",
+    "single_env", "gymnasium_spaces", "gymnasium_pool", "gymnasium_registry",
+    "gymnasium_replay", "environments",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
 
