@@ -192,11 +192,7 @@ def _scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                 ("length", "length (tics)"),
                 ("frags", "frags"),
                 ("place", "place"),
-                ("frags", "frags"),
-                ("place", "place"),
             ):
-                if name not in result:
-                    continue
                 if name not in result:
                     continue
                 first = name == "own_return"

@@ -227,6 +227,18 @@ def test_the_page_of_several_runs(tmp_path):
     assert "gamma 0.99, seed 1" in page
 
 
+def test_a_match_is_scored_by_frags_and_places(tmp_path):
+    path = make_run(tmp_path / "run", basic())
+    evaluate_run(path, [1.0, 2.0])
+    file = path / "evaluation.json"
+    result = json.loads(file.read_text())
+    result |= dict.fromkeys(("frags", "place"), result["length"])
+    file.write_text(json.dumps(result))
+    page = report.render([run_data.read(path)])
+    for what in ("length (tics)", "frags", "place"):
+        assert len(re.findall(rf"<t[dh][^>]*>{re.escape(what)}</t", page)) == 1
+
+
 def test_what_a_run_is_called_cannot_become_markup(tmp_path):
     path = make_run(tmp_path / "<script>alert(1)</script>", basic())
     page = report.render([run_data.read(path)])
