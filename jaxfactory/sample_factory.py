@@ -87,6 +87,7 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
     checkpoint = Checkpoint(file)
     model = checkpoint.model()
     _check_heads(settings, model, heads, name)
+    told = _check_meanings(settings, heads, name)
     layout = describe(settings, model, logit_order(heads))
     measured = len(row.measured(game))
     if layout.observation.measurements != measured:
@@ -98,7 +99,7 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
         )
     run = run or runs.new_run_dir(name)
     notes = _write_run(run, settings, checkpoint, layout, name, heads)
-    return Imported(run, file, name, checkpoint.frames(settings), notes)
+    return Imported(run, file, name, checkpoint.frames(settings), told + notes)
 
 
 def _scenario(settings: Settings, scenario: str | None) -> str:
@@ -121,12 +122,48 @@ def _check_heads(
     bias = model.get("action_parameterization.distribution_linear.bias")
     wanted = sum(len(head) for head in heads)
     if bias is not None and len(bias) != wanted:
-        sizes = " x ".join(str(len(head)) for head in heads)
         raise UserError(
             f"the checkpoint's policy has {len(bias)} choices and the scenario "
-            f"{scenario} {wanted} ({sizes}); name the scenario that it was trained "
-            f"on with --scenario (there it was {settings.values.get('env')})"
+            f"{scenario} {wanted} ({_sizes(heads)}); name the scenario that it was "
+            f"trained on with --scenario (there it was {settings.values.get('env')})"
         )
+
+
+def _check_meanings(
+    settings: Settings, heads: tuple[Head, ...], scenario: str
+) -> list[str]:
+    """Refuse a policy whose logits make other heads, as far as its environment tells.
+
+    The checkpoint tells only how many logits there are: 5 may be one head or 3 and 2.
+
+    Returns:
+        A note if heads are of equal sizes, but press other buttons.
+    """
+    trained_on = scenario_name(settings)
+    if trained_on not in scenarios.names():
+        return []
+    row = scenarios.find(trained_on)
+    before = scenarios.action_heads(row, row.load())
+    theirs, ours = ([len(head) for head in each] for each in (before, heads))
+    # Another number of logits than the checkpoint's: its environment was not ours of
+    # that name, and nothing is known of it.
+    if sum(theirs) != sum(ours) or before == heads:
+        return []
+    env = settings.values.get("env")
+    if theirs != ours:
+        raise UserError(
+            f"the agent was trained on {env}, where it chooses among "
+            f"{_sizes(before)}, and the scenario {scenario} asks for {_sizes(heads)}; "
+            "leave --scenario out, or name one that asks for the same"
+        )
+    return [
+        f"the agent was trained on {env}, where its choices press other buttons than "
+        f"in {scenario}"
+    ]
+
+
+def _sizes(heads: tuple[Head, ...]) -> str:
+    return " x ".join(str(len(head)) for head in heads)
 
 
 def _write_run(

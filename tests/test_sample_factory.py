@@ -247,6 +247,47 @@ def test_a_layer_too_many_is_refused(tmp_path):
         sample_factory.convert(source, None, tmp_path / "run")
 
 
+OWN = """
+from pathlib import Path
+from jaxfactory import Scenario
+cfg = Path(__file__).with_name("strafe.cfg")
+strafe = Scenario(name="strafe", cfg=cfg, heads="flat", measurements="none")
+"""
+
+
+def test_as_many_logits_in_other_heads_are_refused(tmp_path, capsys):
+    # One head of 5 there, 3 x 2 here: as many logits.
+    run = tmp_path / "run"
+    other = ("--scenario", "defend_the_center")
+    error = refused(capsys, DATA / "gru", "--run", run, *other)
+    assert "trained on doom_health_gathering_supreme" in error
+    assert "chooses among 5, and the scenario defend_the_center asks for 3 x 2" in error
+    assert not run.exists()
+    # Of an environment that is not in the table, or is not as ours, nothing is known.
+    for env in ("doom_of_my_own", "doom_basic"):
+        source = copy("gru", tmp_path / env, env=env)
+        found = sample_factory.convert(
+            source, "defend_the_center", tmp_path / env / "r"
+        )
+        assert found.notes == []
+
+
+def test_heads_that_press_other_buttons_are_told(tmp_path):
+    buttons = "available_buttons = { MOVE_LEFT MOVE_RIGHT TURN_LEFT ATTACK }\n"
+    cfg = tmp_path / "strafe.cfg"
+    cfg.write_text(f"doom_scenario_path = basic.wad\n{buttons}")
+    (tmp_path / "own.py").write_text(OWN)
+    run, name = tmp_path / "run", f"{tmp_path / 'own.py'}:strafe"
+    found = sample_factory.convert(DATA / "gru", name, run)
+    assert found.notes == [
+        "the agent was trained on doom_health_gathering_supreme, where its choices "
+        f"press other buttons than in {name}"
+    ]
+    # The same buttons under another scenario's name are no matter.
+    again = sample_factory.convert(DATA / "gru", "health_gathering", tmp_path / "again")
+    assert again.notes == []
+
+
 def test_without_an_optimizer_adam_begins_anew(tmp_path):
     source = copy("gru", tmp_path, lr_schedule="kl_adaptive_epoch")
     rewrite(source, lambda model: None)
