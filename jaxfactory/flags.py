@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     Raises:
         UserError: If a flag or a value is wrong.
     """
-    args = _unaliased(args)
+    args = unaliased(args)
     # These two decide the defaults of all others, so they are read first.
     check_flags(args, TrainOptions, "train")
     preset, run = _peek(args, "--preset"), _peek(args, "--run")
@@ -81,7 +82,7 @@ def parse(
     """
     import tyro
 
-    args = _unaliased(args)
+    args = unaliased(args)
     check_flags(args, kind, command)
     complaint = io.StringIO()
     defaults = {} if default is None else {"default": default}
@@ -119,7 +120,7 @@ def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
 _ALIASES = {"--network": "--encoder", "--env": "--scenario"}
 
 
-def _unaliased(args: Sequence[str]) -> list[str]:
+def unaliased(args: Sequence[str]) -> list[str]:
     """Give every flag its first name."""
     parts = [arg.partition("=") for arg in args]
     return ["".join((_ALIASES.get(flag, flag), *rest)) for flag, *rest in parts]
@@ -202,4 +203,6 @@ def _sentence(box: str, command: str) -> str:
         return f"{command} lacks {names}; see `jaxfactory {command} --help`"
     for theirs, ours in _PLAIN_WORDS:
         text = text.replace(theirs, ours)
+    # Of a value that may be missing, what is wrong with it as one that is there.
+    text = re.sub(r"no type matching .* - <class '\w+'>: ", "", text)
     return text or f"the flags are wrong; see `jaxfactory {command} --help`"

@@ -9,6 +9,7 @@ with a sweep however it ended.
 import contextlib
 import shlex
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from jaxfactory.errors import UserError
 from jaxfactory.interrupt import Interrupt, catch_interrupts
 from jaxfactory.sweep_file import Job, Sweep
 from jaxfactory.sweep_runs import (
+    LOGS,
     Child,
     Children,
     commands,
@@ -118,6 +120,7 @@ def run(options: SweepOptions) -> int:
     if options.slurm:
         _write_script(sweep)
         return 0
+    _make_folder(sweep)
     failures = train_all(sweep)
     _report(sweep)
     for failure in failures:
@@ -251,17 +254,34 @@ def _write_script(sweep: Sweep) -> None:
         [commands(sweep, job) for job in todo],
         name=sweep.path.stem,
         parallel=sweep.parallel,
-        logs=folder / "logs",
+        logs=folder / LOGS,
         directory=Path.cwd(),
         options=sweep.slurm,
     )
     path = sweep.folder / "sweep.sbatch"
-    (sweep.folder / "logs").mkdir(parents=True, exist_ok=True)
+    _make_folder(sweep)
     runs.write_atomically(path, text)
     print(
         f"{len(todo)} runs written to {path}; submit them with: sbatch {path}\n"
         f"and when they have ended: jaxfactory report {sweep.folder}"
     )
+
+
+def _make_folder(sweep: Sweep) -> None:
+    """Make the folder of the logs, and of the runs around it.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    logs = sweep.folder / LOGS
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=logs).close()
+    except OSError as error:
+        raise UserError(
+            f"the sweep's folder {sweep.folder} cannot be written ({error.strerror}); "
+            "give --output another one"
+        ) from error
 
 
 def _report(sweep: Sweep) -> None:

@@ -26,7 +26,7 @@
 import itertools
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,9 +160,9 @@ def _combinations(
         raise UserError(f"{path}: list must be a list of tables of options")
     listed = [_options(path, "list", row) for row in rows]
     names = {
-        "command": {*command},
-        "grid": {*grid},
-        "list": {k for r in listed for k in r},
+        "command": _first_names(command),
+        "grid": _first_names(grid),
+        "list": _first_names(k for r in listed for k in r),
     }
     for (one, first), (other, second) in itertools.combinations(names.items(), 2):
         if both := first & second:
@@ -175,6 +175,12 @@ def _combinations(
         for values in itertools.product(*columns)
         for row in listed
     ]
+
+
+def _first_names(names: Iterable[str]) -> set[str]:
+    """Return options' names; of those that have two, the first: env is scenario."""
+    args = flags.unaliased([f"--{name}" for name in names])
+    return {arg.removeprefix("--") for arg in args}
 
 
 def _seeds(path: Path, seeds: Any) -> list[int]:
@@ -224,7 +230,7 @@ def _config(path: Path, name: str, args: Sequence[str]) -> Config:
         )
     try:
         config = flags.as_config(flags.parse_train(args))
-        environments.check(config.env)
+        environments.check(config.env, video=bool(config.watch.video_every))
     except UserError as error:
         raise UserError(f"{path}: {name}: {error}") from error
     return config

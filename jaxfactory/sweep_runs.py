@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from jaxfactory import runs
 from jaxfactory.sweep_file import Job, Sweep
 
 
+# The folder beside the runs where their output goes.
+LOGS = "logs"
 # A run that was told to stop saves; for how long one waits before it is killed.
 _STOP_SECONDS = 90.0
 _TAIL_BYTES = 16_384
@@ -39,13 +41,14 @@ def commands(sweep: Sweep, job: Job) -> list[list[str]]:
 
 def log_of(sweep: Sweep, job: Job) -> Path:
     """Return where a run's output goes."""
-    return sweep.folder / "logs" / f"{job.name}.log"
+    return sweep.folder / LOGS / f"{job.name}.log"
 
 
 class Child:
     """A run's commands, one process after another in a session of their own.
 
-    A terminal's Ctrl-C reaches only the sweep, which tells its children once.
+    A terminal's Ctrl-C reaches only the sweep, which tells its children once. If it is
+    killed and can tell nobody, the kernel does.
     """
 
     def __init__(self, sweep: Sweep, job: Job, slot: int) -> None:
@@ -60,9 +63,11 @@ class Child:
         self._process = self._start()
 
     def _start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "jaxfactory", *self._steps.pop(0)]
-        self._log.write(f"$ {shlex.join(command)}\n")
+        args = self._steps.pop(0)
+        self._log.write(f"$ {shlex.join(['jaxfactory', *args])}\n")
         self._log.flush()
+        module = "jaxfactory.sweep_process"
+        command = [sys.executable, "-m", module, str(os.getpid()), *args]
         # It finds the same modules as this process, wherever that found them.
         path = os.pathsep.join(filter(None, sys.path))
         process = subprocess.Popen(
@@ -150,8 +155,8 @@ def progress(job: Job) -> float:
     return min(1.0, float(row.get("frames") or 0) / job.config.total_frames)
 
 
-def last_metrics(job: Job) -> dict[str, float]:
-    """Return the last line of a run's metrics; empty if there is none."""
+def last_metrics(job: Job) -> dict[str, Any]:
+    """Return the last line of a run's metrics; empty if there is none yet."""
     for line in reversed(_tail(job.run_dir / runs.METRICS)):
         with contextlib.suppress(ValueError):
             row = json.loads(line)

@@ -34,7 +34,7 @@ LAYERS = (
     ),
     ("registration", "gymnasium_spaces", "cores", "encoders", "terminal_writer"),
     ("gymnasium_registry", "pool_checks", "vector_info"),
-    ("gymnasium_pool", "gymnasium_replay", "doom_pool"),
+    ("gymnasium_pool", "gymnasium_replay", "doom_pool", "env_policy"),
     ("environments",),
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
     (
@@ -49,7 +49,7 @@ LAYERS = (
     ("evaluate", "hub"),
     ("hub_pull", "api"),
     ("cli", "spectator_process"),
-    ("__main__", "__init__"),
+    ("__main__", "__init__", "sweep_process"),
 )  # fmt: skip
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
@@ -65,7 +65,7 @@ WITHOUT_JAX = (
     "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
     "listing", "api", "__init__", "registration", "vector_info", "vector_env",
     "single_env", "gymnasium_spaces", "gymnasium_pool", "gymnasium_registry",
-    "gymnasium_replay", "environments",
+    "gymnasium_replay", "environments", "sweep_process", "env_policy",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
 

@@ -1,5 +1,6 @@
 """Sweeps: the file, the runs as processes, the batch script."""
 
+import json
 import os
 import re
 import shutil
@@ -105,6 +106,10 @@ def test_a_list_is_each_of_its_tables():
             "[sweep]\ncommand = {gamma = 0.9}\ngrid = {gamma = [0.8]}",
             "gamma stands in command and in grid",
         ),
+        (
+            "[sweep]\ncommand = {env = 'basic'}\ngrid = {scenario = ['basic']}",
+            "scenario stands in command and in grid",
+        ),
         ("[sweep]\nslurm = {time = [1]}", "slurm: time = [1] must be one value"),
     ],
 )
@@ -128,6 +133,15 @@ def test_a_mistake_on_the_command_line_is_a_sentence(args, words, capsys):
     written("[sweep]")
     assert cli.main(["sweep", *args]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--slurm"]])
+def test_a_folder_that_cannot_be_written_is_a_sentence(more, capsys):
+    path = str(written("[sweep]\ncommand = { scenario = 'basic' }"))
+    assert cli.main(["sweep", path, "--output", "my.toml/below", *more]) == 2
+    error = capsys.readouterr().err
+    assert "folder my.toml/below cannot be written (Not a directory)" in error
+    assert error.count("\n") == 1
 
 
 def test_a_run_of_other_settings_is_not_gone_on_with():
@@ -281,3 +295,71 @@ def test_a_sweep_is_stopped_and_goes_on(tmp_path):
     page = Path("runs/sweeps/my/report.html").read_text()
     assert "<h1>my</h1>" in page
     assert not trainings(tmp_path)
+
+
+CARTPOLE = """
+[sweep]
+seeds = 2
+parallel = 2
+[sweep.command]
+env = "gymnasium:CartPole-v1"
+num_envs = 4
+num_steps = 8
+num_minibatches = 2
+measurements_sizes = [8]
+total_frames = {frames}
+"""
+
+
+def test_a_killed_sweep_leaves_no_run_behind(tmp_path):
+    written(CARTPOLE.replace("{frames}", "100000000"))
+    with start() as process:
+        folders = [Path(f"runs/sweeps/my/seed={seed}") for seed in (0, 1)]
+        logs = [folder / runs.METRICS for folder in folders]
+        deadline = time.monotonic() + 100
+        while not all(log.is_file() and log.stat().st_size for log in logs):
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.kill()
+    deadline = time.monotonic() + 30
+    while trainings(tmp_path):
+        assert time.monotonic() < deadline, trainings(tmp_path)
+        time.sleep(0.1)
+    # They were told to leave, and saved; nothing was cut off.
+    for folder, log in zip(folders, logs):
+        played = json.loads(log.read_text().splitlines()[-1])["frames"]
+        assert int(runs.checkpoint_dirs(folder, "latest")[-1].name) == played
+
+
+def test_a_sweep_over_one_of_gymnasiums_environments(capsys):
+    text = CARTPOLE.replace("seeds = 2", "evaluate = 2").replace("{frames}", "64")
+    written(text + "[sweep.grid]\nlearning_rate = [1e-3, 1e-2]\n")
+    assert cli.main(["sweep", "my.toml"]) == 0
+    out = capsys.readouterr().out
+    page = Path("runs/sweeps/my/report.html")
+    assert f"report: {page}" in out
+    for rate in ("0.001", "0.01"):
+        run = Path(f"runs/sweeps/my/learning_rate={rate},seed=0")
+        assert runs.load_config(run).ppo.learning_rate == float(rate)
+        score = json.loads((run / runs.EVALUATION).read_text())
+        assert score["scenario"] == "gymnasium:CartPole-v1"
+        # CartPole pays 1 a step.
+        assert score["own_return"]["mean"] == score["length"]["mean"] >= 8
+        assert f"learning-rate {rate}" in page.read_text()
+    # All is done: nothing is played again.
+    before = (run / runs.EVALUATION).stat().st_mtime_ns
+    assert cli.main(["sweep", "my.toml"]) == 0
+    assert "2 of 2 runs are finished already" in capsys.readouterr().out
+    assert (run / runs.EVALUATION).stat().st_mtime_ns == before
+
+
+def test_a_run_whose_sweep_has_gone_does_not_begin(tmp_path):
+    other = str(os.getpid() + 1)
+    command = [sys.executable, "-m", "jaxfactory.sweep_process", other, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (143, "")
+    command[3] = str(os.getpid())
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("jaxfactory ")
