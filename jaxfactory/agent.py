@@ -11,6 +11,7 @@ from jaxfactory.acting import make_act, make_value
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import Config
 from jaxfactory.encoders import EncoderClass
+from jaxfactory.env_policy import EnvPolicy
 from jaxfactory.errors import UserError
 from jaxfactory.learner import init_train_state
 from jaxfactory.networks import ActorCritic
@@ -125,6 +126,38 @@ class Agent:
         action, _, _, carry = act(*inputs, key, np.uint32(count))
         # The observation may be rewritten by its owner once this is there.
         return np.asarray(action), jax.block_until_ready(carry)
+
+    def for_env(self, env: Any, *, deterministic: bool = False) -> EnvPolicy:
+        """Return this agent as a function from an environment's observation to action.
+
+        Args:
+            env: A `gymnasium.Env` like those that the agent was trained on; where that
+                was with ``frame_skip``, it must hold each action as long.
+            deterministic: Take the most probable action instead of sampling.
+
+        Returns:
+            ``policy(obs)``, in the environment's own terms: numbers are scaled to their
+            bounds, parts put back together. It remembers the episode; call
+            ``policy.reset()`` where one begins.
+
+        Raises:
+            UserError: If the environment shows or asks for something else.
+
+        Example:
+            >>> import gymnasium, jaxfactory
+            >>> agent = jaxfactory.load("runs/tiny")
+            >>> env = gymnasium.make("jaxfactory/Basic-v0")
+            >>> policy = agent.for_env(env)
+            >>> obs, info = env.reset(seed=1)
+            >>> env.action_space.contains(policy(obs))
+            True
+            >>> env.close()
+        """
+
+        def act(obs: Observation, carry: Carry | None) -> tuple[np.ndarray, Carry]:
+            return self.act(obs, carry, deterministic=deterministic)
+
+        return EnvPolicy(act, self.spec, env)
 
     def values(
         self,

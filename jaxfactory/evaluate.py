@@ -5,7 +5,6 @@
 import dataclasses
 import datetime
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxfactory import matches, scenarios
+from jaxfactory import environments, matches, runs, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import EnvConfig, EvaluateOptions
 from jaxfactory.encoders import EncoderClass
 from jaxfactory.env_config import gymnasium_id
+from jaxfactory.errors import UserError
 from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import open_pool
@@ -86,10 +86,19 @@ def score(
     """
     saved = load_for_evaluation(options.run, options.checkpoint)
     name = scenario.name if scenario else options.scenario or saved.config.env.scenario
+    env = saved.config.env
     if scenario is None and gymnasium_id(name) is None:
         scenario = scenarios.find(name)
-    num_envs = min(options.num_envs, options.episodes)
-    env = env_for(saved.config.env, num_envs, scenario)
+    elif scenario is None:
+        env = dataclasses.replace(env, scenario=name)
+    if (scenario is None) != (gymnasium_id(saved.config.env.scenario) is not None):
+        raise UserError(
+            f"the run {options.run} was trained on {saved.config.env.scenario} and "
+            f"cannot play {name}: one is Gymnasium's and the other Doom's"
+        )
+    env = env_for(env, min(options.num_envs, options.episodes), scenario)
+    if options.render_mp4 and scenario is None:
+        environments.check(env, video=True)  # Before the episodes, not after them.
     # Other seeds than any that training used: those are below 2^32.
     with open_pool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
@@ -103,7 +112,7 @@ def score(
     episodes = [episode for row in played.episodes for episode in row]
     result = _result(name, saved.frames, options, episodes)
     path = options.run / "evaluation.json"
-    _write_json(path, result)
+    runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
     notes = []
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
@@ -232,12 +241,6 @@ def _summary(values: list[float]) -> dict[str, float]:
         "min": float(np.min(values)),
         "max": float(np.max(values)),
     }
-
-
-def _write_json(path: Path, result: dict[str, Any]) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(result, indent=2) + os.linesep)
-    unfinished.replace(path)
 
 
 def _print_table(result: dict[str, Any]) -> None:

@@ -5,19 +5,18 @@ from fractions import Fraction
 from pathlib import Path
 
 
-# Of the video's 35 frames a second every fifth, for half a minute: a few megabytes.
-_EVERY, _MOST, _WIDTH = 5, 210, 200
-_RATE = 7
-_TICK = Fraction(1, _RATE)
+# About so many frames a second (of Doom's 35 every fifth), for half a minute: a few
+# megabytes.
+_RATE, _MOST, _WIDTH = 7, 210, 200
 # One palette for all frames, made from all of them.
 _PALETTE = ("split", "palettegen", "paletteuse")
 
 
 def write_gif(mp4: Path, gif: Path) -> int:
-    """Write the first half minute of a video as a GIF of 7 frames a second.
+    """Write the first half minute of a video as a GIF of some 7 frames a second.
 
     Args:
-        mp4: The video, of 35 frames a second.
+        mp4: The video.
         gif: Replaced only once it is complete.
 
     Returns:
@@ -29,12 +28,15 @@ def write_gif(mp4: Path, gif: Path) -> int:
     count = 0
     with av.open(str(mp4)) as source, av.open(str(unfinished), "w") as target:
         video = source.streams.video[0]
+        speed = Fraction(video.average_rate or _RATE)
+        every = max(1, round(speed / _RATE))
+        rate = speed / every
         height = round(_WIDTH * video.height / video.width / 2) * 2
-        stream = target.add_stream("gif", rate=_RATE)
+        stream = target.add_stream("gif", rate=rate)
         stream.width, stream.height, stream.pix_fmt = _WIDTH, height, "pal8"
         graph = av.filter.Graph()
         entry = graph.add_buffer(
-            width=_WIDTH, height=height, format="rgb24", time_base=_TICK
+            width=_WIDTH, height=height, format="rgb24", time_base=1 / rate
         )
         split, make, use = (graph.add(name) for name in _PALETTE)
         leave = graph.add("buffersink")
@@ -45,10 +47,10 @@ def write_gif(mp4: Path, gif: Path) -> int:
         use.link_to(leave)
         graph.configure()
         for number, frame in enumerate(source.decode(video)):
-            if number % _EVERY or count >= _MOST:
+            if number % every or count >= _MOST:
                 continue
             small = frame.reformat(_WIDTH, height, "rgb24")
-            small.pts, small.time_base = count, _TICK
+            small.pts, small.time_base = count, 1 / rate
             graph.push(small)
             count += 1
         graph.push(None)

@@ -45,6 +45,25 @@ def replay(
         env.close()
 
 
+def check(config: EnvConfig) -> None:
+    """Complain about an environment that cannot be seen, before it is played.
+
+    Raises:
+        UserError: If it has no images of itself.
+    """
+    try:
+        env = make_env(config, "rgb_array")
+        try:
+            env.reset(seed=0)
+            _frame(env)
+        finally:
+            env.close()
+    except UserError as error:
+        raise UserError(
+            f"there can be no video: {error}; leave out --render-mp4 and --video-every"
+        ) from error
+
+
 def frames_per_second(config: EnvConfig) -> float:
     """Return how many decisions a second of the environment's own time has."""
     env = make_env(config)

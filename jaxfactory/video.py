@@ -5,6 +5,7 @@ actions, so it plays the same episode, and its large frames make the video; for 
 as many engines as it has agents.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -100,7 +101,7 @@ def encode(
     unfinished = path.with_suffix(".unfinished.mp4")
     bits = min(_MOST_RATE, round(8 * _MOST_BYTES / seconds))
     count = 0
-    with av.open(str(unfinished), "w") as container:
+    with _removed_after_errors(unfinished), av.open(str(unfinished), "w") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.pix_fmt = "yuv420p"
         stream.options = {
@@ -120,6 +121,15 @@ def encode(
         container.mux(stream.encode())
     unfinished.replace(path)
     return float(count / rate)
+
+
+@contextlib.contextmanager
+def _removed_after_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def replay(
