@@ -19,6 +19,7 @@ from jaxfactory.checkpoint_files import (
     named_arrays,
     read_host,
     read_state,
+    why,
     write_arrays,
 )
 from jaxfactory.config import Config
@@ -59,8 +60,20 @@ class SavedRun(NamedTuple):
 
         Args:
             target: A freshly initialised state of the same network.
+
+        Raises:
+            UserError: If it is damaged, or another network's.
         """
-        return read_state(self.path, target)
+        try:
+            return read_state(self.path, target)
+        except UserError:
+            raise
+        except Exception as error:  # Orbax raises many kinds on damaged files.
+            other = "latest" if self.path.parent.name == "best" else "best"
+            raise UserError(
+                f"the checkpoint {self.path} is damaged ({why(error)}); "
+                f"--checkpoint {other} may be whole"
+            ) from error
 
 
 def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
@@ -121,9 +134,9 @@ class Checkpointer:
 
     def __enter__(self) -> "Checkpointer":
         runs.open_run(self.run_dir, self._config)
-        self._lock = _take_lock(self.run_dir / runs.LOCK)
         self._folder = self.run_dir / runs.CHECKPOINTS
         self._folder.mkdir(exist_ok=True)
+        self._lock = _take_lock(self.run_dir / runs.LOCK)
         # What a process left that was killed while it saved.
         shutil.rmtree(self._folder / SCRATCH, ignore_errors=True)
         shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
@@ -169,7 +182,7 @@ class Checkpointer:
                 raise
             except Exception as error:  # Orbax raises many kinds on damaged files.
                 warnings.warn(
-                    f"the checkpoint {path} cannot be read ({error}); "
+                    f"the checkpoint {path} cannot be read ({why(error)}); "
                     "the one before it is tried",
                     stacklevel=2,
                 )

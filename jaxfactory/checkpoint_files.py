@@ -8,8 +8,11 @@ makes a checkpoint: a process killed in the middle leaves scratch, never half a
 checkpoint.
 """
 
+import contextlib
 import json
+import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +109,19 @@ def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
         name: np.empty(shape, dtype) for name, (shape, dtype) in undo_shapes(shapes)
     }
     full = {name: array for name, array in blank.items() if array.size}
-    return {**blank, **ocp.load((path / "state").resolve(), full)}
+    with _quiet():
+        return {**blank, **ocp.load((path / "state").resolve(), full)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax from logging what it raises as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
@@ -117,6 +132,12 @@ def undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]
         shape = [int(size) for size in sizes.rstrip("]").split(",") if size]
         result.append((name, (shape, dtype)))
     return result
+
+
+def why(error: BaseException) -> str:
+    """Return what is wrong with a damaged file, in one line: Orbax says more."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
 
 
 def _shape(array: np.ndarray) -> str:

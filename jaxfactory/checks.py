@@ -1,18 +1,23 @@
 """Checks that settings have in common; each raises a sentence that names the flag."""
 
+import math
 from typing import Any
 
 from jaxfactory.errors import UserError
 
 
 def positive(owner: Any, *names: str) -> None:
-    """Complain about a setting that is not greater than 0."""
+    """Complain about a setting that is not greater than 0, or not finite.
+
+    Of a tuple, about any such entry.
+    """
     for name in names:
         value = getattr(owner, name)
-        if value <= 0:
-            flag = name.replace("_", "-")
+        each = value if isinstance(value, tuple) else (value,)
+        if not all(0 < number < math.inf for number in each):
+            flag, text = name.replace("_", "-"), " ".join(map(str, each))
             raise UserError(
-                f"--{flag} {value} must be greater than 0; leave it out for the default"
+                f"--{flag} {text} must be greater than 0; leave it out for the default"
             )
 
 

@@ -6,18 +6,27 @@ version and mistakes answer at once.
 
 # ruff: noqa: T201 - this is the module that speaks to the user.
 
+import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jaxfactory
 from jaxfactory import plugins, runs
 from jaxfactory.config import EvaluateOptions
-from jaxfactory.errors import UserCodeError, UserError, did_you_mean, require
+from jaxfactory.errors import (
+    UserCodeError,
+    UserError,
+    did_you_mean,
+    disk_sentence,
+    require,
+)
 from jaxfactory.flags import as_config, parse, parse_train
+from jaxfactory.interrupt import raise_signals
 
 
 if TYPE_CHECKING:
@@ -59,11 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, 2 for a mistake of the user, or 128 plus the number of the signal that
-        stopped the training.
+        stopped it.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(args)
+        with raise_signals(), _plain_warnings():
+            return _dispatch(args)
     except UserError as error:
         print(f"jaxfactory: {error}", file=sys.stderr)
         if isinstance(error, UserCodeError):
@@ -79,6 +89,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         # into the closed pipe when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        sentence = disk_sentence(error)
+        if not sentence:
+            raise
+        print(f"jaxfactory: {sentence}", file=sys.stderr)
+        return 2
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as sentences, without the line of source that gave them."""
+
+    def text(message: Warning | str, category: type[Warning], *place: Any) -> str:
+        if issubclass(category, UserWarning):
+            return f"jaxfactory: {message}\n"
+        return before(message, category, *place)
+
+    before = warnings.formatwarning
+    warnings.formatwarning = text
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _dispatch(args: list[str]) -> int:
@@ -118,7 +151,7 @@ def _train(args: list[str]) -> int:
     from jaxfactory import environments  # Not for --help.
 
     # Mistakes come before JAX is loaded for nothing.
-    environments.check(config.env)
+    environments.check(config.env, video=bool(config.watch.video_every))
     if config.watch.wandb:
         require("wandb", extra="wandb", what="--wandb")
     run_dir = options.run or runs.new_run_dir(config.env.scenario)

@@ -48,7 +48,10 @@ class NetworkConfig:
     """Activation after each convolution and dense layer."""
 
     def __post_init__(self) -> None:
-        checks.positive(self, "hidden_size", "core_size")
+        checks.positive(
+            self, "hidden_size", "core_size", "conv_channels", "conv_kernels",
+            "conv_strides", "measurements_sizes", "decoder_sizes",
+        )  # fmt: skip
         lengths = {
             len(self.conv_channels),
             len(self.conv_kernels),
@@ -116,6 +119,8 @@ class PPOConfig:
         checks.within(self, "gamma", 0.0, 1.0)
         checks.within(self, "gae_lambda", 0.0, 1.0)
         checks.within(self, "max_grad_norm", 0.0, 1e9)
+        checks.within(self, "vf_coef", 0.0, 1e9)
+        checks.within(self, "ent_coef", -1e9, 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +272,8 @@ def from_dict(data: dict[str, Any]) -> Config:
     values = dict(data)
     try:
         for name, cls in sections.items():
+            if not isinstance(values.get(name, {}), dict):
+                raise TypeError(f"{name} is {values[name]!r}")
             section = {
                 key: tuple(value) if isinstance(value, list) else value
                 for key, value in values.get(name, {}).items()
@@ -275,6 +282,6 @@ def from_dict(data: dict[str, Any]) -> Config:
         return Config(**values)
     except TypeError as error:
         raise UserError(
-            "the configuration holds a setting that this version does not know "
-            f"({error})"
+            "the configuration holds a setting that this version does not know, or of "
+            f"another type ({error})"
         ) from error

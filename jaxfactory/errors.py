@@ -1,6 +1,7 @@
 """Mistakes of the user, told in one sentence and without a stack trace."""
 
 import difflib
+import errno
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,24 @@ def _is_library(file: Path) -> bool:
     if str(file).startswith("<frozen") or "site-packages" in file.parts:
         return True
     return file.is_relative_to(ours) or file.is_relative_to(python)
+
+
+# What is wrong with the user's disk or files, and not with a program.
+_DISK = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR,
+    errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
+)  # fmt: skip
+
+
+def disk_sentence(error: OSError) -> str:
+    """Return a sentence about a file that cannot be read or written, "" for others."""
+    if error.errno not in _DISK:
+        return ""
+    place = error.filename2 or error.filename or "a file"
+    return (
+        f"{place} cannot be read or written ({error.strerror}); make room, permit it, "
+        "or name another place"
+    )
 
 
 def require(module: str, *, extra: str, what: str) -> None:

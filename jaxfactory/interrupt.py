@@ -26,6 +26,18 @@ class TrainingInterrupted(KeyboardInterrupt):
         )
 
 
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came, where nothing else waits for them.
+
+    Attributes:
+        signum: The signal's number.
+    """
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+
+
 class Interrupt:
     """Remembers the first signal that asked the program to stop.
 
@@ -62,3 +74,32 @@ def catch_interrupts() -> Iterator[Interrupt]:
         for number, handler in previous.items():
             # None: a handler that was not installed from Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def raise_signals() -> Iterator[None]:
+    """Raise `Stopped` on SIGTERM and SIGHUP, so that what is open is closed.
+
+    By default they end the process at once, which leaves its files in /tmp. Signals
+    that are ignored stay so: SIGHUP under nohup.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        del frame
+        raise Stopped(signum)
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -5,7 +5,7 @@ Imports no JAX. Everything here reads; nothing writes to a run.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -171,7 +171,41 @@ def _read_evaluation(file: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
-    return data if isinstance(data, dict) and data.get("each") else None
+    if not isinstance(data, dict) or not data.get("each"):
+        return None
+    for name, holds in _EVALUATION.items():
+        if not holds(data.get(name)):
+            raise UserError(
+                f"{file} cannot be read: its {name} is {data.get(name)!r:.60}; "
+                "evaluate the run again"
+            )
+    return data
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_summary(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_number(value.get(name))
+        for name in ("mean", "std", "mean_minus_std", "min", "max")
+    )
+
+
+# What a page about an evaluation shows, and whether it can be.
+_EVALUATION: dict[str, Callable[[Any], bool]] = {
+    "own_return": _is_summary,
+    "shaped_return": _is_summary,
+    "length": _is_summary,
+    "episodes": _is_number,
+    "frames_trained": _is_number,
+    "checkpoint": lambda value: isinstance(value, str),
+    "each": lambda value: (
+        isinstance(value, list)
+        and all(isinstance(e, dict) and _is_number(e.get("own_return")) for e in value)
+    ),
+}
 
 
 def _newest_video(path: Path) -> Path | None:

@@ -13,6 +13,7 @@
 Imports no JAX, so that the command line can look into a run before JAX starts.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -146,11 +147,16 @@ def open_run(run_dir: Path, config: Config) -> bool:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text so that a reader sees the old one or the new one."""
     scratch = path.with_name(f".{path.name}.unfinished")
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    try:
+        with scratch.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
 
 
 def _check_same(run_dir: Path, stored: Config, new: Config) -> None:

@@ -6,6 +6,7 @@ file makes a scenario of its own.
 
 import dataclasses
 import difflib
+import re
 import sys
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 
 from jaxfactory import plugins, shaping, wads
 from jaxfactory.config import Config
+from jaxfactory.env_config import GYMNASIUM
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import Delta, Head
@@ -167,6 +169,8 @@ def find(name: str) -> Scenario:
         return _REGISTERED[name][0]
     close = difflib.get_close_matches(name, [*rows, *_REGISTERED], n=1)
     hint = f"did you mean {close[0]}?" if close else "see `jaxfactory scenarios`"
+    if re.search(r"-v\d+$", name):
+        hint = f"if you mean Gymnasium's, write {GYMNASIUM}{name}"
     raise UserError(f"there is no scenario named {name!r}; {hint}")
 
 

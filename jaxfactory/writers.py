@@ -101,7 +101,7 @@ class JsonlWriter:
         if self._path.exists():
             kept = [
                 line
-                for line in self._path.read_text().splitlines()
+                for line in self._path.read_text(errors="replace").splitlines()
                 if _line_frames(line) <= frames
             ]
             runs.write_atomically(self._path, "".join(f"{line}\n" for line in kept))

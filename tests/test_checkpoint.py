@@ -208,6 +208,31 @@ def test_kill_in_the_middle_of_saving(tmp_path):
         previous = restored.frames
 
 
+def cut_in_half(path):
+    for file in path.rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "host.json").unlink(),
+        lambda path: (path / "host.json").write_text("[]"),
+        lambda path: shutil.rmtree(path / "state"),
+        lambda path: cut_in_half(path / "state"),
+    ],
+)
+def test_a_damaged_checkpoint_is_a_sentence_for_who_plays_it(tmp_path, damage):
+    save(tmp_path, make_state(frames=10))
+    (path,) = runs.checkpoint_dirs(tmp_path, "latest")
+    damage(path)
+    with pytest.raises(UserError) as caught:
+        load_for_evaluation(tmp_path).restore(make_state())
+    assert str(caught.value).startswith(f"the checkpoint {path} is damaged (")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     run_dir = tmp_path / "run"
     with Checkpointer(run_dir, Config()) as checkpointer:

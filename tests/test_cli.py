@@ -1,8 +1,12 @@
+import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +101,18 @@ def test_help_does_not_start_jax():
         (["train", "--num-envs", "0"], "--num-envs 0"),
         (["train", "--num-envs=30"], "--num-minibatches 4"),
         (["train", "--ent-coef", "much"], "--ent-coef: not a number: 'much'"),
+        (["train", "--timeout", "abc"], "--timeout: not a whole number: 'abc'\n"),
+        (["train", "--env", "CartPole-v1"], "write gymnasium:CartPole-v1"),
+        (["train", "--learning-rate", "nan"], "--learning-rate nan must be"),
+        (["train", "--learning-rate", "inf"], "--learning-rate inf must be"),
+        (["train", "--checkpoint-minutes", "nan"], "--checkpoint-minutes nan must be"),
+        (["train", "--vf-coef", "-1"], "--vf-coef -1.0 must lie between 0 and"),
+        (["train", "--ent-coef", "nan"], "--ent-coef nan must lie between"),
+        (["train", "--conv-channels", "4", "0", "4"], "--conv-channels 4 0 4 must be"),
+        (["train", "--conv-strides", "0", "1", "1"], "--conv-strides 0 1 1 must be"),
+        (["train", "--conv-kernels", "8", "-4", "3"], "--conv-kernels 8 -4 3 must be"),
+        (["train", "--measurements-sizes", "0"], "--measurements-sizes 0 must be"),
+        (["train", "--decoder-sizes", "8", "-1"], "--decoder-sizes 8 -1 must be"),
         (["train", "--core", "rnn"], "'gru', 'lstm', 'none'"),
         (["train", "--run"], "a value is missing after '--run'"),
         (["train", "extra"], "extra"),
@@ -116,6 +132,58 @@ def test_help_does_not_start_jax():
 def test_a_mistake_is_one_sentence_and_exit_code_2(capsys, args, words):
     assert words in refused(capsys, *args)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_closes_what_is_open(monkeypatch, capsys, signum):
+    closed = []
+
+    def dispatch(args: list[str]) -> int:
+        with contextlib.closing(SimpleNamespace(close=lambda: closed.append(1))):
+            os.kill(os.getpid(), signum)
+            time.sleep(5)
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    before = signal.signal(signum, signal.SIG_DFL)
+    try:
+        assert cli.main(["evaluate"]) == 128 + signum
+        assert signal.getsignal(signum) is signal.SIG_DFL
+    finally:
+        signal.signal(signum, before)
+    assert closed == [1]
+    error = capsys.readouterr().err
+    assert error == f"jaxfactory: stopped by {signal.Signals(signum).name}\n"
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    # As under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raised = lambda args: os.kill(os.getpid(), signal.SIGHUP) or 0  # noqa: E731
+    monkeypatch.setattr(cli, "_dispatch", raised)
+    try:
+        assert cli.main(["evaluate"]) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_is_wrong_with_the_disk_is_a_sentence(monkeypatch, capsys):
+    def dispatch(args: list[str]) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/metrics.jsonl")
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    assert refused(capsys, "train") == (
+        "jaxfactory: runs/a/metrics.jsonl cannot be read or written (No space left on "
+        "device); make room, permit it, or name another place\n"
+    )
+
+
+def test_a_run_in_whose_place_something_else_lies(capsys):
+    runs.open_run(Path("run"), Config(env=EnvConfig(scenario="basic")))
+    Path("run/checkpoints").write_text("")
+    error = refused(capsys, "train", "--run", "run")
+    assert "run/checkpoints cannot be read or written (File exists)" in error
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

@@ -263,6 +263,34 @@ def test_a_mistake_is_a_sentence(tmp_path, name, words, capsys):
     assert not list(tmp_path.glob("**/*.html"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("each", [1], "its each is [1]; evaluate the run again"),
+        ("own_return", 3, "its own_return is 3;"),
+        ("length", {"mean": "x"}, "its length is {'mean': 'x'};"),
+        ("checkpoint", None, "its checkpoint is None;"),
+    ],
+)
+def test_an_evaluation_of_another_kind_is_a_sentence(tmp_path, name, value, words):
+    path = make_run(tmp_path / "run", basic())
+    evaluate_run(path, [1.0, 2.0])
+    file = path / "evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(UserError) as caught:
+        run_data.read(path)
+    assert words in str(caught.value)
+
+
+def test_an_unwritable_page_leaves_nothing(tmp_path, capsys):
+    path = make_run(tmp_path / "run", basic())
+    (tmp_path / "folder").mkdir()
+    page = str(tmp_path / "folder")
+    assert cli.main(["report", str(path), "--output", page]) == 2
+    assert "folder cannot be written (Is a directory)" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"run", "folder"}
+
+
 def test_an_unwritable_page_is_a_sentence(tmp_path):
     path = make_run(tmp_path / "run", basic())
     with pytest.raises(UserError, match="--output another path"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from jaxfactory import runs
 from jaxfactory.terminal_writer import TerminalWriter
 from jaxfactory.writers import CompositeWriter, JsonlWriter, TensorBoardWriter
 
@@ -120,6 +121,16 @@ def test_in_a_notebook_plain_lines(monkeypatch):
     assert lines[0] == "run directory runs/x"
     assert lines[1].startswith("frames 1,000/4,000 (25%)")
     assert len(lines) == 2
+
+
+def test_a_file_of_something_else_is_begun_anew(tmp_path):
+    (tmp_path / runs.METRICS).write_bytes(b"\xff\xfe\x00\n" + b'{"frames": 5}\n')
+    with CompositeWriter(JsonlWriter(tmp_path)) as writer:
+        writer.begin(5)
+        writer.write({"a": 1.0}, 6)
+    assert (tmp_path / runs.METRICS).read_text() == (
+        '{"frames": 5}\n{"frames": 6, "a": 1.0}\n'
+    )
 
 
 def test_composite_hands_everything_on(tmp_path):
