@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxfactory import environments, matches, runs, scenarios
+from jaxfactory import environments, matches, run_data, runs, scenarios
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import EnvConfig, EvaluateOptions
@@ -255,13 +255,7 @@ def _print_table(result: dict[str, Any]) -> None:
     )  # fmt: skip
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, title in (
-        ("own_return", "own return"),
-        ("shaped_return", "shaped return"),
-        ("length", "length (tics)"),
-        ("frags", "frags"),
-        ("place", "place"),
-    ):
+    for name, title in run_data.summary_titles(result["scenario"]).items():
         row = result.get(name)
         if row is None:
             continue

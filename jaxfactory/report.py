@@ -137,7 +137,8 @@ def _tiles(one: Run) -> list[tuple[str, str, str]]:
         ("time", _duration(seconds), one.config.mode),
         ("frames/s", f"{_rate(one):,.0f}", "over the whole run"),
     ]
-    for name, title in (("own_return", "own return"), ("return", "shaped return")):
+    returns = [("own_return", "own return"), ("return", "shaped return")]
+    for name, title in returns[: 2 if run_data.are_shaped([one]) else 1]:
         mean, std = one.last(f"episode/{name}"), one.last(f"episode/{name}_std")
         if math.isfinite(mean):
             spread = f"{mean:.2f} ± {std:.2f}"
@@ -186,13 +187,8 @@ def _scores(groups: Sequence[Group]) -> list[dict[str, str]]:
         for run in scored:
             result = run.evaluation or {}
             how = "most probable" if result.get("deterministic") else "sampled"
-            for name, what in (
-                ("own_return", "own return"),
-                ("shaped_return", "shaped return"),
-                ("length", "length (tics)"),
-                ("frags", "frags"),
-                ("place", "place"),
-            ):
+            titles = run_data.summary_titles(run.config.env.scenario)
+            for name, what in titles.items():
                 if name not in result:
                     continue
                 first = name == "own_return"

@@ -56,12 +56,9 @@ class Chart(NamedTuple):
 
 def returns(groups: Sequence[Group]) -> list[Chart]:
     """Return the charts of the episodes that ended in training."""
-    charts = []
-    for metric, title in (
-        ("episode/own_return", "own return"),
-        ("episode/return", "shaped return"),
-    ):
-        charts += _chart(groups, metric, title, spread=True)
+    charts = _chart(groups, "episode/own_return", "own return", spread=True)
+    if _are_shaped(groups):
+        charts += _chart(groups, "episode/return", "shaped return", spread=True)
     charts += _chart(
         groups, "episode/own_return", "own return over time", x=_minutes, spread=True
     )
@@ -82,8 +79,13 @@ def evaluation_curves(groups: Sequence[Group]) -> list[Chart]:
         ("evaluation/return", "shaped return, evaluated"),
         ("evaluation/frags", "frags, evaluated"),
     ):
-        charts += _chart(groups, metric, title, spread=True)
+        if metric != "evaluation/return" or _are_shaped(groups):
+            charts += _chart(groups, metric, title, spread=True)
     return charts
+
+
+def _are_shaped(groups: Sequence[Group]) -> bool:
+    return run_data.are_shaped(run for group in groups for run in group.runs)
 
 
 def histograms(groups: Sequence[Group]) -> list[Chart]:
@@ -93,7 +95,7 @@ def histograms(groups: Sequence[Group]) -> list[Chart]:
     charts = []
     pooled = {
         name: [_each(group.runs, name) for group in groups]
-        for name in (names if len(groups) == 1 else names[:1])
+        for name in names[: 2 if len(groups) == 1 and _are_shaped(groups) else 1]
     }
     for name, columns in pooled.items():
         found = [values for values in columns if values.size]

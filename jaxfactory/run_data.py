@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from jaxfactory import runs, settings
 from jaxfactory.config import Config
+from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.legs import Legs
 
@@ -206,6 +207,24 @@ _EVALUATION: dict[str, Callable[[Any], bool]] = {
         and all(isinstance(e, dict) and _is_number(e.get("own_return")) for e in value)
     ),
 }
+
+
+def are_shaped(members: Iterable[Run]) -> bool:
+    """Whether any run's rewards are others than its environment's own, as Doom's."""
+    return any(gymnasium_id(run.config.env.scenario) is None for run in members)
+
+
+def summary_titles(scenario: str) -> dict[str, str]:
+    """Return what is summed up of an evaluation in a scenario, and how it is called."""
+    # Gymnasium's environments have rewards of their own alone.
+    doom = gymnasium_id(scenario) is None
+    return {
+        "own_return": "own return" if doom else "return",
+        **({"shaped_return": "shaped return"} if doom else {}),
+        "length": "length (tics)" if doom else "length (steps)",
+        "frags": "frags",
+        "place": "place",
+    }
 
 
 def _newest_video(path: Path) -> Path | None:

@@ -239,6 +239,21 @@ def test_a_match_is_scored_by_frags_and_places(tmp_path):
         assert len(re.findall(rf"<t[dh][^>]*>{re.escape(what)}</t", page)) == 1
 
 
+def test_an_environment_without_shaping_has_one_return(tmp_path):
+    env = EnvConfig(
+        scenario="gymnasium:CartPole-v1", num_envs=4, num_groups=1, frame_skip=1
+    )
+    path = make_run(tmp_path / "run", Config(env=env, total_frames=2000))
+    evaluate_run(path, [1.0, 2.0])
+    page = report.render([run_data.read(path)])
+    assert "<td>return</td>" in page
+    assert "<td>length (steps)</td>" in page
+    for other in ("shaped return", "length (tics)"):
+        assert other not in re.sub(r"<thead>.*?</thead>", "", page, flags=re.S)
+    doom = make_run(tmp_path / "doom", basic())
+    assert "shaped return" in report.render([run_data.read(doom)])
+
+
 def test_what_a_run_is_called_cannot_become_markup(tmp_path):
     path = make_run(tmp_path / "<script>alert(1)</script>", basic())
     page = report.render([run_data.read(path)])
