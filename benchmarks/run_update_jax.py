@@ -52,7 +52,7 @@ def main() -> None:
         final_value=np.zeros((STEPS, ENVS), np.float32),
         bootstrap_value=normal(ENVS),
         carry=network.initial_carry(ENVS),
-        policy_version=np.zeros((STEPS, ENVS), np.int32),
+        policy_version=np.zeros((STEPS, ENVS), np.float32),
     )
     batch = Batch(
         obs={"image": rollout.obs["image"][:STEPS]},
@@ -60,6 +60,7 @@ def main() -> None:
         action=rollout.action,
         log_prob=rollout.log_prob,
         value=rollout.value,
+        weight=np.ones((STEPS, ENVS), np.float32),
         advantage=rollout.reward,
         target=rollout.reward,
         carry=rollout.carry,

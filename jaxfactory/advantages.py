@@ -78,7 +78,9 @@ def vtrace(
 
     Args:
         reward: Reward of each step.
-        value: Value of each observation by the parameters that are being trained.
+        value: Value of each observation, as in `gae` by the parameters that acted:
+            newer ones would see the observation with a recurrent state that is not
+            theirs, and what they make of it feeds on itself.
         log_ratio: Log-probability of each action by the policy that is being trained,
             less that by the policy that acted.
         terminated: See `gae`.

@@ -94,6 +94,10 @@ class PPOConfig:
     """Exponential weight of the advantage estimator."""
     advantages: Literal["gae", "vtrace"] = "gae"
     """Advantage estimator; vtrace corrects for actions of an older policy."""
+    objective: Literal["decoupled", "clipped"] = "decoupled"
+    """What the clip holds on to with --mode async: the policy that an update begins
+    with (the older one that acted then only weighs the samples), or the one that
+    acted. With --mode sync they are the same."""
     clip_eps: float = 0.1
     """The ratio is clipped to [1/(1+eps), 1+eps]."""
     value_clip: float = 0.2

@@ -46,12 +46,18 @@ class TrainState(NamedTuple):
 
 
 Metrics = dict[str, Array]
-Update = Callable[[TrainState, Rollout], tuple[TrainState, Metrics]]
+# Takes parameters that are ready, their normalizer, and the share of the update done.
+Publish = Callable[[Params, Normalizer, float], None]
+# Called with a state, a rollout and, where somebody acts meanwhile, a Publish.
+Update = Callable[..., tuple[TrainState, Metrics]]
 
 
 # What a decay lowers the step size to, as a share of the first, and where it begins.
 _LAST_STEP_SIZE = 0.1
 _DECAY_BEGINS = 0.5
+# A sample that the acting policy thought unlikely counts this often at most: one that
+# weighed 100 would be all that the minibatch learns from.
+_MAX_WEIGHT = 2.0
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
@@ -100,6 +106,8 @@ class _Prepared(NamedTuple):
     normalizer: Normalizer
     advantage: Float[Array, "T B"]
     target: Float[Array, "T B"]
+    log_prob: Float[Array, "T B"]
+    weight: Float[Array, "T B"]
     step: Int32[Array, ""]
     key: Key[Array, ""]
     permutations: tuple[tuple[Int32[Array, "E"], ...], ...]
@@ -112,9 +120,9 @@ def make_update(
     *,
     frame_skip: int = 1,
     total_frames: int | None = None,
-    paced: bool = False,
+    off_policy: bool = False,
 ) -> Update:
-    """Return ``update(state, rollout) -> (state, metrics)``.
+    """Return ``update(state, rollout, publish=None) -> (state, metrics)``.
 
     The update returns at once, while the device still works, and fetches nothing:
     `metrics` are device scalars. On the CPU backend the rollout's NumPy arrays may be
@@ -123,7 +131,9 @@ def make_update(
 
     The optimiser's state is donated: the state passed in may not be used for another
     update. Its parameters and statistics are not, because a sampler on another thread
-    may still be acting with them.
+    may still be acting with them. With `publish` it is such a one that is told of the
+    parameters between the steps; the device is then given one step at a time, so that
+    what is computed on it for acting does not wait for the whole update.
 
     Args:
         network: The actor-critic.
@@ -131,8 +141,8 @@ def make_update(
         frame_skip: Frames that one step of the rollout stands for.
         total_frames: Where a schedule of the step size ends; without it, the step size
             stays as it is.
-        paced: Give the device one minibatch at a time, so that what is computed on it
-            for acting meanwhile does not wait for the whole update.
+        off_policy: Rollouts come from policies that are behind, which
+            `config.objective` makes up for.
 
     Returns:
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
@@ -142,12 +152,17 @@ def make_update(
     reevaluate = _make_reevaluate(network)
     minibatch_step = _make_minibatch_step(network, config)
     whole_batch = config.num_minibatches == 1
+    decoupled = off_policy and config.objective == "decoupled"
 
-    def update(state: TrainState, rollout: Rollout) -> tuple[TrainState, Metrics]:
+    steps = config.num_epochs * config.num_minibatches
+
+    def update(
+        state: TrainState, rollout: Rollout, publish: Publish | None = None
+    ) -> tuple[TrainState, Metrics]:
         num_steps, num_envs = rollout.reward.shape
         _check_minibatches(num_envs, config)
         current = None
-        if config.advantages == "vtrace":
+        if decoupled or config.advantages == "vtrace":
             current = reevaluate(
                 state.params, state.normalizer, rollout, config.num_minibatches
             )
@@ -164,8 +179,9 @@ def make_update(
                     params, opt_state, prepared.normalizer, chunk, envs, rate
                 )
                 history.append(metrics)
-                if paced:
+                if publish and len(history) < steps:
                     jax.block_until_ready(params)
+                    publish(params, prepared.normalizer, len(history) / steps)
         state = TrainState(
             params=params,
             opt_state=opt_state,
@@ -189,33 +205,30 @@ def _check_minibatches(num_envs: int, config: PPOConfig) -> None:
         )
 
 
-class _Current(NamedTuple):
-    """What the parameters that are being trained make of a rollout."""
+def _make_reevaluate(network: ActorCritic) -> Callable[..., Float[Array, "T B"]]:
+    """Return a function that says how likely other parameters hold a rollout's actions.
 
-    log_prob: Float[Array, "T B"]
-    value: Float[Array, "T B"]
-    bootstrap_value: Float[Array, "B"]
-
-
-def _make_reevaluate(network: ActorCritic) -> Callable[..., _Current]:
-    """Return a function that runs the network over a rollout, some rows at a time."""
+    It runs the network over some rows at a time.
+    """
 
     @jax.jit
-    def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> _Current:
-        obs = normalization.normalize_obs(rollout.obs, normalizer.obs)
-        logits, value, _ = network.unroll(params, obs, rollout.is_first, rollout.carry)
-        log_prob = network.distribution.log_prob(logits[:-1], rollout.action)
-        return _Current(log_prob, value[:-1], value[-1])
+    def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> Array:
+        steps = slice(0, rollout.reward.shape[0])
+        obs = jax.tree.map(lambda x: x[steps], rollout.obs)
+        obs = normalization.normalize_obs(obs, normalizer.obs)
+        is_first = rollout.is_first[steps]
+        logits, _, _ = network.unroll(params, obs, is_first, rollout.carry)
+        return network.distribution.log_prob(logits, rollout.action)
 
     def reevaluate(
         params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
-    ) -> _Current:
+    ) -> Float[Array, "T B"]:
         size = rollout.reward.shape[1] // parts
         found = []
         for index in range(parts):
             rows = slice(index * size, (index + 1) * size)
             found.append(part(params, normalizer, _rows(rollout, rows)))
-        return jax.tree.map(lambda *x: jnp.concatenate(x, -1), *found)
+        return jnp.concatenate(found, -1)
 
     return reevaluate
 
@@ -238,7 +251,7 @@ def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
         rollout: Rollout,
         step: Array,
         key: Array,
-        current: _Current | None = None,
+        current: Array | None = None,
     ) -> _Prepared:
         key, shuffle_key = jax.random.split(key)
         obs_stats, return_stats = normalizer
@@ -265,6 +278,7 @@ def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
             normalizer=Normalizer(obs_stats, return_stats),
             advantage=advantage,
             target=target,
+            **_proximal(rollout, current, config),
             step=step + 1,
             key=key,
             permutations=_permutations(shuffle_key, rollout.reward.shape[1], config),
@@ -274,29 +288,40 @@ def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
     return prepare
 
 
+def _proximal(
+    rollout: Rollout, current: Array | None, config: PPOConfig
+) -> dict[str, Array]:
+    """Return the log-probs that the clip holds on to, and importance weights."""
+    if current is None or config.objective == "clipped":
+        weight = jnp.ones_like(rollout.log_prob)
+        return {"log_prob": rollout.log_prob, "weight": weight}
+    weight = jnp.exp(current - rollout.log_prob)
+    return {"log_prob": current, "weight": jnp.minimum(weight, _MAX_WEIGHT)}
+
+
 def _to_reward_units(value: Array, stats: Any) -> Array:
     return value if stats is None else normalization.denormalize(value, stats)
 
 
 def _estimate(
-    rollout: Rollout, current: _Current | None, units: Any, config: PPOConfig
+    rollout: Rollout, current: Array | None, units: Any, config: PPOConfig
 ) -> tuple[Array, Array, Array]:
     """Return values, advantages and value targets, in the reward's units."""
     terminated, truncated = rollout.terminated, rollout.truncated
     if not config.bootstrap_truncated:
         terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
-    values = current or rollout
-    value = _to_reward_units(values.value, units)
+    value = _to_reward_units(rollout.value, units)
     ends = (
         terminated,
         truncated,
         _to_reward_units(rollout.final_value, units),
-        _to_reward_units(values.bootstrap_value, units),
+        _to_reward_units(rollout.bootstrap_value, units),
     )
     weights = (config.gamma, config.gae_lambda)
-    if current is None:
+    if config.advantages == "gae":
         return value, *gae(rollout.reward, value, *ends, *weights)
-    log_ratio = current.log_prob - rollout.log_prob
+    assert current is not None
+    log_ratio = current - rollout.log_prob
     return value, *vtrace(rollout.reward, value, log_ratio, *ends, *weights)
 
 
@@ -314,8 +339,9 @@ def _as_batch(rollout: Rollout, prepared: _Prepared) -> Batch:
         obs=rollout.obs,
         is_first=rollout.is_first,
         action=rollout.action,
-        log_prob=rollout.log_prob,
+        log_prob=prepared.log_prob,
         value=rollout.value,
+        weight=prepared.weight,
         advantage=prepared.advantage,
         target=prepared.target,
         carry=rollout.carry,

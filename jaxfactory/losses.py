@@ -55,11 +55,23 @@ def normalize_advantage(advantage: Float[Array, "T E"]) -> Float[Array, "T E"]:
 
 
 def policy_loss(
-    ratio: Float[Array, "T E"], advantage: Float[Array, "T E"], clip_eps: float
+    ratio: Float[Array, "T E"],
+    advantage: Float[Array, "T E"],
+    weight: Float[Array, "T E"],
+    clip_eps: float,
 ) -> Float[Array, ""]:
-    """Return the clipped surrogate; the ratio is kept in ``[1/(1+eps), 1+eps]``."""
+    """Return the clipped surrogate.
+
+    Args:
+        ratio: Probability of the action over that by the policy that the update began
+            with; it is kept in ``[1/(1+eps), 1+eps]``.
+        advantage: Advantage of the action.
+        weight: Probability by the policy that the update began with over that by the
+            policy that acted; 1 where they are the same.
+        clip_eps: The interval's size.
+    """
     clipped = jnp.clip(ratio, 1.0 / (1.0 + clip_eps), 1.0 + clip_eps)
-    return -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+    return -(weight * jnp.minimum(ratio * advantage, clipped * advantage)).mean()
 
 
 def value_loss(
@@ -125,7 +137,8 @@ def ppo_loss(
     log_ratio = network.distribution.log_prob(logits, batch.action)
     log_ratio = log_ratio - batch.log_prob
     ratio = jnp.exp(log_ratio)
-    policy = policy_loss(ratio, normalize_advantage(batch.advantage), config.clip_eps)
+    advantage = normalize_advantage(batch.advantage)
+    policy = policy_loss(ratio, advantage, batch.weight, config.clip_eps)
     critic = value_loss(value, batch.value, batch.target, config.value_clip)
     exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
     loss = policy + config.vf_coef * critic + config.ent_coef * exploration

@@ -18,6 +18,7 @@ PRESETS: dict[str, Config] = {
             num_epochs=1,
             learning_rate=1e-4,
             lr_schedule="constant",
+            objective="clipped",
             bootstrap_truncated=False,
         ),
     ),

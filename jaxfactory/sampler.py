@@ -44,12 +44,13 @@ class Policy(NamedTuple):
     """What acting needs of a training state.
 
     Attributes:
-        version: Updates that the parameters have seen.
+        version: Updates that the parameters have seen, with a fraction in the midst
+            of one.
     """
 
     params: Params
     normalizer: Normalizer
-    version: int
+    version: float
 
 
 class Played(NamedTuple):
@@ -72,7 +73,7 @@ class _Columns(NamedTuple):
     action: np.ndarray  # [T, B, A]
     log_prob: np.ndarray  # [T, B] float32
     value: np.ndarray  # [T, B]
-    policy_version: np.ndarray  # [T, B] int32
+    policy_version: np.ndarray  # [T, B] float32
     bootstrap_value: np.ndarray  # [B]
 
 
@@ -180,7 +181,7 @@ class Player:
             action=np.empty((*shape, actions.width), actions.dtype),
             log_prob=np.empty(shape, np.float32),
             value=np.empty(shape, np.float32),
-            policy_version=np.empty(shape, np.int32),
+            policy_version=np.empty(shape, np.float32),
             bootstrap_value=np.empty(shape[1:], np.float32),
         )
 
@@ -237,7 +238,10 @@ class SyncSampler:
 
     Attributes:
         episodes: Those that ended in the last rollout.
+        publish: None: nobody acts while an update is made.
     """
+
+    publish = None
 
     def __init__(self, player: Player):
         """Play with a player that nobody else uses."""
@@ -259,7 +263,7 @@ class SyncSampler:
         """
         policy = policy_of(state)
         rollout, self.episodes, self._metrics = self._player.play(
-            policy.version, lambda: policy
+            int(state.step), lambda: policy
         )
         return rollout
 
@@ -270,7 +274,7 @@ class SyncSampler:
 
 def policy_of(state: TrainState) -> Policy:
     """Return what acting needs of a training state; waits until it is made."""
-    return Policy(state.params, state.normalizer, int(state.step))
+    return Policy(state.params, state.normalizer, float(state.step))
 
 
 def ended_episodes(step: Any) -> Iterator[tuple[int, Episode]]:

@@ -96,7 +96,7 @@ def train(
             config.ppo,
             frame_skip=config.env.frame_skip,
             total_frames=config.total_frames,
-            paced=config.mode == "async",
+            off_policy=config.mode == "async",
         )
         output.begin(state.frames)
         late: tuple[Any, dict[str, float], int] | None = None
@@ -106,7 +106,7 @@ def train(
             ):
                 rollout = sampler.collect(state)
                 with timer.leg("update"):
-                    state, losses = update(state, rollout)
+                    state, losses = update(state, rollout, sampler.publish)
                     # Acting needs the parameters, and a slab may be rewritten once
                     # they are there; waiting here shows where the time goes.
                     jax.block_until_ready(state.params)
@@ -151,7 +151,8 @@ def make_sampler(
     """Return the sampler of a configuration's mode, a context manager."""
     player = Player(pool, network, config)
     if config.mode == "async":
-        return AsyncSampler(player, config.max_policy_lag)
+        steps = config.ppo.num_epochs * config.ppo.num_minibatches
+        return AsyncSampler(player, config.max_policy_lag, steps)
     return SyncSampler(player)
 
 

@@ -21,7 +21,7 @@ head predicts them; ``reward`` is in the environment's units.
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int32, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from jaxfactory.spec import ActionSpec as ActionSpec
 from jaxfactory.spec import EnvSpec as EnvSpec
@@ -54,7 +54,7 @@ class Rollout(NamedTuple):
         bootstrap_value: Normalised value of ``obs[T]``, by the acting parameters.
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
         policy_version: Updates that the parameters that acted had seen, of each
-            transition.
+            transition; with a fraction in the midst of one.
     """
 
     obs: Observation
@@ -68,7 +68,7 @@ class Rollout(NamedTuple):
     final_value: Float[Array, "T B"]
     bootstrap_value: Float[Array, "B"]
     carry: Carry
-    policy_version: Int32[Array, "T B"]
+    policy_version: Float[Array, "T B"]
 
 
 class Batch(NamedTuple):
@@ -76,6 +76,10 @@ class Batch(NamedTuple):
 
     Attributes:
         obs: Observations; leaves ``[T, E, ...]``.
+        log_prob: Of the joint action under the policy that the update began with.
+        value: Normalised value prediction when acting.
+        weight: Importance weight of the sample: the action's probability under that
+            policy over its probability under the policy that acted.
         advantage: Not yet normalised.
         target: Normalised return that the value head regresses on.
         carry: Recurrent state before the chunk; leaves ``[E, features]``.
@@ -86,6 +90,7 @@ class Batch(NamedTuple):
     action: Shaped[Array, "T E A"]
     log_prob: Float[Array, "T E"]
     value: Float[Array, "T E"]
+    weight: Float[Array, "T E"]
     advantage: Float[Array, "T E"]
     target: Float[Array, "T E"]
     carry: Carry

@@ -209,7 +209,7 @@ class Collector:
             is_first=np.stack(is_first),
             bootstrap_value=bootstrap,
             carry=start,
-            policy_version=np.zeros(stack["reward"].shape, np.int32),
+            policy_version=np.zeros(stack["reward"].shape, np.float32),
             **stack,
         )
 

@@ -1,6 +1,7 @@
 """One update, taken apart."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def make_rollout(seed=0):
         final_value=normal[3],
         bootstrap_value=rng.normal(size=B).astype(np.float32),
         carry=NETWORK.initial_carry(B),
-        policy_version=np.zeros((T, B), np.int32),
+        policy_version=np.zeros((T, B), np.float32),
     )
 
 
@@ -218,10 +219,9 @@ def test_uneven_minibatches_are_a_sentence():
         make_update(NETWORK, config)(make_state(config), make_rollout())
 
 
-def test_acting_agrees_with_learning():
-    """The ratio of the first minibatch is 1: act and unroll compute the same."""
-    state, act = make_state(), make_act(NETWORK)
-    rollout = make_rollout()
+def play(state, rollout):
+    """Return the rollout as a policy acts and values it, and the carry after it."""
+    act = make_act(NETWORK)
     carry, log_probs, actions, values = rollout.carry, [], [], []
     for t in range(T):
         obs = jax.tree.map(lambda x, t=t: x[t], rollout.obs)
@@ -236,12 +236,26 @@ def test_acting_agrees_with_learning():
         actions.append(action)
         log_probs.append(log_prob)
         values.append(value)
+    last = jax.tree.map(lambda x: x[T], rollout.obs)
+    inputs = (state.params, state.normalizer, last, carry, rollout.is_first[T])
     rollout = rollout._replace(
-        action=np.stack(actions), log_prob=np.stack(log_probs), value=np.stack(values)
+        action=np.stack(actions),
+        log_prob=np.stack(log_probs),
+        value=np.stack(values),
+        bootstrap_value=np.asarray(make_value(NETWORK)(*inputs)),
     )
-    # Statistics that do not move, so that both see the same inputs.
-    config = dataclasses.replace(PPO, normalize_obs=False)
-    _, metrics = make_update(NETWORK, config)(state, rollout)
+    return rollout, carry
+
+
+# Statistics that do not move, so that acting and learning see the same inputs.
+STILL = dataclasses.replace(PPO, normalize_obs=False)
+
+
+def test_acting_agrees_with_learning():
+    """The ratio of the first minibatch is 1: act and unroll compute the same."""
+    state = make_state()
+    rollout, carry = play(state, make_rollout())
+    _, metrics = make_update(NETWORK, STILL)(state, rollout)
     np.testing.assert_allclose(metrics["ratio_max"], 1.0, atol=1e-4)
     np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-6)
     assert metrics["clip_fraction"] == 0
@@ -250,6 +264,84 @@ def test_acting_agrees_with_learning():
     never = np.zeros(B, bool)
     got = make_value(NETWORK)(state.params, state.normalizer, last, carry, never)
     assert got.shape == (B,)
+
+
+def older_policy(state):
+    """Return a state whose policy differs from the given one's by a bias."""
+    params = jax.tree.map(jnp.copy, state.params)
+    params["policy"]["bias"] = jnp.array([0.0, 0.7, 0.0, -0.4, 0.0])
+    return state._replace(params=params)
+
+
+def test_the_clip_holds_on_to_the_policy_that_the_update_began_with():
+    state = make_state()
+    rollout, _ = play(older_policy(state), make_rollout())
+    clipped = dataclasses.replace(STILL, objective="clipped")
+    _, metrics = make_update(NETWORK, clipped, off_policy=True)(state, rollout)
+    assert metrics["clip_fraction"] > 0.5
+    update = make_update(NETWORK, STILL, off_policy=True)
+    _, metrics = update(make_state(), rollout)
+    assert metrics["clip_fraction"] == 0
+    np.testing.assert_allclose(metrics["ratio_max"], 1.0, atol=1e-4)
+
+
+def test_older_actions_are_weighed():
+    """The weights are the two policies' ratio, cut off at 2."""
+    state = make_state()
+    rollout, _ = play(older_policy(state), make_rollout())
+    now, _ = play(state, rollout)
+    current = learner._make_reevaluate(NETWORK)(
+        state.params, state.normalizer, rollout, 2
+    )
+    got = learner._make_prepare(STILL)(
+        state.normalizer, rollout, state.step, state.key, current
+    )
+    ratio = np.exp(np.asarray(current) - rollout.log_prob)
+    assert ratio.max() > 1.2
+    assert ratio.min() < 0.9
+    np.testing.assert_allclose(got.weight, np.minimum(ratio, 2.0), rtol=1e-5)
+    np.testing.assert_array_equal(got.log_prob, current)
+    # Where the same action comes of both policies, what acting says of it is the same.
+    same = (now.action == rollout.action).all(-1)
+    assert same.any()
+    np.testing.assert_allclose(current[same], now.log_prob[same], rtol=1e-4)
+
+
+def test_an_unlikely_action_counts_twice_at_most():
+    state = make_state()
+    rollout, _ = play(state, make_rollout())
+    current = rollout.log_prob + np.float32(3.0)
+    got = learner._make_prepare(STILL)(
+        state.normalizer, rollout, state.step, state.key, current
+    )
+    np.testing.assert_array_equal(got.weight, np.full((T, B), 2.0))
+
+
+def test_parameters_are_published_between_the_steps():
+    config = dataclasses.replace(PPO, num_minibatches=2, num_epochs=2)
+    published = []
+
+    def publish(params, normalizer, progress):
+        published.append((progress, jax.tree.leaves(params)[0], normalizer))
+
+    update = make_update(NETWORK, config, off_policy=True)
+    state, _ = update(make_state(config), make_rollout(), publish)
+    assert [progress for progress, _, _ in published] == [0.25, 0.5, 0.75]
+    made = [leaf for _, leaf, _ in published] + [jax.tree.leaves(state.params)[0]]
+    for earlier, later in itertools.pairwise(made):
+        assert not np.array_equal(earlier, later)
+    assert all(normalizer is state.normalizer for _, _, normalizer in published)
+
+
+def test_without_lag_the_modes_learn_the_same():
+    state = make_state()
+    rollout, _ = play(state, make_rollout())
+    _, sync = make_update(NETWORK, STILL)(state, rollout)
+    update = make_update(NETWORK, STILL, off_policy=True)
+    _, unsynced = update(make_state(), rollout)
+    assert sync.keys() == unsynced.keys()
+    for name, value in sync.items():
+        np.testing.assert_allclose(unsynced[name], value, rtol=1e-3, atol=1e-6)
 
 
 def test_deterministic_act_takes_the_mode():

@@ -20,8 +20,11 @@ def row(*values):
 def test_policy_loss_clips():
     # Interval [1/1.25, 1.25] = [0.8, 1.25]. For advantage +1: min(r, clip(r)) gives
     # 1.25 for r = 2 and 0.5 for r = 0.5; for -1: -2 for r = 2 and -0.8 for r = 0.5.
-    got = losses.policy_loss(row(2.0, 0.5, 2.0, 0.5), row(1, 1, -1, -1), 0.25)
+    ratio, advantage = row(2.0, 0.5, 2.0, 0.5), row(1, 1, -1, -1)
+    got = losses.policy_loss(ratio, advantage, row(1, 1, 1, 1), 0.25)
     np.testing.assert_allclose(got, -(1.25 + 0.5 - 2.0 - 0.8) / 4, rtol=1e-6)
+    got = losses.policy_loss(ratio, advantage, row(1, 2, 0, 1), 0.25)
+    np.testing.assert_allclose(got, -(1.25 + 1.0 - 0.8) / 4, rtol=1e-6)
 
 
 def test_value_loss_takes_the_larger_error():
@@ -63,6 +66,7 @@ def test_matches_numpy(exploration):
     rng = np.random.default_rng(0)
     shape = (5, 4)
     old_log_prob = (rng.normal(size=shape) * 0.2 - 1.8).astype(np.float32)
+    weight = rng.uniform(0.5, 2.0, shape).astype(np.float32)
     old_value, advantage, target = rng.normal(size=(3, *shape)).astype(np.float32)
     batch = Batch(
         obs={"image": jnp.asarray(rng.integers(0, 256, (*shape, 8, 8, 1), np.uint8))},
@@ -70,6 +74,7 @@ def test_matches_numpy(exploration):
         action=jnp.asarray(rng.integers(0, 2, (*shape, 2)), jnp.int32),
         log_prob=jnp.asarray(old_log_prob),
         value=jnp.asarray(old_value),
+        weight=jnp.asarray(weight),
         advantage=jnp.asarray(advantage),
         target=jnp.asarray(target),
         carry=network.initial_carry(4),
@@ -92,7 +97,8 @@ def test_matches_numpy(exploration):
         entropy -= (p * np.log(p)).sum(-1)
     ratio = np.exp(new_log_prob - old_log_prob)
     scaled = (advantage - advantage.mean()) / advantage.std()
-    policy = -np.minimum(ratio * scaled, np.clip(ratio, 1 / 1.1, 1.1) * scaled).mean()
+    surrogate = np.minimum(ratio * scaled, np.clip(ratio, 1 / 1.1, 1.1) * scaled)
+    policy = -(weight * surrogate).mean()
     moved = old_value + np.clip(value - old_value, -0.2, 0.2)
     critic = np.maximum((value - target) ** 2, (moved - target) ** 2).mean()
     explore = {"symmetric_kl": np.minimum(kl, 30).mean(), "entropy": -entropy.mean()}

@@ -104,5 +104,5 @@ def test_final_values_are_there_where_episodes_were_cut(played):
 def test_transitions_carry_the_version_that_acted(played):
     for number, rollout in enumerate(played[2]):
         np.testing.assert_array_equal(
-            rollout.policy_version, np.full((10, 4), number, np.int32)
+            rollout.policy_version, np.full((10, 4), number, np.float32)
         )
