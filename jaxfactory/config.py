@@ -101,7 +101,8 @@ class PPOConfig:
     clip_eps: float = 0.1
     """The ratio is clipped to [1/(1+eps), 1+eps]."""
     value_clip: float = 0.2
-    """How far a value may move from the acting one, in normalised units."""
+    """How far a value may move from the acting one in an update, in normalised units; 0
+    is any distance."""
     vf_coef: float = 0.5
     """Weight of the value loss."""
     exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
@@ -118,11 +119,12 @@ class PPOConfig:
     def __post_init__(self) -> None:
         checks.positive(
             self, "num_steps", "num_minibatches", "num_epochs", "learning_rate",
-            "adam_eps", "clip_eps", "value_clip",
+            "adam_eps", "clip_eps",
         )  # fmt: skip
         checks.within(self, "gamma", 0.0, 1.0)
         checks.within(self, "gae_lambda", 0.0, 1.0)
         checks.within(self, "max_grad_norm", 0.0, 1e9)
+        checks.within(self, "value_clip", 0.0, 1e9)
         checks.within(self, "vf_coef", 0.0, 1e9)
         checks.within(self, "ent_coef", -1e9, 1e9)
 

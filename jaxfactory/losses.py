@@ -86,8 +86,11 @@ def value_loss(
         value: Prediction, in normalised units like everything here.
         old_value: Prediction when acting.
         target: Return.
-        value_clip: How far `value` counts as having moved from `old_value`.
+        value_clip: How far `value` counts as having moved from `old_value`; 0 is any
+            distance.
     """
+    if not value_clip:
+        return ((value - target) ** 2).mean()
     clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
     return jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
 

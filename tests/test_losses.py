@@ -34,6 +34,11 @@ def test_value_loss_takes_the_larger_error():
     np.testing.assert_allclose(got, (0.64 + 4.0 + 0.01) / 3, rtol=1e-6)
 
 
+def test_without_a_clip_the_value_loss_is_the_squared_error():
+    got = losses.value_loss(row(1.0, -1.0, 0.1), row(0, 0, 0), row(1, 1, 0), 0.0)
+    np.testing.assert_allclose(got, (0.0 + 4.0 + 0.01) / 3, rtol=1e-6)
+
+
 def test_symmetric_kl_is_capped_for_each_sample():
     # The second sample's is 100 (see test_distributions) and counts as 30.
     logits = jnp.array([[[0.0, 0.0], [0.0, -400.0]]])
@@ -60,7 +65,7 @@ NETWORK = NetworkConfig(
 
 @pytest.mark.parametrize("exploration", ["symmetric_kl", "entropy"])
 def test_matches_numpy(exploration):
-    config = PPOConfig(ent_coef=0.3, exploration=exploration)
+    config = PPOConfig(ent_coef=0.3, exploration=exploration, value_clip=0.2)
     network = ActorCritic(SPEC, NETWORK)
     params = network.init(jax.random.key(0))
     rng = np.random.default_rng(0)
