@@ -23,6 +23,7 @@ import measuring
 import output
 import processes
 import report
+import run_pool
 import run_sample_factory
 from contenders import CONTENDERS, OURS
 from rich.console import Console
@@ -112,6 +113,9 @@ class Benchmark:
         that one quiet or busy moment of the machine does not.
         """
         settings = CONTENDERS[name].settings(len(machine.cores()))
+        if self.options.num_envs and name in run_pool.CONTENDERS:
+            setting = {"num_envs": self.options.num_envs, "num_groups": 2}
+            return Candidate(setting, [])
         if self.options.quick:
             return Candidate(settings[0], [])
         tried: list[dict[str, Any]] = [
@@ -248,6 +252,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="also print which share of the cores' time was the engines' own code",
     )
+    parser.add_argument(
+        "--num-envs",
+        type=int,
+        help="environments of jaxfactory's pools, in two groups (default: the best of "
+        "several numbers)",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--setting", default="{}", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -275,6 +285,8 @@ def _agents(parser: Parser, text: str) -> list[int]:
 def _validate(parser: Parser, options: argparse.Namespace) -> None:
     if not 0 < options.seconds < math.inf:
         parser.error(f"--seconds {options.seconds:g} must be greater than 0")
+    if options.num_envs is not None and (options.num_envs < 2 or options.num_envs % 2):
+        parser.error(f"--num-envs {options.num_envs} must be an even number from 2 on")
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds} must be 1 or more")
     for name in [*options.only, *filter(None, [options.worker])]:

@@ -10,6 +10,10 @@ import numpy as np
 from measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, UnavailableError
 
 
+# The contenders that are measured here.
+CONTENDERS = ("jaxfactory", "jaxfactory-stock", "jaxfactory-queued")
+
+
 def settings(cores: int) -> list[Setting]:
     """Return the settings to try on a number of cores."""
     return [

@@ -35,7 +35,7 @@ def test_quick_run(tmp_path):
     out = tmp_path / "out"
     done = run(
         "--quick", "--ceiling", "--only", "jaxfactory", "vector-env", "doomgame",
-        "envpool", "--out", out, path=tmp_path,
+        "envpool", "--num-envs", 6, "--out", out, path=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (
@@ -51,6 +51,10 @@ def test_quick_run(tmp_path):
         assert row["ratio"] > 0
         assert row["measured"][0]["frames"] % 4 == 0
     assert report["contenders"]["jaxfactory"]["ratio"] == 1.0
+    assert report["contenders"]["jaxfactory"]["setting"] == {
+        "num_envs": 6,
+        "num_groups": 2,
+    }
     assert report["contenders"]["jaxfactory"]["measured"][0]["engine_user_share"] > 0
     assert report["machine"]["cores"] > 0
     assert report["machine"]["packages"]["vizdoom"]
@@ -74,6 +78,7 @@ def test_matches_of_a_size(tmp_path):
     [
         (["--seconds", "0"], "--seconds 0 must be greater than 0"),
         (["--rounds", "0"], "--rounds 0 must be 1 or more"),
+        (["--num-envs", "3"], "--num-envs 3 must be an even number from 2 on"),
         (["--only", "envpol"], "nobody is called 'envpol'; did you mean 'envpool'?"),
         (["--scenario", "basics"], "there is no scenario named 'basics'"),
         (["--match", "2,x"], "--match 2,x must be numbers from 1 to 16"),
