@@ -12,7 +12,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import jaxfactory
@@ -45,7 +44,7 @@ commands:
   report      write an HTML page about a run, or one that compares runs
   push        publish a run's agent on the Hugging Face Hub
   pull        make a run of an agent on the Hugging Face Hub
-  scenarios   list the scenarios
+  scenarios   list the scenarios, or describe some
   import-sample-factory
               make a run of an agent that Sample Factory trained
 
@@ -53,11 +52,6 @@ options:
   -h, --help  show this help, or a command's: jaxfactory train --help
   --version   show the version
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScenariosOptions:
-    """List the scenarios with their buttons, rewards and files."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -257,23 +251,11 @@ def _sweep(args: list[str]) -> int:
 
 
 def _scenarios(args: list[str]) -> int:
-    parse(ScenariosOptions, ScenariosOptions(), args, "scenarios")
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from jaxfactory import listing
 
-    table = Table(show_lines=True)
-    table.add_column("scenario", no_wrap=True)
-    for title in ("actions and observation", "rewards and time-out", "files"):
-        table.add_column(title, overflow="fold")
-    for row in listing.table():
-        rewards = f"{row.rewards}\ntime-out: {row.timeout}"
-        actions = f"{row.actions}\nseen: {row.observation}"
-        cells = (f"{row.name}\n{row.state}", actions, rewards, row.files)
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+    listing.run(
+        parse(listing.ScenariosOptions, listing.ScenariosOptions(), args, "scenarios")
+    )
     return 0
 
 

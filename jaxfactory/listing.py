@@ -1,6 +1,12 @@
 """What `jaxfactory scenarios` shows."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from jaxfactory import scenarios, shaping, wads
 from jaxfactory.errors import UserError
@@ -10,28 +16,92 @@ from jaxfactory.scenario import Scenario
 from jaxfactory.shaping import HeldWeapon
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScenariosOptions:
+    """List the scenarios, or describe those that are named."""
+
+    # Names or paths of scenarios to describe: buttons, rewards and files.
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+
+
 class Row(NamedTuple):
     """What `jaxfactory scenarios` shows of a scenario."""
 
     name: str
-    actions: str
+    heads: str
+    buttons: str
     observation: str
+    players: str
     rewards: str
     timeout: str
     files: str
     state: str
+    remedy: str
 
 
 # Schemes that are too long to list, by name.
 _SCHEMES = {shaping.FRAGS_V0: "frags v0", shaping.FRAGS_V1: "frags v1"}
 
 
+def run(options: ScenariosOptions) -> None:
+    """Print the list of all scenarios, or what is to be known of some."""
+    console = Console()
+    if options.names:
+        for row in [_row(scenarios.find(name)) for name in options.names]:
+            _describe(row, console)
+        return
+    rows = table()
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in ("scenario", "state", "players", "seen"):
+        shown.add_column(title, no_wrap=True)
+    shown.add_column("actions", overflow="fold")
+    for row in rows:
+        shown.add_row(
+            row.name,
+            row.state,
+            row.players,
+            row.observation,
+            row.heads.replace(" ", ""),
+        )
+    console.print(shown)
+    console.print()
+    remedies: dict[str, list[str]] = {}
+    for row in rows:
+        if row.remedy:
+            remedies.setdefault(row.remedy, []).append(row.name)
+    for remedy, names in remedies.items():
+        console.print(Text(f"The maps of {', '.join(names)} come with: {remedy}"))
+    console.print(
+        Text(
+            "Actions are the number of choices of each independent action; "
+            "image + 23: with 23 measurements beside the image.\n"
+            "Buttons, rewards and files of one: jaxfactory scenarios NAME"
+        )
+    )
+
+
+def _describe(row: Row, console: Console) -> None:
+    shown = Table(show_header=False, title=Text(row.name), title_justify="left")
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    state = row.state + f": {row.remedy}" * bool(row.remedy)
+    for title, text in (
+        ("state", state),
+        ("actions", row.heads),
+        ("buttons", row.buttons),
+        ("seen", row.observation),
+        ("rewards", row.rewards),
+        ("time-out", row.timeout),
+        ("players", row.players),
+        ("files", row.files),
+    ):
+        shown.add_row(title, Text(text))
+    console.print(shown)
+
+
 def table() -> list[Row]:
     """Return one row for each scenario, with its state on this machine."""
-    return [
-        _row(scenario)
-        for scenario in (scenarios.find(name) for name in scenarios.names())
-    ]
+    return [_row(scenarios.find(name)) for name in scenarios.names()]
 
 
 def _row(scenario: Scenario) -> Row:
@@ -46,29 +116,35 @@ def _row(scenario: Scenario) -> Row:
         files.append(f"{wad.name} ({wads.home(wad)})")
         state = "ready"
     except UserError:
-        command = wads.brought_by(config)
         files.append(" or ".join(config.wads or [config.scenario_path]) + " (missing)")
-        state = "wad missing" + (f":\n{command}" if command else "")
+        state = "missing"
     choices = [name for head in spec.names for name in head if name != "NOTHING"]
     measured = len(scenario.measured(config))
     return Row(
         name=scenario.name,
-        actions=" x ".join(map(str, spec.heads)) + ": " + _shortened(choices),
-        observation="image" + f" and {measured} measurements" * (measured > 0),
+        heads=" x ".join(map(str, spec.heads)),
+        buttons=_shortened(choices),
+        observation="image" + f" + {measured}" * (measured > 0),
+        players=_players_text(scenario),
         rewards=_rewards_text(scenario, config),
         timeout=_timeout_text(scenario, config),
         files="\n".join(files),
         state=state,
+        remedy="" if state == "ready" else wads.brought_by(config),
     )
+
+
+def _players_text(scenario: Scenario) -> str:
+    if scenario.match is None:
+        return "1 agent"
+    agents, bots = scenario.match.agents, scenario.match.bots
+    text = f"{agents} agent{'s' * (agents > 1)}"
+    return text + f", {bots} bot{'s' * (bots > 1)}" * (bots > 0)
 
 
 def _timeout_text(scenario: Scenario, config: GameConfig) -> str:
     if scenario.match is not None:
-        match = scenario.match
-        players = f"{match.agents} agent{'s' * (match.agents > 1)}"
-        if match.bots:
-            players += f", {match.bots} bot{'s' * (match.bots > 1)}"
-        return f"{match.tics} tics ({players})"
+        return f"{scenario.match.tics} tics"
     return f"{config.timeout} tics" if config.timeout else "none"
 
 

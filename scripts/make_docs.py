@@ -79,7 +79,11 @@ def scenario_table() -> str:
     for row in listing.table():
         scenario = scenarios.find(row.name)
         maps = scenario.wads or (scenario.load().scenario_path,)
-        cells = (f"`{row.name}`", row.actions, row.rewards, row.timeout)
+        timeout = row.timeout
+        if scenario.match is not None:
+            timeout += f" ({row.players})"
+        actions = f"{row.heads}: {row.buttons}"
+        cells = (f"`{row.name}`", actions, row.rewards, timeout)
         names = " or ".join(Path(name).name for name in maps)
         rows.append("| " + " | ".join((*cells, names)) + " |")
     return "\n".join(rows) + "\n"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxfactory import backend, cli, flags, runs
+from jaxfactory import backend, cli, flags, runs, scenarios
 from jaxfactory.config import Config, EnvConfig, PPOConfig
 from jaxfactory.errors import UserError
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
@@ -263,9 +263,34 @@ def test_a_finished_run_is_not_started_again(capsys):
     assert "already has 4,000,000 frames" in capsys.readouterr().out
 
 
-def test_scenarios_are_listed(capsys):
+def test_scenarios_are_listed_in_a_line_each(capsys):
     assert cli.main(["scenarios"]) == 0
-    assert "basic" in capsys.readouterr().out
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = {words[0]: words[1:] for words in lines if words}
+    assert set(scenarios.names()) <= set(rows)
+    assert rows["basic"] == ["ready", "1", "agent", "image", "4"]
+    assert rows["duel"] == [
+        "ready",
+        "2",
+        "agents",
+        "image",
+        "+",
+        "23",
+        "3x3x8x2x2x2x21",
+    ]
+
+
+def test_a_scenario_is_described(capsys):
+    assert cli.main(["scenarios", "deadly_corridor", "duel_bots"]) == 0
+    out = capsys.readouterr().out
+    for text in ("MOVE_LEFT", "death_penalty 100", "deadly_corridor.wad (vizdoom)"):
+        assert text in out
+    assert "1 agent, 1 bot" in out
+
+
+def test_a_scenario_that_is_not_there_is_not_described(capsys):
+    assert cli.main(["scenarios", "duel_bot"]) == 2
+    assert "did you mean duel_bots?" in capsys.readouterr().err
 
 
 def test_interrupts_are_remembered_and_the_second_raises():

@@ -1,10 +1,13 @@
 """Self-play end to end: one policy in all seats, trained, scored and filmed."""
 
+import dataclasses
 import json
 
 import av
+import numpy as np
 import pytest
 
+from jaxfactory import scenarios
 from jaxfactory.config import (
     Config,
     EnvConfig,
@@ -19,18 +22,48 @@ from jaxfactory.train import train
 pytestmark = pytest.mark.vizdoom
 
 
-@pytest.mark.parametrize(
-    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
-)
-def test_train_and_evaluate_a_match(tmp_path, capsys, mode):
-    config = Config(
+MATCHES = [name for name in scenarios.names() if scenarios.find(name).match]
+
+
+def small(scenario: str, **changes) -> Config:
+    return Config(
         # Episodes of 100 tics: 25 decisions.
-        env=EnvConfig(scenario="duel", num_envs=4, num_groups=2, timeout=100),
+        env=EnvConfig(scenario=scenario, num_envs=4, num_groups=2, timeout=100),
         network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
         ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
         total_frames=5 * 4 * 8 * 4,  # 40 decisions of each agent
-        mode=mode,
+        **changes,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("scenario", MATCHES)
+def test_each_match_trains(tmp_path, mode, scenario):
+    """Groups hold whole matches: as many agents as two of the largest have."""
+    config = small(scenario, mode=mode)
+    agents = scenarios.find(scenario).match.agents
+    env = dataclasses.replace(config.env, num_envs=max(4, 2 * agents))
+    config = dataclasses.replace(config, env=env, total_frames=5 * env.num_envs * 8 * 4)
+    run = tmp_path / "run"
+    train(config, run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    losses = [
+        value
+        for row in rows
+        for name, value in row.items()
+        if name.startswith("losses/")
+    ]
+    assert losses
+    assert np.isfinite(losses).all()
+    assert rows[-1]["frames"] == config.total_frames
+    result = run_evaluation(EvaluateOptions(run=run, episodes=agents, num_envs=agents))
+    players = agents + scenarios.find(scenario).match.bots
+    assert 1 <= result["place"]["mean"] <= players
+
+
+def test_train_and_evaluate_a_match(tmp_path, capsys):
+    config = small("duel")
     run = tmp_path / "run"
     train(config, run)
     lines = (run / "metrics.jsonl").read_text().splitlines()
