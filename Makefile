@@ -18,7 +18,9 @@ evaluate: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not learning and not gpu" $(ARGS)
 
+# All of them, with another trainer's beside: PyTorch is some GB to download.
 test-long: $(STAMP)
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[sb3]'
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
 lint: $(STAMP)

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from jaxfactory.scenario import Scenario
 from jaxfactory.vector_env import TICS_PER_SECOND, DoomVectorEnv
-from jaxfactory.vector_info import of_first
+from jaxfactory.vector_info import of_row
 
 
 class DoomEnv(gymnasium.Env):
@@ -45,12 +45,12 @@ class DoomEnv(gymnasium.Env):
         super().reset(seed=seed)
         obs, info = self._envs.reset(seed=seed, options=options)
         self._final = None
-        return _row(obs), of_first(info)
+        return _row(obs), of_row(info, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the game; at the episode's end the observation is its last one."""
         obs, reward, terminated, truncated, info = self._envs.step(np.array([action]))
-        last, facts = _row(obs), of_first(info)
+        last, facts = _row(obs), of_row(info, 0)
         self._final = facts.pop("final_obs", None)
         if self._final is not None:
             last, facts = self._final, facts["final_info"]

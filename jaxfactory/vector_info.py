@@ -80,13 +80,14 @@ def parts(observation: dict[str, np.ndarray], *, copy: bool) -> Any:
     return observation["image"] if len(observation) == 1 else observation
 
 
-def of_first(info: dict[str, Any]) -> dict[str, Any]:
-    """Return what a batch's information says of its first game."""
+def of_row(info: dict[str, Any], row: int) -> dict[str, Any]:
+    """Return what a batch's information says of one of its games."""
     result: dict[str, Any] = {}
     for key, value in info.items():
-        if key.startswith("_") or not info[f"_{key}"][0]:
+        if key.startswith("_") or not info[f"_{key}"][row]:
             continue
-        result[key] = of_first(value) if isinstance(value, dict) else value[0]
+        whole = isinstance(value, dict)
+        result[key] = of_row(value, row) if whole else value[row]
     return result
 
 
