@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int32, Key
+from jaxtyping import Array, Int32, Key
 
 from jaxfactory import normalization
-from jaxfactory.advantages import gae, vtrace
 from jaxfactory.config import PPOConfig
 from jaxfactory.losses import LossMetrics, ppo_loss
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer
-from jaxfactory.types import Batch, Params, Rollout
+from jaxfactory.optimizer import make_optimizer, step_size
+from jaxfactory.preparation import Prepared, make_prepare, make_reevaluate
+from jaxfactory.types import Batch, Metrics, Params, Rollout
 
 
 class TrainState(NamedTuple):
@@ -45,39 +46,10 @@ class TrainState(NamedTuple):
     key: Key[Array, ""]
 
 
-Metrics = dict[str, Array]
 # Takes parameters that are ready, their normalizer, and the share of the update done.
 Publish = Callable[[Params, Normalizer, float], None]
 # Called with a state, a rollout and, where somebody acts meanwhile, a Publish.
 Update = Callable[..., tuple[TrainState, Metrics]]
-
-
-# What a decay lowers the step size to, as a share of the first, and where it begins.
-_LAST_STEP_SIZE = 0.1
-_DECAY_BEGINS = 0.5
-# A sample that the acting policy thought unlikely counts this often at most: one that
-# weighed 100 would be all that the minibatch learns from.
-_MAX_WEIGHT = 2.0
-
-
-def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Return Adam, with a step size of 1, behind a clip of the global gradient norm.
-
-    The update scales its result, because the step size depends on the frames that a
-    run is to be trained for, and those may be changed when it is resumed.
-    """
-    adam = optax.adam(1.0, b1=0.9, b2=0.999, eps=config.adam_eps)
-    if not config.max_grad_norm:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)
-
-
-def step_size(config: PPOConfig, progress: float) -> float:
-    """Return Adam's step size after a share of the training, from 0 to 1."""
-    if config.lr_schedule == "constant":
-        return config.learning_rate
-    decayed = (min(progress, 1.0) - _DECAY_BEGINS) / (1.0 - _DECAY_BEGINS)
-    return config.learning_rate * (1.0 - (1.0 - _LAST_STEP_SIZE) * max(decayed, 0.0))
 
 
 def init_train_state(
@@ -100,18 +72,6 @@ def init_train_state(
         frames=0,
         key=state_key,
     )
-
-
-class _Prepared(NamedTuple):
-    normalizer: Normalizer
-    advantage: Float[Array, "T B"]
-    target: Float[Array, "T B"]
-    log_prob: Float[Array, "T B"]
-    weight: Float[Array, "T B"]
-    step: Int32[Array, ""]
-    key: Key[Array, ""]
-    permutations: tuple[tuple[Int32[Array, "E"], ...], ...]
-    metrics: Metrics
 
 
 def make_update(
@@ -148,8 +108,8 @@ def make_update(
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
         split evenly into minibatches.
     """
-    prepare = _make_prepare(config)
-    reevaluate = _make_reevaluate(network)
+    prepare = make_prepare(config)
+    reevaluate = make_reevaluate(network)
     minibatch_step = _make_minibatch_step(network, config)
     whole_batch = config.num_minibatches == 1
     decoupled = off_policy and config.objective == "decoupled"
@@ -205,134 +165,7 @@ def _check_minibatches(num_envs: int, config: PPOConfig) -> None:
         )
 
 
-def _make_reevaluate(network: ActorCritic) -> Callable[..., Float[Array, "T B"]]:
-    """Return a function that says how likely other parameters hold a rollout's actions.
-
-    It runs the network over some rows at a time.
-    """
-
-    @jax.jit
-    def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> Array:
-        steps = slice(0, rollout.reward.shape[0])
-        obs = jax.tree.map(lambda x: x[steps], rollout.obs)
-        obs = normalization.normalize_obs(obs, normalizer.obs)
-        is_first = rollout.is_first[steps]
-        logits, _, _ = network.unroll(params, obs, is_first, rollout.carry)
-        return network.distribution.log_prob(logits, rollout.action)
-
-    def reevaluate(
-        params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
-    ) -> Float[Array, "T B"]:
-        size = rollout.reward.shape[1] // parts
-        found = []
-        for index in range(parts):
-            rows = slice(index * size, (index + 1) * size)
-            found.append(part(params, normalizer, _rows(rollout, rows)))
-        return jnp.concatenate(found, -1)
-
-    return reevaluate
-
-
-def _rows(rollout: Rollout, rows: slice) -> Rollout:
-    """Return some environments of a rollout."""
-    flat = {"carry": rollout.carry, "bootstrap_value": rollout.bootstrap_value}
-    rest = rollout._replace(carry=(), bootstrap_value=())
-    return jax.tree.map(lambda x: x[:, rows], rest)._replace(
-        **jax.tree.map(lambda x: x[rows], flat)
-    )
-
-
-def _make_prepare(config: PPOConfig) -> Callable[..., _Prepared]:
-    """Return the jitted first part of an update: statistics, advantages, targets."""
-
-    @jax.jit
-    def prepare(
-        normalizer: Normalizer,
-        rollout: Rollout,
-        step: Array,
-        key: Array,
-        current: Array | None = None,
-    ) -> _Prepared:
-        key, shuffle_key = jax.random.split(key)
-        obs_stats, return_stats = normalizer
-        if config.normalize_obs:
-            # obs[T] is the next rollout's obs[0], and counted there.
-            obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
-            obs_stats = normalization.update_obs(obs_stats, obs)
-        units = return_stats if config.normalize_returns else None
-        value, advantage, returns = _estimate(rollout, current, units, config)
-        target = returns
-        if config.normalize_returns:
-            return_stats = normalization.update(return_stats, returns, (0, 1))
-            target = normalization.normalize(returns, return_stats)
-        variance = jnp.maximum(returns.var(), 1e-8)
-        metrics = {
-            "explained_variance": 1.0 - (returns - value).var() / variance,
-            "value_mean": value.mean(),
-            "return_mean": returns.mean(),
-            "return_std": returns.std(),
-            "advantage_std": advantage.std(),
-            "reward_mean": rollout.reward.mean(),
-        }
-        return _Prepared(
-            normalizer=Normalizer(obs_stats, return_stats),
-            advantage=advantage,
-            target=target,
-            **_proximal(rollout, current, config),
-            step=step + 1,
-            key=key,
-            permutations=_permutations(shuffle_key, rollout.reward.shape[1], config),
-            metrics=metrics,
-        )
-
-    return prepare
-
-
-def _proximal(
-    rollout: Rollout, current: Array | None, config: PPOConfig
-) -> dict[str, Array]:
-    """Return the log-probs that the clip holds on to, and importance weights."""
-    if current is None or config.objective == "clipped":
-        weight = jnp.ones_like(rollout.log_prob)
-        return {"log_prob": rollout.log_prob, "weight": weight}
-    weight = jnp.exp(current - rollout.log_prob)
-    return {"log_prob": current, "weight": jnp.minimum(weight, _MAX_WEIGHT)}
-
-
-def _to_reward_units(value: Array, stats: Any) -> Array:
-    return value if stats is None else normalization.denormalize(value, stats)
-
-
-def _estimate(
-    rollout: Rollout, current: Array | None, units: Any, config: PPOConfig
-) -> tuple[Array, Array, Array]:
-    """Return values, advantages and value targets, in the reward's units."""
-    terminated, truncated = rollout.terminated, rollout.truncated
-    if not config.bootstrap_truncated:
-        terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
-    value = _to_reward_units(rollout.value, units)
-    ends = (
-        terminated,
-        truncated,
-        _to_reward_units(rollout.final_value, units),
-        _to_reward_units(rollout.bootstrap_value, units),
-    )
-    weights = (config.gamma, config.gae_lambda)
-    if config.advantages == "gae":
-        return value, *gae(rollout.reward, value, *ends, *weights)
-    assert current is not None
-    log_ratio = current - rollout.log_prob
-    return value, *vtrace(rollout.reward, value, log_ratio, *ends, *weights)
-
-
-def _permutations(key: Array, num_envs: int, config: PPOConfig) -> Any:
-    """Return environment indices int32 ``[E]``, nested by epoch and minibatch."""
-    keys = jax.random.split(key, config.num_epochs)
-    shuffled = [jax.random.permutation(epoch_key, num_envs) for epoch_key in keys]
-    return tuple(tuple(jnp.split(p, config.num_minibatches)) for p in shuffled)
-
-
-def _as_batch(rollout: Rollout, prepared: _Prepared) -> Batch:
+def _as_batch(rollout: Rollout, prepared: Prepared) -> Batch:
     # The observations keep their step T here: it is cut off inside the jitted step,
     # where cutting is free.
     return Batch(

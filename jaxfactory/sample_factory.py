@@ -178,10 +178,11 @@ def _write_run(
     import jax
 
     from jaxfactory.checkpoint import Checkpointer
-    from jaxfactory.learner import TrainState, make_optimizer
+    from jaxfactory.learner import TrainState
     from jaxfactory.metrics import EpisodeStats
     from jaxfactory.networks import ActorCritic
     from jaxfactory.normalization import init_normalizer
+    from jaxfactory.optimizer import make_optimizer
     from jaxfactory.sample_factory_statistics import (
         fold,
         observation_moments,

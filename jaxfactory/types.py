@@ -35,6 +35,8 @@ Observation = dict[str, Any]
 Carry = Any
 # Network parameters: nested dictionaries of arrays.
 Params = Any
+# Device scalars, by name.
+Metrics = dict[str, Array]
 
 
 class Rollout(NamedTuple):

@@ -49,9 +49,10 @@ from jaxfactory.errors import UserError
 from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.hub import PushOptions
 from jaxfactory.hub_pull import PullOptions
-from jaxfactory.learner import TrainState, init_train_state, make_optimizer
+from jaxfactory.learner import TrainState, init_train_state
 from jaxfactory.metrics import EpisodeStats
 from jaxfactory.networks import ActorCritic
+from jaxfactory.optimizer import make_optimizer
 from jaxfactory.sampler import Episode
 from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 from jaxfactory.train import train

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory import learner
+from jaxfactory import learner, optimizer, preparation
 from jaxfactory.acting import make_act, make_value
 from jaxfactory.config import NetworkConfig, PPOConfig
 from jaxfactory.learner import init_train_state, make_update
@@ -92,7 +92,7 @@ def test_prepare_matches_numpy():
     state = make_state()
     stats = RunningStats(jnp.float32(2.0), jnp.float32(9.0), jnp.float32(100.0))
     normalizer = state.normalizer._replace(returns=stats)
-    got = learner._make_prepare(PPO)(normalizer, rollout, state.step, state.key)
+    got = preparation.make_prepare(PPO)(normalizer, rollout, state.step, state.key)
 
     # Standard deviation 3 (epsilon aside), mean 2.
     value, final = rollout.value * 3 + 2, rollout.final_value * 3 + 2
@@ -128,7 +128,7 @@ def test_normalisation_can_be_off():
     state, _ = make_update(NETWORK, config)(make_state(config), rollout)
     assert state.normalizer.returns.count == 1
     assert state.normalizer.obs["image"].count == 1
-    prepared = learner._make_prepare(config)(
+    prepared = preparation.make_prepare(config)(
         make_state().normalizer, rollout, state.step, state.key
     )
     # Not clipped to 5 either.
@@ -139,19 +139,19 @@ def test_truncation_can_be_the_end():
     config = dataclasses.replace(PPO, bootstrap_truncated=False)
     rollout, state = make_rollout(), make_state()
     args = (state.step, state.key)
-    off = learner._make_prepare(config)(state.normalizer, rollout, *args)
+    off = preparation.make_prepare(config)(state.normalizer, rollout, *args)
     as_end = rollout._replace(
         terminated=rollout.terminated | rollout.truncated,
         truncated=np.zeros((T, B), bool),
     )
-    on = learner._make_prepare(PPO)(state.normalizer, as_end, *args)
+    on = preparation.make_prepare(PPO)(state.normalizer, as_end, *args)
     np.testing.assert_array_equal(off.advantage, on.advantage)
     assert rollout.truncated.any()
 
 
 def test_minibatches_cover_every_environment_once():
     config = dataclasses.replace(PPO, num_minibatches=3, num_epochs=2)
-    epochs = learner._permutations(jax.random.key(0), B, config)
+    epochs = preparation.permutations(jax.random.key(0), B, config)
     assert len(epochs) == 2
     for epoch in epochs:
         assert [len(part) for part in epoch] == [2, 2, 2]
@@ -164,7 +164,7 @@ def test_selection_keeps_whole_chunks():
     carry = jnp.arange(B, dtype=jnp.float32)[:, None] * jnp.ones((1, 8))
     rollout = jax.tree.map(jnp.asarray, rollout._replace(carry=carry))
     args = (state.normalizer, rollout, state.step, state.key)
-    prepared = learner._make_prepare(PPO)(*args)
+    prepared = preparation.make_prepare(PPO)(*args)
     chunk = learner._as_batch(rollout, prepared)
     picked = learner._select(chunk, jnp.array([4, 1]))
     np.testing.assert_array_equal(
@@ -179,7 +179,7 @@ def test_a_single_minibatch_is_a_selection_of_all():
     """The step without a gather equals the step with one."""
     state, rollout = make_state(), jax.tree.map(jnp.asarray, make_rollout())
     args = (state.normalizer, rollout, state.step, state.key)
-    prepared = learner._make_prepare(PPO)(*args)
+    prepared = preparation.make_prepare(PPO)(*args)
     chunk = learner._as_batch(rollout, prepared)
     step = learner._make_minibatch_step(NETWORK, PPO)
     rate = np.float32(1e-3)
@@ -290,10 +290,10 @@ def test_older_actions_are_weighed():
     state = make_state()
     rollout, _ = play(older_policy(state), make_rollout())
     now, _ = play(state, rollout)
-    current = learner._make_reevaluate(NETWORK)(
+    current = preparation.make_reevaluate(NETWORK)(
         state.params, state.normalizer, rollout, 2
     )
-    got = learner._make_prepare(STILL)(
+    got = preparation.make_prepare(STILL)(
         state.normalizer, rollout, state.step, state.key, current
     )
     ratio = np.exp(np.asarray(current) - rollout.log_prob)
@@ -311,7 +311,7 @@ def test_an_unlikely_action_counts_twice_at_most():
     state = make_state()
     rollout, _ = play(state, make_rollout())
     current = rollout.log_prob + np.float32(3.0)
-    got = learner._make_prepare(STILL)(
+    got = preparation.make_prepare(STILL)(
         state.normalizer, rollout, state.step, state.key, current
     )
     np.testing.assert_array_equal(got.weight, np.full((T, B), 2.0))
@@ -360,6 +360,6 @@ def test_the_step_size_is_held_and_then_lowered():
     # Halfway through the second half: halfway from 1e-3 to a tenth of it.
     expected = {0.0: 1e-3, 0.5: 1e-3, 0.75: 0.55e-3, 1.0: 1e-4, 1.2: 1e-4}
     for progress, size in expected.items():
-        np.testing.assert_allclose(learner.step_size(config, progress), size)
+        np.testing.assert_allclose(optimizer.step_size(config, progress), size)
     constant = dataclasses.replace(config, lr_schedule="constant")
-    assert learner.step_size(constant, 0.9) == 1e-3
+    assert optimizer.step_size(constant, 0.9) == 1e-3

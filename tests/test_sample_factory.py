@@ -27,8 +27,9 @@ from jaxfactory import (
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
-from jaxfactory.learner import TrainState, make_optimizer
+from jaxfactory.learner import TrainState
 from jaxfactory.networks import ActorCritic
+from jaxfactory.optimizer import make_optimizer
 from jaxfactory.sample_factory_files import experiment_of, find_checkpoint
 from jaxfactory.sample_factory_slots import logit_order
 from jaxfactory.types import EnvSpec, ObservationSpec
