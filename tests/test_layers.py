@@ -39,9 +39,10 @@ LAYERS = (
     ("pool", "networks", "writers", "report_charts", "sweep_file"),
     (
         "losses", "acting", "checkpoint", "report", "wandb_writer", "sweep_runs",
+        "preparation", "optimizer",
     ),
     ("vector_env",),
-    ("single_env", "learner", "bundle", "sweep", "spectator"),
+    ("single_env", "stable_baselines", "learner", "bundle", "sweep", "spectator"),
     ("sample_factory",),
     ("sampler", "callbacks", "agent"),
     ("async_sampler",),
@@ -64,7 +65,7 @@ WITHOUT_JAX = (
     "sample_factory_files", "sample_factory_slots", "sample_factory_weights",
     "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
     "listing", "api", "__init__", "registration", "vector_info", "vector_env",
-    "single_env", "gymnasium_spaces", "gymnasium_pool", "gymnasium_registry",
+    "single_env", "stable_baselines", "gymnasium_spaces", "gymnasium_pool", "gymnasium_registry",
     "gymnasium_replay", "environments", "sweep_process", "env_policy",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
