@@ -65,8 +65,9 @@ WITHOUT_JAX = (
     "sample_factory_files", "sample_factory_slots", "sample_factory_weights",
     "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
     "listing", "api", "__init__", "registration", "vector_info", "vector_env",
-    "single_env", "stable_baselines", "gymnasium_spaces", "gymnasium_pool", "gymnasium_registry",
-    "gymnasium_replay", "environments", "sweep_process", "env_policy",
+    "single_env", "stable_baselines", "gymnasium_spaces", "gymnasium_pool",
+    "gymnasium_registry", "gymnasium_replay", "environments", "sweep_process",
+    "env_policy",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
 
