@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from jaxfactory import places
 
 
 # XLA's own lowering hands CPU convolutions to a slow kernel; this one makes the
@@ -88,7 +89,7 @@ def _knows_flag(flag: str) -> bool:
     version = importlib.metadata.version("jaxlib")
     if version in _KNOWS_FLAG:
         return _KNOWS_FLAG[version]
-    cache = _cache_file()
+    cache = places.cache() / "xla_flags.json"
     key = f"{version} {flag}"
     try:
         answers = json.loads(cache.read_text())
@@ -121,8 +122,3 @@ def _probe(flag: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return result.returncode == 0
-
-
-def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "jaxfactory" / "xla_flags.json"

@@ -3,16 +3,14 @@
 NumPy only: this module never imports JAX, so that the pool serves any learner.
 """
 
-import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int32
 
-from jaxfactory import _core, doom_config, matches, scenarios
+from jaxfactory import _core, doom_config, matches, places, scenarios
 from jaxfactory.batch_shaping import BatchShaping
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
@@ -114,11 +112,7 @@ class EnvPool:
             )
         doom.variables = [doom_config.variable(name) for name in columns]
         doom.restart_failed = on_failure == "restart"
-        # Engines make a folder where they run; it goes with the pool.
-        self._scratch = tempfile.TemporaryDirectory(prefix="jaxfactory-")
-        # Made here, as an engine ends if another makes it at the same moment.
-        (Path(self._scratch.name) / "_vizdoom").mkdir()
-        doom.engine.directory = self._scratch.name
+        doom.engine.directory = str(places.engine_folder())
         doom.engine.timeout = engine_timeout
         doom.engine.start_timeout = start_timeout
         self.num_envs = config.num_envs
@@ -150,7 +144,7 @@ class EnvPool:
         self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
         # A pool that is dropped without `close` must not keep its engines for as long
         # as someone holds one of its arrays.
-        self._finalizer = weakref.finalize(self, _end, self._core, self._scratch)
+        self._finalizer = weakref.finalize(self, self._core.close)
 
     def __enter__(self) -> "EnvPool":
         return self
@@ -309,11 +303,6 @@ class EnvPool:
             rows = slice(None) if group is None else self.rows(group)
             step = self._views[key] = view(self.arrays, *position, rows)
         return step
-
-
-def _end(core: _core.Pool, scratch: tempfile.TemporaryDirectory) -> None:
-    core.close()
-    scratch.cleanup()
 
 
 def _pool_config(**fields) -> _core.PoolConfig:

@@ -11,12 +11,13 @@ PACKAGE = Path(__file__).parents[1] / "jaxfactory"
 # From the lowest; a module may import from the lines above its own.
 LAYERS = (
     (
-        "errors", "spec", "backend", "interrupt", "legs", "sizing", "step", "charts",
-        "slurm", "_core",
+        "errors", "spec", "interrupt", "legs", "sizing", "step", "charts", "slurm",
+        "_core",
     ),
+    ("places",),
     (
-        "types", "checks", "metrics", "game_config", "shaping", "measurements",
-        "plugins", "hub_errors",
+        "backend", "types", "checks", "metrics", "game_config", "shaping",
+        "measurements", "plugins", "hub_errors",
     ),
     ("env_config",),
     ("config",),
@@ -55,8 +56,8 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 WITHOUT_JAX = (
-    "errors", "backend", "interrupt", "checks", "env_config", "config", "presets",
-    "metrics", "scenarios", "runs", "pool_checks", "doom_pool", "pool",
+    "errors", "places", "backend", "interrupt", "checks", "env_config", "config",
+    "presets", "metrics", "scenarios", "runs", "pool_checks", "doom_pool", "pool",
     "terminal_writer", "writers", "legs", "sizing", "step", "cli", "spec",
     "game_config", "doom_config", "shaping", "measurements", "heads", "wads",
     "batch_shaping", "plugins", "__main__", "flags", "charts", "run_data",
