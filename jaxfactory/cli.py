@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        0, 2 for a mistake of the user, or 128 plus the number of the signal that
-        stopped it.
+        0, 1 if an engine failed, 2 for a mistake of the user, or 128 plus the number of
+        the signal that stopped it.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -89,6 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"jaxfactory: {sentence}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if not _is_engines(error):
+            raise
+        print(f"jaxfactory: {error}", file=sys.stderr)
+        return 1
+
+
+def _is_engines(error: RuntimeError) -> bool:
+    """Whether an engine failed, which only a command that loads the pool can meet."""
+    core = sys.modules.get("jaxfactory._core")
+    return core is not None and isinstance(error, core.EngineError)
 
 
 @contextlib.contextmanager

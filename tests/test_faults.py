@@ -1,5 +1,6 @@
 """Engines that die, hang or cannot start, and trainers that are killed."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfactory import doom_config
+from jaxfactory import cli, doom_config, places
 from jaxfactory.doom_pool import EngineError
 from jaxfactory.pool import make_pool
 
@@ -50,12 +51,11 @@ def names_of(pid: int) -> set[str]:
 
 
 def children() -> set[int]:
-    path = Path(f"/proc/{os.getpid()}/task")
-    return {
-        int(pid)
-        for task in path.iterdir()
-        for pid in (task / "children").read_text().split()
-    }
+    found = set()
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # The thread has just ended.
+            found |= set(map(int, (task / "children").read_text().split()))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -298,6 +298,19 @@ def test_a_dropped_pool_ends_its_engines():
     gc.collect()
     assert all(gone(pid) for pid in pids)
     np.testing.assert_array_equal(step.obs, copy)
+
+
+def test_an_engine_that_cannot_start_is_told_in_a_sentence(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(places, "engine_folder", lambda: tmp_path / "gone")
+    monkeypatch.chdir(tmp_path)
+    small = "--num-envs 2 --num-steps 4 --num-minibatches 1 --conv-channels 4 4 4"
+    assert cli.main(["train", "--scenario", "basic", *small.split()]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("jaxfactory: The Doom engine (process ")
+    assert "ended with exit status 127 while it started; check that" in said
+    assert said.count("\n") == 1
 
 
 def test_closing_while_a_group_steps():
