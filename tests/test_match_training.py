@@ -47,7 +47,8 @@ def test_each_match_trains(tmp_path, mode, scenario):
     config = dataclasses.replace(config, env=env, total_frames=5 * env.num_envs * 8 * 4)
     run = tmp_path / "run"
     train(config, run)
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     losses = [
         value
         for row in rows
