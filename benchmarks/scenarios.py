@@ -63,6 +63,7 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
         "random_own_return": play_at_random(scenario, options.episodes, options.seed),
         "shaped_return": result["shaped_return"],
         "seed": options.seed,
+        "shared_machine": options.shared_machine,
         "arguments": options.arguments,
         "machine": machine.describe(),
     }
@@ -97,8 +98,9 @@ def write_table(found: dict[str, Any], path: Path) -> None:
         "One training with the default preset each (`python benchmarks/scenarios.py`), "
         "then 100 episodes of its best checkpoint with other seeds. Returns are mean "
         "+- standard deviation over the episodes, at random those of actions drawn "
-        "evenly; seconds are wall clock with start-up and compilation. The machine "
-        "and commit of each row are in `scenarios.json`.",
+        "evenly. Seconds are wall clock with start-up and compilation, in brackets "
+        "where other programs ran beside it. The machine and commit of each row are in "
+        "`scenarios.json`.",
         "",
         "| scenario | frames | seconds | own return | at random "
         "| shaped return, as trained on | published | its frames |",
@@ -107,9 +109,12 @@ def write_table(found: dict[str, Any], path: Path) -> None:
     for name, row in sorted(found.items()):
         own, shaped = row["own_return"], row["shaped_return"]
         drawn = row["random_own_return"]
+        seconds = f"{row['seconds']:.0f}"
+        if row["shared_machine"]:
+            seconds = f"({seconds})"
         published = PUBLISHED.get(name, Published("", ""))
         lines.append(
-            f"| {name} | {row['frames']:,} | {row['seconds']:.0f} "
+            f"| {name} | {row['frames']:,} | {seconds} "
             f"| {own['mean']:.2f} +- {own['std']:.2f} "
             f"| {drawn['mean']:.2f} +- {drawn['std']:.2f} "
             f"| {shaped['mean']:.2f} +- {shaped['std']:.2f} "
@@ -125,6 +130,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=2_000_000)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--shared-machine", action="store_true", help="other programs run meanwhile"
+    )
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     return options

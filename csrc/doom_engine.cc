@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hung_engines.h"
 #include "screen_loop.h"
 
 namespace jaxfactory {
@@ -306,6 +307,7 @@ bool DoomEngine::Poll() {
   protocol::Message message{};
   bool received = false;
   try {
+    const Receiving receiving(pid_, deadline_);
     received = from_engine_->Receive(message);
   } catch (const bip::interprocess_exception&) {
     // The queue's lock was not released in time: its holder died or hangs.

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "hung_engines.h"
+
 namespace jaxfactory {
 
 std::uint32_t EnvSeed(std::uint64_t seed, int index) {
@@ -81,7 +83,7 @@ void EnvPool::Close() {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
   }
-  workers_->Stop();
+  workers_->Stop([] { KillHungEngines(Patience::kNone); });
   envs_.clear();
 }
 
@@ -235,6 +237,8 @@ bool EnvPool::Recv(int group, std::chrono::milliseconds patience, Position* posi
   }
   std::unique_lock lock(mutex_);
   if (!ready_.wait_for(lock, patience, [&] { return target.pending == 0; })) {
+    lock.unlock();
+    KillHungEngines(Patience::kUntilDeadline);
     return false;
   }
   target.sent = false;

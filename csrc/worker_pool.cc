@@ -4,10 +4,14 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <chrono>
 #include <utility>
 
 namespace jaxfactory {
 namespace {
+
+// How long a worker may take to end before it is helped, and again.
+constexpr std::chrono::milliseconds kPatience{200};
 
 void PinTo(int core) {
   cpu_set_t set;
@@ -50,12 +54,17 @@ WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial)
     worker.thread = std::thread([this, &worker, core, pin] {
       if (pin) PinTo(core);
       Loop(worker);
+      const std::scoped_lock lock(worker.mutex);
+      worker.done = true;
+      worker.ended.notify_all();
     });
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-WorkerPool::~WorkerPool() { Stop(); }
+WorkerPool::~WorkerPool() {
+  Stop([] {});
+}
 
 void WorkerPool::Run(int worker, Job job) {
   if (serial_) {
@@ -70,14 +79,21 @@ void WorkerPool::Run(int worker, Job job) {
   target.wake.notify_one();
 }
 
-void WorkerPool::Stop() {
+void WorkerPool::Stop(const std::function<void()>& meanwhile) {
   for (const auto& worker : workers_) {
     const std::scoped_lock lock(worker->mutex);
     stopping_.store(true);
   }
   for (const auto& worker : workers_) {
     worker->wake.notify_all();
-    if (worker->thread.joinable()) worker->thread.join();
+    if (!worker->thread.joinable()) continue;
+    {
+      std::unique_lock lock(worker->mutex);
+      while (!worker->ended.wait_for(lock, kPatience, [&] { return worker->done; })) {
+        meanwhile();
+      }
+    }
+    worker->thread.join();
   }
 }
 

@@ -32,13 +32,16 @@ class WorkerPool {
   int size() const { return static_cast<int>(workers_.size()); }
   void Run(int worker, Job job);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
-  void Stop();
+  // Calls `meanwhile` now and then if that takes long.
+  void Stop(const std::function<void()>& meanwhile);
 
  private:
   struct Worker {
     std::mutex mutex;
     std::condition_variable wake;
     std::deque<Job> jobs;  // guarded by mutex
+    std::condition_variable ended;
+    bool done = false;  // guarded by mutex
     std::thread thread;
   };
 

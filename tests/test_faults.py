@@ -1,12 +1,14 @@
 """Engines that die, hang or cannot start, and trainers that are killed."""
 
 import contextlib
+import ctypes
 import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -336,3 +338,81 @@ def test_many_pools_leave_nothing():
     for _ in range(20):
         once()
     assert wait_until(lambda: held() == before), (before, held())
+
+
+class StoppedWithLock:
+    """Stops an engine just while it holds the lock of its queue to us.
+
+    The queue is in our memory too. A robust lock names the thread that holds it, which
+    is looked for where the queue begins.
+    """
+
+    HEADER = 256  # bytes; the lock lies in the first of them
+    THREAD = 0x3FFFFFFF  # what of a lock's word is the thread; the rest are flags
+
+    def __init__(self, pid: int):
+        self._pid = pid
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        self._queues = [
+            np.frombuffer(
+                (ctypes.c_char * self.HEADER).from_address(
+                    int(line.partition("-")[0], 16)
+                ),
+                np.uint32,
+            )
+            for line in maps
+            if "ViZDoomMQCtr" in line
+        ]
+
+    def __call__(self, limit: float = 60.0) -> None:
+        threads = [int(thread) for thread in os.listdir(f"/proc/{self._pid}/task")]
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            os.kill(self._pid, signal.SIGSTOP)
+            time.sleep(0.0005)
+            if any(np.isin(q & self.THREAD, threads).any() for q in self._queues):
+                return
+            os.kill(self._pid, signal.SIGCONT)
+            time.sleep(0.0003)
+        pytest.skip(f"in {limit} s it was never stopped with the lock")
+
+
+@contextlib.contextmanager
+def stepped(pool):
+    """Step a pool on another thread; yields what it said of restarts."""
+    restarted, going = [], True
+
+    def play():
+        actions = np.zeros((pool.num_envs, 1), np.int32)
+        with contextlib.suppress(RuntimeError):  # The pool was closed.
+            while going:
+                restarted.append(pool.step(actions).info.restarted.copy())
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    try:
+        yield restarted
+    finally:
+        going = False
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_an_engine_that_hangs_with_its_queues_lock_is_replaced():
+    """Nobody who waits for the lock can give up; somebody else must help."""
+    with make_pool("basic", num_envs=2, engine_timeout=1.5) as pool:
+        pool.reset()
+        with stepped(pool) as restarted:
+            StoppedWithLock(pool.engine_pids[0])()
+            assert wait_until(lambda: any(row[0] for row in restarted), 20)
+        assert not any(row[1] for row in restarted)
+
+
+def test_closing_with_an_engine_that_hangs_with_its_queues_lock():
+    pool = make_pool("basic", num_envs=2, engine_timeout=600.0)
+    pool.reset()
+    pids = pool.engine_pids
+    with stepped(pool):
+        StoppedWithLock(pids[0])()
+        pool.close()
+    assert all(gone(pid) for pid in pids)
