@@ -12,7 +12,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 import jaxfactory
 from jaxfactory import plugins, runs
@@ -52,6 +55,14 @@ options:
   -h, --help  show this help, or a command's: jaxfactory train --help
   --version   show the version
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenariosOptions:
+    """List the scenarios, or describe those that are named."""
+
+    # Names or paths of scenarios to describe: buttons, rewards and files.
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -262,11 +273,10 @@ def _sweep(args: list[str]) -> int:
 
 
 def _scenarios(args: list[str]) -> int:
+    options = parse(ScenariosOptions, ScenariosOptions(), args, "scenarios")
     from jaxfactory import listing
 
-    listing.run(
-        parse(listing.ScenariosOptions, listing.ScenariosOptions(), args, "scenarios")
-    )
+    listing.show(options.names)
     return 0
 
 

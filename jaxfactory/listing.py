@@ -1,9 +1,8 @@
 """What `jaxfactory scenarios` shows."""
 
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,14 +13,6 @@ from jaxfactory.game_config import GameConfig
 from jaxfactory.heads import action_spec
 from jaxfactory.scenario import Scenario
 from jaxfactory.shaping import HeldWeapon
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScenariosOptions:
-    """List the scenarios, or describe those that are named."""
-
-    # Names or paths of scenarios to describe: buttons, rewards and files.
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
 
 
 class Row(NamedTuple):
@@ -43,11 +34,11 @@ class Row(NamedTuple):
 _SCHEMES = {shaping.FRAGS_V0: "frags v0", shaping.FRAGS_V1: "frags v1"}
 
 
-def run(options: ScenariosOptions) -> None:
-    """Print the list of all scenarios, or what is to be known of some."""
+def show(names: Sequence[str]) -> None:
+    """Print what is to be known of some scenarios, or the list of all."""
     console = Console()
-    if options.names:
-        for row in [_row(scenarios.find(name)) for name in options.names]:
+    if names:
+        for row in [_row(scenarios.find(name)) for name in names]:
             _describe(row, console)
         return
     rows = table()
