@@ -12,10 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 import jaxfactory
 from jaxfactory import plugins, runs
@@ -55,14 +52,6 @@ options:
   -h, --help  show this help, or a command's: jaxfactory train --help
   --version   show the version
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScenariosOptions:
-    """List the scenarios, or describe those that are named."""
-
-    # Names or paths of scenarios to describe: buttons, rewards and files.
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -273,6 +262,8 @@ def _sweep(args: list[str]) -> int:
 
 
 def _scenarios(args: list[str]) -> int:
+    from jaxfactory.listing_options import ScenariosOptions
+
     options = parse(ScenariosOptions, ScenariosOptions(), args, "scenarios")
     from jaxfactory import listing
 

@@ -14,7 +14,7 @@ LAYERS = (
         "errors", "spec", "interrupt", "legs", "sizing", "step", "charts", "slurm",
         "_core",
     ),
-    ("places",),
+    ("places", "listing_options"),
     (
         "backend", "types", "checks", "metrics", "game_config", "shaping",
         "measurements", "plugins", "hub_errors",
@@ -65,9 +65,9 @@ WITHOUT_JAX = (
     "sweep", "slurm", "plain_pickle", "torch_file", "sample_factory_settings",
     "sample_factory_files", "sample_factory_slots", "sample_factory_weights",
     "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
-    "listing", "api", "__init__", "registration", "vector_info", "vector_env",
-    "single_env", "stable_baselines", "gymnasium_spaces", "gymnasium_pool",
-    "gymnasium_registry", "gymnasium_replay", "environments", "sweep_process",
+    "listing", "listing_options", "api", "__init__", "registration", "vector_info",
+    "vector_env", "single_env", "stable_baselines", "gymnasium_spaces",
+    "gymnasium_pool", "gymnasium_registry", "gymnasium_replay", "environments", "sweep_process",
     "env_policy",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
