@@ -67,8 +67,8 @@ WITHOUT_JAX = (
     "sample_factory", "hub", "hub_errors", "hub_pull", "model_card", "matches",
     "listing", "listing_options", "api", "__init__", "registration", "vector_info",
     "vector_env", "single_env", "stable_baselines", "gymnasium_spaces",
-    "gymnasium_pool", "gymnasium_registry", "gymnasium_replay", "environments", "sweep_process",
-    "env_policy",
+    "gymnasium_pool", "gymnasium_registry", "gymnasium_replay", "environments",
+    "sweep_process", "env_policy",
 )  # fmt: skip
 WITH_FLAX = ("layers", "cores", "encoders", "networks")
 
