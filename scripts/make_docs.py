@@ -86,7 +86,29 @@ def scenario_table() -> str:
         cells = (f"`{row.name}`", actions, row.rewards, timeout)
         names = " or ".join(Path(name).name for name in maps)
         rows.append("| " + " | ".join((*cells, names)) + " |")
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", *_learned("scenarios.json")]) + "\n"
+
+
+def _learned(name: str) -> list[str]:
+    data = _result(name)
+    if data is None:
+        return []
+    rows = [
+        "One training each with the default preset on 2 cores, and the own return of "
+        "100 episodes of its best checkpoint, beside that of actions drawn at random "
+        f"([{name}](results/{name}) has the rest, [the table](results/scenarios.md) "
+        "the published scores):",
+        "",
+        "| scenario | frames | own return | at random |",
+        "|---|---|---|---|",
+    ]
+    for scenario, row in sorted(data.items()):
+        own, drawn = (
+            f"{row[key]['mean']:.2f} +- {row[key]['std']:.2f}"
+            for key in ("own_return", "random_own_return")
+        )
+        rows.append(f"| `{scenario}` | {row['frames']:,} | {own} | {drawn} |")
+    return rows
 
 
 def figures() -> str:
