@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jaxfactory import runs
-from jaxfactory.config import Config
+from jaxfactory.config import Config, EvaluateOptions
 from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.presets import PRESETS
@@ -32,6 +32,13 @@ class TrainOptions(Config):
     callback: tuple[str, ...] = ()
     """Functions of your own called at every iteration, module:function or
     file.py:function."""
+
+
+# What other commands take as their first word, these take after a flag.
+_NAMED_WITH = {
+    TrainOptions: ("a scenario", "--scenario"),
+    EvaluateOptions: ("a run", "--run"),
+}
 
 
 def parse_train(args: Sequence[str]) -> TrainOptions:
@@ -105,9 +112,15 @@ def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
     """Refuse flags that the dataclass has not, naming the nearest one.
 
     Raises:
-        UserError: If there is one.
+        UserError: If there is one, or a first word without its flag.
     """
     flags = {"--help", "-h", *_flags(kind)}
+    if args and not args[0].startswith("-") and kind in _NAMED_WITH:
+        what, flag = _NAMED_WITH[kind]
+        raise UserError(
+            f"{command} takes {args[0]!r} only after a flag; "
+            f"{what} is named with {flag}"
+        )
     for arg in args:
         flag = arg.partition("=")[0]
         if flag.startswith("--") and flag.replace("_", "-") not in flags:

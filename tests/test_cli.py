@@ -91,6 +91,8 @@ def test_help_does_not_start_jax():
         (["xyzzy"], "see `jaxfactory --help`"),
         (["train", "--num-envz", "3"], "did you mean '--num-envs'?"),
         (["train", "--qqqqqqqq"], "see `jaxfactory train --help`"),
+        (["train", "basic"], "only after a flag; a scenario is named with --scenario"),
+        (["evaluate", "runs/a"], "a run is named with --run"),
         (["train", "--preset", "refrence"], "did you mean 'reference'?"),
         (["train", "--preset=zzz"], "there are default, reference"),
         (["train", "--scenario", "health_gathering_suprem"], "did you mean health_"),
