@@ -107,7 +107,7 @@ class PPOConfig:
     """Weight of the value loss."""
     exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
     """Exploration term: symmetric KL to the uniform policy, or entropy."""
-    ent_coef: float = 0.001
+    ent_coef: float = 0.003
     """Weight of the exploration term."""
     normalize_obs: bool = True
     """Normalise every observation element by its running mean and variance."""

@@ -19,6 +19,7 @@ PRESETS: dict[str, Config] = {
             learning_rate=1e-4,
             lr_schedule="constant",
             objective="clipped",
+            ent_coef=0.001,
             bootstrap_truncated=False,
         ),
     ),
@@ -29,7 +30,13 @@ PRESETS: dict[str, Config] = {
             scenario="gymnasium:CartPole-v1", num_envs=16, num_groups=1, frame_skip=1
         ),
         network=NetworkConfig(core="none", measurements_sizes=(64, 64)),
-        ppo=PPOConfig(num_steps=128, num_epochs=4, learning_rate=1e-3, clip_eps=0.2),
+        ppo=PPOConfig(
+            num_steps=128,
+            num_epochs=4,
+            learning_rate=1e-3,
+            clip_eps=0.2,
+            ent_coef=0.001,
+        ),
         total_frames=300_000,
     ),
 }
