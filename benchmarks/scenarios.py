@@ -96,15 +96,15 @@ def write_table(found: dict[str, Any], path: Path) -> None:
         "# Scenarios",
         "",
         "One training with the default preset each (`python benchmarks/scenarios.py`), "
-        "then 100 episodes of its best checkpoint with other seeds. Returns are mean "
-        "+- standard deviation over the episodes, at random those of actions drawn "
-        "evenly. Seconds are wall clock with start-up and compilation, in brackets "
-        "where other programs ran beside it. The machine and commit of each row are in "
-        "`scenarios.json`.",
+        "and with the options in the last column, then 100 episodes of its best "
+        "checkpoint with other seeds. Returns are mean +- standard deviation over the "
+        "episodes, at random those of actions drawn evenly. Seconds are wall clock "
+        "with start-up and compilation, in brackets where other programs ran beside "
+        "it. The machine and commit of each row are in `scenarios.json`.",
         "",
         "| scenario | frames | seconds | own return | at random "
-        "| shaped return, as trained on | published | its frames |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| shaped return, as trained on | published | its frames | options |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, row in sorted(found.items()):
         own, shaped = row["own_return"], row["shaped_return"]
@@ -118,7 +118,7 @@ def write_table(found: dict[str, Any], path: Path) -> None:
             f"| {own['mean']:.2f} +- {own['std']:.2f} "
             f"| {drawn['mean']:.2f} +- {drawn['std']:.2f} "
             f"| {shaped['mean']:.2f} +- {shaped['std']:.2f} "
-            f"| {published.score} | {published.frames} |"
+            f"| {published.score} | {published.frames} | {' '.join(row['arguments'])} |"
         )
     path.write_text("\n".join(lines) + "\n")
 

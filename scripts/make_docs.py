@@ -97,7 +97,7 @@ def _learned(name: str) -> list[str]:
         "One training each with the default preset on 2 cores, and the own return of "
         "100 episodes of its best checkpoint, beside that of actions drawn at random "
         f"([{name}](results/{name}) has the rest, [the table](results/scenarios.md) "
-        "the published scores):",
+        "the published scores and the options that were given):",
         "",
         "| scenario | frames | own return | at random |",
         "|---|---|---|---|",
