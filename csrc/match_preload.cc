@@ -5,6 +5,7 @@
 // waits for. It compresses each packet of a few bytes, at a cost far above that of
 // sending it. And what it plays depends on when a packet arrives. All this goes through
 // the dynamic linker, so that it can be answered here.
+#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -74,12 +75,19 @@ EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
   return got;
 }
 
-// zlib's answer where the output has no room: the engine then sends what it has as it
-// is. Packets alone are compressed with this function.
-EXPORTED int compress2(unsigned char*, unsigned long*, const unsigned char*,
-                       unsigned long, int) {
-  constexpr int kBufferError = -5;
-  return kBufferError;
+// For a packet, zlib's answer where the output has no room: the engine then sends what
+// it has as it is. Packets alone are compressed at this level. All else is compressed:
+// with that answer, an engine that wants to keep the nodes of a level that took it long
+// to load would ask again for ever, each time with more room.
+EXPORTED int compress2(unsigned char* output, unsigned long* output_size,
+                       const unsigned char* input, unsigned long size, int level) {
+  constexpr int kPacketLevel = 9, kStreamError = -2, kBufferError = -5;
+  if (level == kPacketLevel) return kBufferError;
+  using Compress = int(unsigned char*, unsigned long*, const unsigned char*,
+                       unsigned long, int);
+  static auto* const zlibs = reinterpret_cast<Compress*>(dlsym(RTLD_NEXT, "compress2"));
+  if (zlibs == nullptr) return kStreamError;
+  return zlibs(output, output_size, input, size, level);
 }
 
 // Keeps the match on this machine: the engine would listen on all of its addresses.

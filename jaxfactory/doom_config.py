@@ -206,6 +206,9 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
         "+viz_window_hidden", "1",
         "+viz_noxserver", "1",
         "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
+        # A level that took long to load would be kept in the home folder, and read from
+        # there by engines that start while it is written.
+        "+gl_cachenodes", "0",
     ]  # fmt: skip
     if config.depth:
         arguments += ["+viz_depth", "1"]

@@ -316,6 +316,22 @@ def test_a_hanging_engine_is_noticed():
 
 
 @pytest.mark.vizdoom
+def test_levels_whose_nodes_are_kept_are_played(tmp_path, monkeypatch):
+    # Which happens where a level takes long to load, on a busy machine. It compresses
+    # them with the function that packets are not to be compressed with.
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    row = shortened("duel")
+    cfg = tmp_path / "kept.cfg"
+    game = "+gl_cachenodes 1 +gl_cachetime 0"
+    cfg.write_text(f"{row.cfg.read_text()}\ngame_args += {game}\n")
+    kept = dataclasses.replace(row, cfg=cfg)
+    with make(kept, num_envs=2, start_timeout=30.0, on_failure="raise") as pool:
+        pool.reset()
+        pool.step(drawn(pool, 1)[0])
+    assert list((tmp_path / "home").rglob("*.gzc"))
+
+
+@pytest.mark.vizdoom
 def test_nothing_is_left():
     before = udp_ports()
     with make_pool("duel", num_envs=4, seed=1) as pool:
