@@ -83,8 +83,8 @@ EXPORTED int compress2(unsigned char* output, unsigned long* output_size,
                        const unsigned char* input, unsigned long size, int level) {
   constexpr int kPacketLevel = 9, kStreamError = -2, kBufferError = -5;
   if (level == kPacketLevel) return kBufferError;
-  using Compress = int(unsigned char*, unsigned long*, const unsigned char*,
-                       unsigned long, int);
+  using Compress =
+      int(unsigned char*, unsigned long*, const unsigned char*, unsigned long, int);
   static auto* const zlibs = reinterpret_cast<Compress*>(dlsym(RTLD_NEXT, "compress2"));
   if (zlibs == nullptr) return kStreamError;
   return zlibs(output, output_size, input, size, level);
