@@ -206,8 +206,8 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
         "+viz_window_hidden", "1",
         "+viz_noxserver", "1",
         "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
-        # A level that took long to load would be kept in the home folder, and read from
-        # there by engines that start while it is written.
+        # The nodes of a level that took long to load would be kept in the folder that
+        # all engines share, and read by those that load it while they are written.
         "+gl_cachenodes", "0",
     ]  # fmt: skip
     if config.depth:
