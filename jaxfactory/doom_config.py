@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core, scenarios, wads
+from jaxfactory import _core, game_args, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
@@ -186,11 +186,13 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
             f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
             f"{_core.ENGINE_VERSION}"
         )
+    if not config.allow_game_args:
+        game_args.check(game.game_args, game.path)
     folder = wads.vizdoom_folder()
     width, height = config.screen
     arguments = [
-        "-iwad", str(_iwad(folder)),
-        "-file", str(wads.find_map(game, _iwad(folder))),
+        "-iwad", str(wads.iwad()),
+        "-file", str(wads.find_map(game, wads.iwad())),
         # Nobody reads the settings that an engine would save.
         "-config", "/dev/null",
         "+map", game.map,
@@ -218,12 +220,6 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
         mode = str(game.automap_mode)
         arguments += ["+viz_automap", "1", "+viz_automap_mode", mode]
     return str(folder / "vizdoom"), arguments + game.game_args
-
-
-def _iwad(folder: Path) -> Path:
-    # As DoomGame does: the original game's data where the user has put them there.
-    original = folder / "doom2.wad"
-    return original if original.is_file() else folder / "freedoom2.wad"
 
 
 def _aspect(width: int, height: int) -> int:

@@ -38,6 +38,7 @@ GYMNASIUM = "gymnasium:"
 _DOOM_ALONE = (
     "tics", "width", "height", "screen_width", "screen_height", "grayscale", "depth",
     "labels", "automap", "num_workers", "engine", "num_agents", "num_bots", "wide",
+    "allow_game_args",
 )  # fmt: skip
 
 
@@ -106,6 +107,9 @@ class EnvConfig:
     """Agents of a match, an environment each; none keeps the scenario's own."""
     num_bots: int | None = None
     """Bots in a match; none keeps the scenario's own."""
+    allow_game_args: bool = False
+    """Pass all game_args of your own .cfg file to the engine, also those that could
+    make it write files or run commands."""
     processes: bool = False
     """Step each of Gymnasium's environments in a process of its own, not all in this
     one: for such as take long to step."""

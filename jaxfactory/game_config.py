@@ -1,6 +1,12 @@
-"""ViZDoom's .cfg files: what they say, read with a sentence for each mistake."""
+"""ViZDoom's .cfg files: what they say, read with an error message for each mistake.
 
+A .cfg file may come from a stranger: its size, the length of its lists, its numbers and
+the characters of its map's name are bounded.
+"""
+
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,16 +90,24 @@ _IGNORED = {
 }  # fmt: skip
 
 
+# Those that people write have a few kilobytes.
+_MAX_BYTES = 1 << 18
+# The engine knows fewer buttons and variables.
+_MAX_NAMES = 256
+_MAX_GAME_ARGS = 512
+# Tics: a year and more of the game's time, and far below the engine's 2^32.
+_MAX_COUNT = 10**9
+_MAX_NUMBER = 1e9
+_MAP_NAME = re.compile(r"[A-Za-z0-9_]{1,8}")
+
+
 def read_cfg(path: Path) -> GameConfig:
     """Read a .cfg file.
 
     Raises:
         UserError: If it cannot be read or a line of it cannot be understood.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    text = _read(path)
     config = GameConfig(path=path)
     for number, key, value, append in _entries(text, path):
         try:
@@ -107,7 +121,23 @@ def read_cfg(path: Path) -> GameConfig:
     return config
 
 
-def _entries(text: str, path: Path):
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file():  # Opening a pipe would wait for whoever writes to it.
+            raise UserError(f"cannot read {path}: it is not a file")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise UserError(
+                f"cannot read {path}: a .cfg file may have {_MAX_BYTES:,} bytes and "
+                "this one has more"
+            )
+        return data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+
+
+def _entries(text: str, path: Path) -> Iterator[tuple[int, str, str, bool]]:
     """Yield (line number, key, value, whether it appends) of each setting."""
     lines = [line.strip() for line in text.splitlines()]
     position = 0
@@ -116,24 +146,30 @@ def _entries(text: str, path: Path):
         position += 1
         if not line or line.startswith("#"):
             continue
-        match = re.match(r"([A-Za-z0-9_ ]+?)\s*(\+?=)\s*(.*)$", line)
-        if match is None:
+        key, equals, value = line.partition("=")
+        append = key.endswith("+")
+        key, value = key.removesuffix("+").strip(), value.strip()
+        if not equals or not re.fullmatch("[A-Za-z0-9_ ]+", key):
             raise UserError(
-                f"{path}, line {number}: expected 'key = value', got {line!r}"
+                f"{path}, line {number}: expected 'key = value', got {line[:80]!r}"
             )
-        key, operator, value = match.groups()
+        parts = [value]
         listed = value.startswith("{")
-        listed = listed or (not value and _list_follows(lines[position:]))
-        while listed and "}" not in value and position < len(lines):
+        listed = listed or (not value and _list_follows(lines, position))
+        while listed and "}" not in parts[-1] and position < len(lines):
             if not lines[position].startswith("#"):
-                value += " " + lines[position]
+                parts.append(lines[position])
             position += 1
-        yield number, _snake(key), value.strip(), operator == "+="
+        yield number, _snake(key), " ".join(parts).strip(), append
 
 
-def _list_follows(lines: list[str]) -> bool:
-    following = next((x for x in lines if x and not x.startswith("#")), "")
-    return following.startswith("{")
+def _list_follows(lines: list[str], position: int) -> bool:
+    while position < len(lines):
+        line = lines[position]
+        if line and not line.startswith("#"):
+            return line.startswith("{")
+        position += 1
+    return False
 
 
 def _snake(key: str) -> str:
@@ -150,18 +186,30 @@ def _apply(  # noqa: C901 - one branch for each kind of key
         if not append:
             target.clear()
         target.extend(name for name in names if name not in target)
+        if len(target) > _MAX_NAMES:
+            raise ValueError(f"{key} has more than {_MAX_NAMES} names")
     elif key == "game_args":
         if not append:
             config.game_args.clear()
         config.game_args.extend(value.split())
+        if len(config.game_args) > _MAX_GAME_ARGS:
+            raise ValueError(f"game_args has more than {_MAX_GAME_ARGS} words")
     elif key in _REWARD_KEYS:
         name, sign = _REWARD_KEYS[key]
         config.rewards[name] = sign * _number(value)
     elif key in _COUNT_KEYS:
         setattr(config, _COUNT_KEYS[key], _count(value))
     elif key == "doom_scenario_path":
+        if not value.isprintable() or any(len(p) > 200 for p in value.split("/")):
+            raise ValueError(f"expected the name of a map file, got {value[:80]!r}")
         config.scenario_path = value
     elif key == "doom_map":
+        # It becomes a part of a console command, where ; would begin another one.
+        if not _MAP_NAME.fullmatch(value):
+            raise ValueError(
+                f"expected a map's name of 1 to 8 letters, digits and _, got "
+                f"{value[:80]!r}"
+            )
         config.map = value.lower()
     elif key == "button_max_value":
         button, _, number = value.partition(" ")
@@ -169,30 +217,43 @@ def _apply(  # noqa: C901 - one branch for each kind of key
     elif key == "automap_mode":
         if value.lower() not in _AUTOMAP_MODES:
             known = ", ".join(_AUTOMAP_MODES)
-            raise ValueError(f"expected one of {known}, got {value!r}")
+            raise ValueError(f"expected one of {known}, got {value[:80]!r}")
         config.automap_mode = _AUTOMAP_MODES.index(value.lower())
     elif key.removeprefix("render_") in config.render:
         config.render[key.removeprefix("render_")] = _switch(value)
     elif key not in _IGNORED:
-        raise ValueError(f"unknown key {key!r}")
+        raise ValueError(f"unknown key {key[:80]!r}")
 
 
 def _names(value: str) -> list[str]:
     if not (value.startswith("{") and value.endswith("}")):
-        raise ValueError(f"expected a list in braces, got {value!r}")
-    return value.strip("{} ").upper().split()
+        raise ValueError(f"expected a list in braces, got {value[:80]!r}")
+    names = value.strip("{} ").upper().split()
+    if len(names) > _MAX_NAMES:
+        raise ValueError(f"a list has more than {_MAX_NAMES} names")
+    return names
 
 
 def _number(value: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise ValueError(f"expected a number, got {value!r}") from None
+        raise ValueError(f"expected a number, got {value[:80]!r}") from None
+    if not math.isfinite(number) or abs(number) > _MAX_NUMBER:
+        raise ValueError(
+            f"expected a number between {-_MAX_NUMBER:g} and {_MAX_NUMBER:g}, got "
+            f"{value[:80]!r}"
+        )
+    return number
 
 
 def _count(value: str) -> int:
-    if not value.isdigit():
-        raise ValueError(f"expected a whole number, 0 or more, got {value!r}")
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"expected a whole number, 0 or more, got {value[:80]!r}")
+    if len(value) > 20 or int(value) > _MAX_COUNT:
+        raise ValueError(
+            f"expected a whole number, at most {_MAX_COUNT:,}, got {value[:80]!r}"
+        )
     return int(value)
 
 
@@ -200,4 +261,4 @@ def _switch(value: str) -> bool:
     try:
         return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
     except KeyError:
-        raise ValueError(f"expected true or false, got {value!r}") from None
+        raise ValueError(f"expected true or false, got {value[:80]!r}") from None

@@ -184,19 +184,23 @@ def _files(
     return files
 
 
-def _portable(config: Config, scenario: str) -> Config:
-    """Return the settings without this machine's paths and this user's accounts."""
-    encoder = config.network.encoder.rpartition("/")[2]
+def without_accounts(config: Config) -> Config:
+    """Return the settings without a user's accounts at other services."""
     watch = {
         field.name: field.default
         for field in dataclasses.fields(config.watch)
         if field.name.startswith("wandb")
     }
+    return dataclasses.replace(config, watch=dataclasses.replace(config.watch, **watch))
+
+
+def _portable(config: Config, scenario: str) -> Config:
+    """Return the settings without this machine's paths and this user's accounts."""
+    encoder = config.network.encoder.rpartition("/")[2]
     return dataclasses.replace(
-        config,
+        without_accounts(config),
         env=dataclasses.replace(config.env, scenario=scenario),
         network=dataclasses.replace(config.network, encoder=encoder),
-        watch=dataclasses.replace(config.watch, **watch),
     )
 
 

@@ -2,7 +2,8 @@
 
 The agent may be one of ours or one of Sample Factory's. Files come through the
 client's cache, all of one commit, and the run is built beside its place and renamed:
-it is there as a whole or not at all.
+it is there as a whole or not at all. Only files that are known by name and suffix are
+copied, and what the settings may name `pulled` decides.
 """
 
 import dataclasses
@@ -17,15 +18,16 @@ from typing import Annotated, Any, NamedTuple
 from tyro.conf import arg
 
 from jaxfactory import config as config_lib
-from jaxfactory import hub, hub_errors, runs
+from jaxfactory import hub, hub_errors, pulled, runs
 from jaxfactory.errors import UserError
 
 
 # Tells whose repository it is; downloaded before anything large is.
 _SIGNS = ("config.json", "cfg.json", "checkpoint.json")
 _OURS = (
-    "*.safetensors", hub.EVALUATION, hub.VIDEO, runs.METRICS, f"{runs.TENSORBOARD}/*",
-    f"{hub.SCENARIO}/*",
+    "model.safetensors", "optimizer.safetensors", hub.EVALUATION, hub.VIDEO,
+    runs.METRICS, f"{runs.TENSORBOARD}/events.out.tfevents.*",
+    *(f"{hub.SCENARIO}/*{suffix}" for suffix in pulled.SCENARIO_FILES),
 )  # fmt: skip
 _SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
 # A run's settings can name a network or a scenario in a Python file, which is then run:
@@ -44,7 +46,12 @@ class PullOptions:
     revision: str | None = None
     """A branch, tag or commit; without it, the newest."""
     scenario: str | None = None
-    """The scenario of a Sample Factory agent, if its own settings do not tell."""
+    """Use this scenario instead of the one that the repository's settings name."""
+    encoder: str | None = None
+    """Where the agent's own encoder is, if it has one (--network is the same flag)."""
+    trust_scenario: bool = False
+    """Use the scenario (.cfg file and map) that the repository brings: the engine reads
+    them unprotected."""
 
 
 class Pulled(NamedTuple):
@@ -78,9 +85,9 @@ def pull(options: PullOptions) -> Pulled:
         return _pull_ours(options, _download(options, revision, (*_SIGNS, *_OURS)))
     if any((signs / name).is_file() for name in ("config.json", "cfg.json")):
         folder = _download(options, revision, (*_SIGNS, *_SAMPLE_FACTORY))
-        pulled = _pull_sample_factory(options, folder)
-        if pulled is not None:
-            return pulled
+        made = _pull_sample_factory(options, folder)
+        if made is not None:
+            return made
     raise UserError(
         f"{options.repo} holds no agent of jaxfactory or Sample Factory (neither "
         "checkpoint.json nor checkpoint_p0/*.pth); check its name"
@@ -103,31 +110,51 @@ def _download(
 
 
 def _pull_ours(options: PullOptions, folder: Path) -> Pulled:
-    from jaxfactory import bundle
+    from jaxfactory import bundle, checkpoint_files
 
-    config = runs.load_config(folder)
+    choices = pulled.Choices(
+        options.scenario or "", options.encoder or "", options.trust_scenario
+    )
+    config, scenario_files, notes = pulled.settle(
+        runs.load_config(folder), folder, choices
+    )
     run = options.run or _new_run_dir(options.repo, config.env.scenario)
     with _Scratch(run) as scratch:
         frames = bundle.unpack(folder, scratch.path)
-        here = {
-            hub.EVALUATION: hub.EVALUATION,
-            hub.VIDEO: hub.RUN_VIDEO,
-            runs.METRICS: runs.METRICS,
-        }
-        for there, name in here.items():
-            if (folder / there).is_file():
-                shutil.copyfile(folder / there, scratch.path / name)
-        for name in (runs.TENSORBOARD, hub.SCENARIO):
-            if (folder / name).is_dir():
-                shutil.copytree(folder / name, scratch.path / name)
-        scenario = config.env.scenario
-        if scenario.startswith(f"{hub.SCENARIO}/"):
-            place = run.absolute() / hub.SCENARIO / Path(scenario).name
+        (saved,) = runs.checkpoint_dirs(scratch.path, "latest")
+        pulled.check_fits(config, checkpoint_files.read_host(saved)["leaves"])
+        for there, here in _copied(folder).items():
+            (scratch.path / here).parent.mkdir(exist_ok=True)
+            shutil.copyfile(there, scratch.path / here)
+        pulled.copy_scenario(scenario_files, scratch.path)
+        if scenario_files:
+            place = run.absolute() / config.env.scenario
             env = dataclasses.replace(config.env, scenario=str(place))
             config = dataclasses.replace(config, env=env)
         text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
         runs.write_atomically(scratch.path / runs.CONFIG, text)
-    return Pulled(run, frames, [])
+    return Pulled(run, frames, list(notes))
+
+
+# What TensorBoard calls its files.
+_EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+", re.ASCII)
+
+
+def _copied(folder: Path) -> dict[Path, str]:
+    """Return what a run has of a repository as it is, and its name in the run."""
+    here = {
+        hub.EVALUATION: hub.EVALUATION,
+        hub.VIDEO: hub.RUN_VIDEO,
+        runs.METRICS: runs.METRICS,
+    }
+    events = folder / runs.TENSORBOARD
+    if events.is_dir():
+        for path in events.iterdir():
+            if _EVENTS.fullmatch(path.name):
+                name = f"{runs.TENSORBOARD}/{path.name}"
+                here[name] = name
+    found = {folder / there: name for there, name in here.items()}
+    return {path: name for path, name in found.items() if path.is_file()}
 
 
 def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:

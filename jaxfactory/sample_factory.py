@@ -15,7 +15,7 @@ import numpy as np
 from tyro.conf import arg
 
 from jaxfactory import runs, scenarios
-from jaxfactory.errors import UserError
+from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.heads import Head
 from jaxfactory.sample_factory_files import (
     Checkpoint,
@@ -103,7 +103,20 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
 
 
 def _scenario(settings: Settings, scenario: str | None) -> str:
-    name = scenario or scenario_name(settings)
+    """Return what the user names, or else a built-in scenario that the settings name.
+
+    A path or a module in the settings of a stranger's experiment would be read or
+    imported.
+    """
+    if scenario:
+        return scenario
+    name = scenario_name(settings)
+    if name is not None and name not in scenarios.names():
+        hint = did_you_mean(name, scenarios.names())
+        raise UserError(
+            f"{settings.source}: its env {settings.values.get('env')!r:.80} is none of "
+            f"the built-in scenarios{hint}; name one with --scenario"
+        )
     if name is None:
         raise UserError(
             f"{settings.source} does not say which Doom scenario the agent plays (its "

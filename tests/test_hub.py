@@ -610,7 +610,7 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
     assert str(tmp_path) not in files["README.md"].decode()
     assert "doom_mine" in files["README.md"].decode()
     shutil.rmtree(maps)
-    pulled = pull(run=Path("new"))
+    pulled = pull(run=Path("new"), trust_scenario=True)
     scenario = scenarios.find(runs.load_config(pulled).env.scenario)
     assert scenario.cfg == pulled.absolute() / "scenario" / "mine.cfg"
     assert wads.find_wad(scenario.load()) == scenario.cfg.with_suffix(".wad")

@@ -206,7 +206,7 @@ def copy(name, tmp_path, **changes):
         ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
         ({"exploration_loss": "curiosity"}, "curiosity"),
         ({"env": "atari_pong"}, "'atari_pong'"),
-        ({"env": "doom_bottle"}, "no scenario named"),
+        ({"env": "doom_bottle"}, "is none of the built-in scenarios"),
         ({"env": "doom_battle"}, "5 choices and the scenario battle 21 (3 x 3 x 2"),
         ({"env": "doom_my_way_home"}, "5 choices and the scenario my_way_home 6"),
     ],
