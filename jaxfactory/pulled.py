@@ -20,7 +20,7 @@ from jaxfactory.errors import UserError
 
 # A map and the file that describes it; nothing of them is run by Python.
 SCENARIO_FILES = (".cfg", ".wad", ".pk3")
-_GYMNASIUM_NAME = re.compile(r"([\w.-]+/)?[\w.-]+", re.ASCII)
+_GYMNASIUM_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class Choices(NamedTuple):

@@ -223,12 +223,13 @@ def _lumps(wad: Path) -> list[str]:
         magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
         size = file.seek(0, os.SEEK_END)
         entries = []
-        whole = magic in _MAGIC and min(count, start) >= 0
-        if whole and count <= _MAX_LUMPS and start + 16 * count <= size:
+        whole = magic in _MAGIC and len(header) == 12 and min(count, start) >= 0
+        whole = whole and count <= _MAX_LUMPS and start + 16 * count <= size
+        if whole:
             file.seek(start)
             entries = list(struct.iter_unpack("<ii8s", file.read(16 * count)))
         # (A lump of no bytes, as a map's name is, may lie anywhere.)
-        if len(entries) != count or any(
+        if not whole or any(
             length < 0 or (length and not 0 <= at <= size - length)
             for at, length, _ in entries
         ):
