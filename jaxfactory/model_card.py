@@ -150,15 +150,22 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
 
 
 def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
-    own = ""
+    own, pull_flags = "", ""
     for what, place, flag in (
         ("encoder", config.network.encoder, "--network"),
         ("scenario", config.env.scenario, "--scenario"),
     ):
         if ":" in place and not place.startswith("gymnasium:"):
+            pull_flags += f" {flag} FILE.py:NAME"
             own += f"""
 Its {what} is Python code of its author's, `{place}`, which is not in this repository;
-say with `{flag}` where yours lies.
+tell `pull` with `{flag}` where yours is.
+"""
+    if config.env.scenario.startswith("scenario/"):
+        pull_flags += " --trust-scenario"
+        own += """
+Its scenario, a `.cfg` file and perhaps a map, is in `scenario/`. The engine reads such
+files without protection, so `--trust-scenario` says that they may be used.
 """
     run = f"runs/{repo.partition('/')[2]}"
     flags = f"--episodes {result['episodes']} --seed {result['seed']}"
@@ -172,7 +179,7 @@ say with `{flag}` where yours lies.
 Download it, with jaxfactory installed:
 
 ```
-jaxfactory pull {repo} --run {run}
+jaxfactory pull {repo} --run {run}{pull_flags}
 ```
 
 Watch it (a video is written into `{run}`), or play the evaluation above again:

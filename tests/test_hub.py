@@ -609,6 +609,7 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
     assert files["scenario/mine.wad"] == (maps / "mine.wad").read_bytes()
     assert str(tmp_path) not in files["README.md"].decode()
     assert "doom_mine" in files["README.md"].decode()
+    assert "--run runs/doom --trust-scenario\n" in files["README.md"].decode()
     shutil.rmtree(maps)
     pulled = pull(run=Path("new"), trust_scenario=True)
     scenario = scenarios.find(runs.load_config(pulled).env.scenario)
@@ -687,7 +688,8 @@ def test_neither_paths_nor_accounts_are_published(server, run):
     assert published["watch"]["wandb"] is False
     card = files["README.md"].decode()
     assert "- doom_maze\n" in card
-    for words in ("`nets.py:Encoder`", "`--network`", "`maps.py:MAZE`", "`--scenario`"):
+    flags = "--network FILE.py:NAME --scenario FILE.py:NAME\n"
+    for words in ("`nets.py:Encoder`", "`maps.py:MAZE`", f"--run runs/doom {flags}"):
         assert words in card
 
 
