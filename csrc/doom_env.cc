@@ -10,8 +10,8 @@ namespace {
 constexpr int kMaxFailures = 3;
 // A "map" command that has had no effect after so many tics is sent again.
 constexpr int kMapCommandTics = 3;
-// In a match a level that has not changed after so many tics never will.
-constexpr int kMaxMapTics = 350;
+// A level that has not begun so many tics after it should have never will.
+constexpr unsigned kMaxMapTics = 350;
 
 }  // namespace
 
@@ -105,7 +105,7 @@ void DoomEnv::OnReply() {
       [[fallthrough]];
     case Phase::kStartTics:
       if (state().map_tic < config_.start_time) {
-        Send(protocol::kTic);
+        SendOpeningTic();
       } else {
         phase_ = Phase::kStartUpdate;
         Send(protocol::kUpdate);
@@ -130,7 +130,7 @@ void DoomEnv::OnReply() {
       break;
     case Phase::kMapTics:
       if (state().map_tic < config_.start_time) {
-        Send(protocol::kTic);
+        SendOpeningTic();
       } else {
         SendCommand("viz_override_player 0");
         phase_ = Phase::kMapUpdate;
@@ -151,6 +151,7 @@ void DoomEnv::Start() {
   // so that the failure leaves no trace in the rollout.
   if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
+  opening_tics_ = 0;
   if (players_.size() > 1) {
     for (std::size_t i = 0; i < players_.size(); ++i) {
       ports_.push_back(std::make_unique<UdpPort>());
@@ -227,7 +228,8 @@ void DoomEnv::NewEpisode() {
     players_[0].ClearButtons();
   }
   restart_tics_ = 1;
-  Send(protocol::kTic);
+  opening_tics_ = 0;
+  SendOpeningTic();
 }
 
 void DoomEnv::OnMapTic() {
@@ -241,13 +243,9 @@ void DoomEnv::OnMapTic() {
       });
   if (changing) {
     ++restart_tics_;
-    if (match()) {
-      if (restart_tics_ > kMaxMapTics) {
-        throw EngineError("The Doom engines do not begin the match's next episode.");
-      }
-      HoldUse(restart_tics_ % 2 == 1);  // the table at a level's end waits for a key
-    }
-    Send(protocol::kTic);
+    // The table at a level's end waits for a key.
+    if (match()) HoldUse(restart_tics_ % 2 == 1);
+    SendOpeningTic();
     return;
   }
   if (match()) {
@@ -277,6 +275,16 @@ void DoomEnv::Send(protocol::Code code) {
 
 void DoomEnv::SendCommand(const std::string& command) {
   for (DoomPlayer& player : players_) player.engine().SendCommand(command);
+}
+
+// For ever is not waited for a level that the engine says has not begun.
+void DoomEnv::SendOpeningTic() {
+  if (++opening_tics_ > kMaxMapTics + config_.start_time) {
+    throw EngineError(match()
+                          ? "The Doom engines do not begin the match's next episode."
+                          : "The Doom engine does not begin the next episode.");
+  }
+  Send(protocol::kTic);
 }
 
 void DoomEnv::SendTic() {

@@ -52,6 +52,7 @@ class DoomEnv final : public Env {
   bool AllReplied();
   void OnReply();
   void SendTic();
+  void SendOpeningTic();
   void SendAllTics();
   void AfterTic();
   void OnMapTic();
@@ -89,6 +90,7 @@ class DoomEnv final : public Env {
   bool fresh_ = false;     // the episode has just been opened, no step yet
   int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;
+  unsigned opening_tics_ = 0;  // sent to open an episode
   int failures_ = 0;       // in a row, without a finished step
   unsigned last_tic_ = 1;  // the engine's tic as the controller counts it
 };
