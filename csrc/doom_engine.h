@@ -57,6 +57,7 @@ class DoomEngine {
     return segment_.region_size(region);
   }
   pid_t pid() const { return pid_; }
+  const std::string& id() const { return id_; }
   // Whether its screen loop was replaced; see screen_loop.h.
   bool tuned() const { return tuned_; }
 

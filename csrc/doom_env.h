@@ -91,8 +91,8 @@ class DoomEnv final : public Env {
   int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;
   unsigned opening_tics_ = 0;  // sent to open an episode
-  int failures_ = 0;       // in a row, without a finished step
-  unsigned last_tic_ = 1;  // the engine's tic as the controller counts it
+  int failures_ = 0;           // in a row, without a finished step
+  unsigned last_tic_ = 1;      // the engine's tic as the controller counts it
 };
 
 }  // namespace jaxfactory

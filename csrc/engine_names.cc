@@ -17,6 +17,7 @@
 namespace jaxfactory {
 namespace {
 
+constexpr char kFolder[] = "/dev/shm";
 constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
 constexpr std::string_view kIdPrefix = "jx";
 constexpr std::size_t kIdLength = 10;
@@ -88,16 +89,16 @@ void IdLock::Release() {
 }
 
 void RemoveOwnName(const std::string& name) {
-  const std::string path = "/" + name;
-  const int fd = shm_open(path.c_str(), O_RDONLY | O_NONBLOCK, 0);
-  if (fd < 0) return;
+  const std::string path = kFolder + ("/" + name);
   struct stat info{};
-  if (fstat(fd, &info) == 0 && info.st_uid == geteuid()) shm_unlink(path.c_str());
-  close(fd);
+  // Not opened: it may be a link, or anything else that an engine has put there.
+  if (lstat(path.c_str(), &info) == 0 && info.st_uid == geteuid()) {
+    unlink(path.c_str());
+  }
 }
 
 void RemoveStaleNames() {
-  DIR* folder = opendir("/dev/shm");
+  DIR* folder = opendir(kFolder);
   if (folder == nullptr) return;
   while (const dirent* entry = readdir(folder)) {
     const std::string id = IdOf(entry->d_name);

@@ -147,7 +147,8 @@ PROBE = """
         "remove a file of the user's": attempt(lambda: os.remove(f"{home}/secret")),
         "plant commands for other engines": attempt(
             lambda: open("_vizdoom/autoexec.cfg", "w")),
-        "start another program": attempt(lambda: os.execv("/bin/true", ["true"])),
+        "start another program": attempt(
+            lambda: os.posix_spawn("/bin/true", ["true"], {})),
         "connect to a server": attempt(connect),
         "signal the trainer": attempt(lambda: os.kill(os.getppid(), 0)),
     }

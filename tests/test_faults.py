@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxfactory import cli, doom_config, places
+from jaxfactory import cli, doom_config, engine_sandbox, places
 from jaxfactory.doom_pool import EngineError
 from jaxfactory.pool import make_pool
 
@@ -189,6 +189,8 @@ def test_an_engine_that_cannot_start(monkeypatch, tmp_path, case, says, on_failu
         "a silent program": lambda exe, args: (str(silent), args),
         "no game data": lambda exe, args: (exe, swapped(args, "-iwad", "/none.wad")),
     }
+    if case == "a silent program":  # which an engine's rules would not let run
+        monkeypatch.setenv(engine_sandbox.SWITCH, "off")
     broken(monkeypatch, changes[case])
     begun = time.monotonic()
     with (

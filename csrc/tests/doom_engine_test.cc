@@ -56,22 +56,32 @@ void WaitFor(DoomEngine& engine) {
   }
 }
 
-void Attach(const std::string& attack) {
-  const EngineConfig config = Attack(attack);
-  DoomEngine engine(config, 1);
-  WaitFor(engine);
-}
-
-// Names in /dev/shm of the engines of this test.
-std::set<std::string> Names() {
+// The names of an engine that are in /dev/shm; others may be running on this machine.
+std::set<std::string> Names(const std::string& id) {
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
     const std::string name = entry.path().filename();
-    if (name.starts_with("ViZDoom") && name.find("jx") != std::string::npos) {
-      names.insert(name);
-    }
+    if (name.ends_with(id)) names.insert(name);
   }
   return names;
+}
+
+void Attach(const std::string& attack) {
+  const EngineConfig config = Attack(attack);
+  std::string id;
+  try {
+    DoomEngine engine(config, 1);
+    id = engine.id();
+    WaitFor(engine);
+  } catch (const EngineError&) {
+    if (attack != "stranger") {
+      CHECK(Names(id).empty());
+    } else {  // it is not ours to remove
+      CHECK(Names(id) == std::set<std::string>{kSegmentName + id});
+      unlink(("/dev/shm/" + (kSegmentName + id)).c_str());
+    }
+    throw;
+  }
 }
 
 // Runs in a process of its own; returns its status.
@@ -118,11 +128,6 @@ void TestSegmentsThatAreRefused() {
   CHECK_THROWS(Attach("an error"), EngineError, "reports: no??[31m map ??");
   if (geteuid() == 0) {
     CHECK_THROWS(Attach("stranger"), EngineError, "belongs to user 65534");
-    for (const std::string& name : Names()) {  // it is not ours to remove
-      const std::string path = "/dev/shm/" + name;
-      struct stat info{};
-      if (stat(path.c_str(), &info) == 0 && info.st_uid == 65534) unlink(path.c_str());
-    }
   }
 }
 
@@ -196,13 +201,13 @@ void TestAnEngineThatShouts() {
 }
 
 void TestNames() {
-  const std::set<std::string> before = Names();
+  std::string id;
   {
     const EngineConfig config = Attack("silent");
     const DoomEngine engine(config, 1);
-    std::set<std::string> made = Names();
-    for (const std::string& name : before) made.erase(name);
-    CHECK(made.size() == 2);
+    id = engine.id();
+    const std::set<std::string> made = Names(id);
+    CHECK((made == std::set<std::string>{kToEngineName + id, kFromEngineName + id}));
     for (const std::string& name : made) {
       struct stat info{};
       CHECK(stat(("/dev/shm/" + name).c_str(), &info) == 0);
@@ -211,31 +216,31 @@ void TestNames() {
     // They are in use, whoever looks.
     RemoveStaleNames();
     CHECK(InChild([] { RemoveStaleNames(); }) == 0);
-    for (const std::string& name : made) CHECK(Names().contains(name));
+    CHECK(Names(id) == made);
   }
-  CHECK(Names() == before);
+  CHECK(Names(id).empty());
   CHECK(RandomInstanceId().size() == 10 && RandomInstanceId() != RandomInstanceId());
 }
 
 void TestNamesOfAKilledProcess() {
-  const std::set<std::string> before = Names();
+  int ends[2];
+  CHECK(pipe(ends) == 0);
   const EngineConfig config = Attack("silent");
   const int status = InChild([&] {
     const DoomEngine engine(config, 1);
+    const std::string& id = engine.id();
     // As an engine would that is about to answer.
-    for (const std::string& name : Names()) {
-      const std::size_t at = name.find("MQDoom");
-      if (at == std::string::npos || before.contains(name)) continue;
-      std::string segment = name;
-      std::fclose(
-          std::fopen(("/dev/shm/" + segment.replace(at, 6, "SM")).c_str(), "w"));
-    }
+    std::fclose(std::fopen(("/dev/shm/" + (kSegmentName + id)).c_str(), "w"));
+    CHECK(write(ends[1], id.data(), id.size()) == 10);
     raise(SIGKILL);
   });
   CHECK(WIFSIGNALED(status));
-  CHECK(Names().size() == before.size() + 3);
+  std::string id(10, ' ');
+  CHECK(read(ends[0], id.data(), id.size()) == 10);
+  close(ends[0]);
+  close(ends[1]);
   RemoveStaleNames();
-  CHECK(Names() == before);
+  CHECK(Names(id).empty());
 }
 
 // However many descriptors there are, and whichever engine of a match they are too few
