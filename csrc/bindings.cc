@@ -15,9 +15,11 @@
 
 #include "counting_env.h"
 #include "doom_env.h"
+#include "engine_names.h"
 #include "env_pool.h"
 #include "frame.h"
 #include "game_names.h"
+#include "sandbox.h"
 #include "screen_loop.h"
 #include "spec.h"
 #ifdef JAXFACTORY_XLA
@@ -141,6 +143,10 @@ void BindConfigs(nb::module_& m) {
       .def_rw("arguments", &EngineConfig::arguments)
       .def_rw("directory", &EngineConfig::directory)
       .def_rw("preload", &EngineConfig::preload)
+      .def_rw("environment", &EngineConfig::environment)
+      .def_rw("confined", &EngineConfig::confined)
+      .def_rw("readable", &EngineConfig::readable)
+      .def_rw("writable", &EngineConfig::writable)
       .def_rw("start_timeout", &EngineConfig::start_timeout)
       .def_rw("timeout", &EngineConfig::timeout)
       .def_rw("screen_loop", &EngineConfig::screen_loop);
@@ -268,6 +274,8 @@ NB_MODULE(_core, m) {
 #endif
   m.def("find_screen_loop", &FindScreenLoop, "executable"_a,
         "Where the loop that is replaced lies in an engine's file; -1 if nowhere.");
+  m.def("landlock_version", &LandlockVersion,
+        "Version of Landlock, which confines engines; 0 if this system has none.");
   m.def("usable_cores", &UsableCores, "Cores that this process may use.");
   m.def(
       "resize",

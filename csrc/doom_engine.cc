@@ -1,113 +1,38 @@
 #include "doom_engine.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <boost/interprocess/ipc/message_queue.hpp>
+#include <boost/interprocess/permissions.hpp>
 #include <cerrno>
-#include <cstring>
-#include <string_view>
-#include <vector>
+#include <utility>
 
+#include "engine_process.h"
 #include "hung_engines.h"
 #include "screen_loop.h"
+#include "worker_pool.h"
 
 namespace jaxfactory {
 namespace {
 
 namespace bip = boost::interprocess;
-using protocol::GameState;
 using std::chrono::steady_clock;
-
-constexpr char kToEngine[] = "ViZDoomMQDoom";
-constexpr char kFromEngine[] = "ViZDoomMQCtr";
-constexpr char kSegment[] = "ViZDoomSM";
 
 // How long one `Poll` waits: long enough that an idle pool sleeps, short enough that a
 // worker's other engines go on while one of them hangs.
 constexpr std::chrono::milliseconds kSlice{20};
 
-constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-constexpr char kIdPrefix[] = "jf";
-constexpr int kPidDigits = 5;
-constexpr int kCountDigits = 3;
+// How often another id is drawn where the one drawn is in use, or was taken for one
+// that is not.
+constexpr int kIdTries = 5;
 
-void AppendBase36(std::string& text, unsigned value, int digits) {
-  std::string reversed;
-  for (int i = 0; i < digits; ++i, value /= 36) reversed.push_back(kDigits[value % 36]);
-  text.append(reversed.rbegin(), reversed.rend());
-}
+// Nobody else may send to the engine, or read what it answers.
+constexpr int kQueueMode = 0600;
 
-// Ten characters, the length that the engine expects: who made it and a count, so that
-// names of a process that was killed while starting engines can be recognised later.
-std::string NextInstanceId() {
-  static std::atomic<unsigned> count{0};
-  std::string id = kIdPrefix;
-  AppendBase36(id, static_cast<unsigned>(getpid()), kPidDigits);
-  AppendBase36(id, count.fetch_add(1), kCountDigits);
-  return id;
-}
-
-// The process that made a name in /dev/shm, or 0 if it is not one of ours.
-pid_t OwnerOf(std::string_view name) {
-  for (const std::string_view base :
-       {std::string_view(kToEngine), std::string_view(kFromEngine),
-        std::string_view(kSegment)}) {
-    if (!name.starts_with(base)) continue;
-    std::string_view id = name.substr(base.size());
-    if (id.size() != 2 + kPidDigits + kCountDigits || !id.starts_with(kIdPrefix)) {
-      return 0;
-    }
-    long pid = 0;
-    for (const char c : id.substr(2, kPidDigits)) {
-      const char* digit = std::strchr(kDigits, c);
-      if (digit == nullptr) return 0;
-      pid = pid * 36 + (digit - kDigits);
-    }
-    return static_cast<pid_t>(pid);
-  }
-  return 0;
-}
-
-// The environment, with a library that the process loads before its own.
-std::vector<std::string> Environment(const std::string& preload) {
-  constexpr std::string_view kPreload = "LD_PRELOAD=";
-  std::vector<std::string> words;
-  std::string libraries = preload;
-  for (char** word = environ; *word != nullptr; ++word) {
-    if (!preload.empty() && std::string_view(*word).starts_with(kPreload)) {
-      libraries = std::string(*word + kPreload.size()) + ":" + preload;
-    } else {
-      words.emplace_back(*word);
-    }
-  }
-  if (!preload.empty()) words.push_back(std::string(kPreload) + libraries);
-  return words;
-}
-
-// What exec takes; valid as long as the words are.
-std::vector<char*> Pointers(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-std::string ExitText(int status) {
-  if (WIFSIGNALED(status)) {
-    return "was killed by signal " + std::to_string(WTERMSIG(status));
-  }
-  return "ended with exit status " + std::to_string(WEXITSTATUS(status));
+steady_clock::time_point After(double seconds) {
+  return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                   std::chrono::duration<double>(seconds));
 }
 
 }  // namespace
@@ -118,7 +43,7 @@ class DoomEngine::Queue {
   explicit Queue(std::string name)
       : name_(std::move(name)),
         queue_(bip::create_only, name_.c_str(), protocol::kQueueMessages,
-               sizeof(protocol::Message)) {}
+               sizeof(protocol::Message), bip::permissions(kQueueMode)) {}
 
   void Send(const protocol::Message& message) {
     if (!queue_.try_send(&message, sizeof(message), 0)) {
@@ -141,12 +66,11 @@ class DoomEngine::Queue {
 };
 
 DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
-                       const std::vector<std::string>& arguments, int core)
-    : config_(config), game_seed_(game_seed), id_(NextInstanceId()) {
+                       const EngineRole& role)
+    : config_(config) {
   try {
-    to_engine_ = std::make_unique<Queue>(kToEngine + id_);
-    from_engine_ = std::make_unique<Queue>(kFromEngine + id_);
-    Spawn(arguments, core);
+    MakeQueues();
+    Spawn(game_seed, role);
   } catch (const bip::interprocess_exception& error) {
     RemoveNames();
     throw EngineError(std::string("Cannot create an engine's message queues in shared "
@@ -159,129 +83,71 @@ DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
 }
 
 DoomEngine::~DoomEngine() {
-  if (pid_ > 0) {
-    kill(pid_, SIGKILL);
-    while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
-  if (segment_ != nullptr) munmap(segment_, segment_size_);
+  if (pid_ > 0) EndProcess(pid_);
   RemoveNames();
 }
 
-void DoomEngine::RemoveNames() {
-  if (to_engine_) to_engine_->Remove();
-  if (from_engine_) from_engine_->Remove();
-  shm_unlink((std::string("/") + kSegment + id_).c_str());
+void DoomEngine::MakeQueues() {
+  for (int i = 0; i < kIdTries; ++i) {
+    id_ = RandomInstanceId();
+    try {
+      to_engine_ = std::make_unique<Queue>(kToEngineName + id_);
+      if (lock_.Take(id_)) {
+        from_engine_ = std::make_unique<Queue>(kFromEngineName + id_);
+        return;
+      }
+    } catch (const bip::interprocess_exception& error) {
+      if (error.get_error_code() != bip::already_exists_error) throw;
+    }
+    RemoveNames();
+    to_engine_.reset();
+  }
+  throw EngineError(
+      "Somebody takes or removes the names of engines in /dev/shm; look "
+      "who else writes there.");
 }
 
-void DoomEngine::Spawn(const std::vector<std::string>& arguments, int core) {
+// Only what this engine made itself; the queue to it last, see `RemoveStaleNames`.
+void DoomEngine::RemoveNames() {
+  if (from_engine_) from_engine_->Remove();
+  if (spawned_) RemoveOwnName(kSegmentName + id_);
+  if (to_engine_) to_engine_->Remove();
+  lock_.Release();
+}
+
+void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
   std::vector<std::string> words = {config_.executable};
   words.insert(words.end(), config_.arguments.begin(), config_.arguments.end());
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  for (const std::string& word :
-       {std::string("+viz_instance_id"), id_, std::string("-rngseed"),
-        std::to_string(game_seed_)}) {
+  words.insert(words.end(), role.arguments.begin(), role.arguments.end());
+  for (const std::string& word : {std::string("+viz_instance_id"), id_,
+                                  std::string("-rngseed"), std::to_string(game_seed)}) {
     words.push_back(word);
   }
-  const std::vector<char*> argv = Pointers(words);
-  std::vector<std::string> environment = Environment(config_.preload);
-  const std::vector<char*> envp = Pointers(environment);
-
-  const pid_t parent = getpid();
-  const char* const directory = config_.directory.c_str();
-  struct sigaction standard{};
-  standard.sa_handler = SIG_DFL;
-  sigset_t all, before, none;
-  sigfillset(&all);
-  sigemptyset(&none);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  // Not fork: that runs what libraries registered for it (OpenBLAS and others stop and
-  // start their threads there), which can lock up when several of our threads fork at
-  // once, and it copies the page tables of a large process. The child borrows our
-  // memory until it execs, so it makes only system calls.
-  const pid_t child = vfork();  // NOLINT(bugprone-unsafe-functions)
-  if (child == 0) {
-    setpgid(0, 0);  // the terminal's Ctrl-C is for the trainer, which then closes us
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127);  // it died before the line above took effect
-    const int null = open("/dev/null", O_RDWR);
-    if (null < 0) _exit(127);
-    for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-    // The engine must not hold the trainer's files and sockets open.
-    if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0) {
-      for (int fd = 3; fd < 1024; ++fd) close(fd);
-    }
-    if (chdir(directory) != 0) _exit(127);
-    // Handlers end with exec, but a signal that is ignored stays so.
-    sigaction(SIGPIPE, &standard, nullptr);
-    sigprocmask(SIG_SETMASK, &none, nullptr);
-    execve(argv[0], argv.data(), envp.data());
-    _exit(127);
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (child < 0) {
-    throw EngineError(std::string("Cannot start an engine process: ") +
-                      std::strerror(errno) + "; use fewer environments.");
-  }
-  pid_ = child;
-  if (core >= 0) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(core, &set);
-    // It only makes the engine faster: where it is forbidden, go on without.
-    sched_setaffinity(pid_, sizeof(set), &set);
-  }
-  deadline_ =
-      steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
-                                std::chrono::duration<double>(config_.start_timeout));
+  std::vector<std::string> environment = config_.environment;
+  environment.insert(environment.end(), role.environment.begin(),
+                     role.environment.end());
+  pid_ = StartProcess(config_, std::move(words), std::move(environment));
+  spawned_ = true;
+  // It only makes the engine faster: where it is forbidden, go on without.
+  if (role.core >= 0) RunOn(pid_, role.core);
+  deadline_ = After(config_.start_timeout);
 }
 
 void DoomEngine::Attach() {
-  const std::string name = std::string("/") + kSegment + id_;
-  const int fd = shm_open(name.c_str(), O_RDWR, 0);
-  struct stat info{};
-  if (fd < 0 || fstat(fd, &info) != 0) {
-    if (fd >= 0) close(fd);
-    throw EngineError("The engine made no shared memory segment; is /dev/shm full?");
+  if (!config_.preload.empty() && !HasLoaded(pid_, config_.preload)) {
+    throw EngineError("An engine of a match did not load " + config_.preload +
+                      ", so that it would listen on all network addresses; install "
+                      "jaxfactory where programs may be run from, with /proc mounted.");
   }
-  segment_size_ = static_cast<std::size_t>(info.st_size);
-  void* memory =
-      mmap(nullptr, segment_size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  close(fd);
-  if (memory == MAP_FAILED) {
-    throw EngineError("Cannot map the engine's shared memory.");
-  }
-  segment_ = static_cast<std::uint8_t*>(memory);
-  state_ = reinterpret_cast<const GameState*>(segment_);
-  const bool known = segment_size_ >= sizeof(GameState) &&
-                     state_->version == protocol::kEngineVersion &&
-                     state_->segment_size == segment_size_ &&
-                     state_->region_size[0] == sizeof(GameState) &&
-                     state_->region_size[1] == sizeof(protocol::InputState);
-  if (!known) {
-    const std::string found(
-        state_->version_text,
-        strnlen(state_->version_text, sizeof(state_->version_text)));
-    throw EngineError("The ViZDoom engine says it is version " + found +
-                      ", but this build speaks to version " +
-                      protocol::kEngineVersionText +
-                      "; install vizdoom==" + protocol::kEngineVersionText + ".");
-  }
-  input_ = reinterpret_cast<protocol::InputState*>(
-      segment_ + state_->region_offset[protocol::kInputRegion]);
+  segment_.Open(kSegmentName + id_);
   RemoveNames();  // both sides are attached: nothing can be left behind any more
   tuned_ = ReplaceScreenLoop(pid_, config_.executable, config_.screen_loop);
-}
-
-const std::uint8_t* DoomEngine::region(protocol::Region region) const {
-  return segment_ + state_->region_offset[region];
 }
 
 void DoomEngine::Send(protocol::Code code) {
   protocol::Message message{};
   message.code = code;
-  deadline_ = steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
-                                        std::chrono::duration<double>(config_.timeout));
+  deadline_ = After(config_.timeout);
   try {
     to_engine_->Send(message);
   } catch (const bip::interprocess_exception& error) {
@@ -320,13 +186,11 @@ bool DoomEngine::Poll() {
   }
   switch (message.code) {
     case protocol::kDone:
-      if (state_ == nullptr) Attach();
+      if (!segment_.open()) Attach();
       return true;
-    case protocol::kError: {
-      const std::string text(message.command,
-                             strnlen(message.command, sizeof(message.command)));
-      throw EngineError("The Doom engine reports: " + text);
-    }
+    case protocol::kError:
+      throw EngineError("The Doom engine reports: " +
+                        Printable(message.command, sizeof(message.command)));
     default:
       throw EngineError("The Doom engine closed itself unexpectedly.");
   }
@@ -342,30 +206,33 @@ void DoomEngine::CheckAlive() {
   if (ended == pid_) {
     const std::string who = "The Doom engine (process " + std::to_string(pid_) + ") ";
     pid_ = -1;
-    if (state_ == nullptr) {
-      throw EngineError(who + ExitText(status) + " while it started; check that " +
-                        config_.executable + " runs on this machine.");
-    }
-    throw EngineError(who + ExitText(status) + ".");
+    throw EngineError(who + ExitReason(status));
   }
   if (steady_clock::now() < deadline_) return;
-  const double limit = state_ == nullptr ? config_.start_timeout : config_.timeout;
+  const double limit = !segment_.open() ? config_.start_timeout : config_.timeout;
   std::string seconds = std::to_string(limit);
   seconds.resize(seconds.find('.') + 2);
   throw EngineError("The Doom engine (process " + std::to_string(pid_) +
                     ") did not answer within " + seconds + " s.");
 }
 
-void RemoveStaleNames() {
-  DIR* folder = opendir("/dev/shm");
-  if (folder == nullptr) return;
-  while (const dirent* entry = readdir(folder)) {
-    const pid_t owner = OwnerOf(entry->d_name);
-    if (owner > 0 && kill(owner, 0) != 0 && errno == ESRCH) {
-      shm_unlink((std::string("/") + entry->d_name).c_str());
-    }
+std::string DoomEngine::ExitReason(int status) const {
+  if (segment_.open()) return ExitText(status) + ".";
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  if (code == kNotConfined) {
+    return "could not be confined to its own files; set JAXFACTORY_ENGINE_SANDBOX=off "
+           "to run engines without a sandbox.";
   }
-  closedir(folder);
+  if (code == kPortTaken && !config_.preload.empty()) {
+    return "could not bind its UDP port on 127.0.0.1, which another program has taken "
+           "in the meantime; start again.";
+  }
+  std::string text = ExitText(status) + " while it started; check that " +
+                     config_.executable + " runs on this machine";
+  if (config_.confined) {
+    text += ", and whether it starts with JAXFACTORY_ENGINE_SANDBOX=off";
+  }
+  return text + ".";
 }
 
 }  // namespace jaxfactory

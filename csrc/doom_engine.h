@@ -10,20 +10,28 @@
 #include <string>
 #include <vector>
 
+#include "engine_names.h"
 #include "engine_protocol.h"
+#include "engine_segment.h"
 #include "spec.h"
 
 namespace jaxfactory {
+
+// What sets one engine of a pool apart from the others.
+struct EngineRole {
+  std::vector<std::string> arguments;    // after those of the configuration
+  std::vector<std::string> environment;  // likewise
+  int core = -1;                         // to run on; -1 leaves it on the caller's
+};
 
 // Owns an engine process, its two message queues and its shared segment. The
 // destructor leaves none of them behind. The engine dies with the thread that started
 // it, and its names leave /dev/shm as soon as both sides are attached.
 class DoomEngine {
  public:
-  // Starts the process; `Poll` returns true once it is ready. `arguments` come after
-  // those of `config`; a `core` of -1 leaves the process on the caller's.
+  // Starts the process; `Poll` returns true once it is ready.
   DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
-             const std::vector<std::string>& arguments = {}, int core = -1);
+             const EngineRole& role = {});
   ~DoomEngine();
   DoomEngine(const DoomEngine&) = delete;
   DoomEngine& operator=(const DoomEngine&) = delete;
@@ -38,35 +46,39 @@ class DoomEngine {
   // Throws EngineError as `Poll` does, without waiting.
   void CheckAlive();
 
-  const protocol::GameState& state() const { return *state_; }
-  protocol::InputState& input() { return *input_; }
-  const std::uint8_t* region(protocol::Region region) const;
+  // From here on only once it is ready. What the state says is the engine's word: it
+  // may be anything, and change while it is read.
+  const protocol::GameState& state() const { return segment_.state(); }
+  protocol::InputState& input() { return segment_.input(); }
+  const std::uint8_t* region(protocol::Region region) const {
+    return segment_.region(region);
+  }
+  std::size_t region_size(protocol::Region region) const {
+    return segment_.region_size(region);
+  }
   pid_t pid() const { return pid_; }
+  const std::string& id() const { return id_; }
   // Whether its screen loop was replaced; see screen_loop.h.
   bool tuned() const { return tuned_; }
 
  private:
   class Queue;
 
-  void Spawn(const std::vector<std::string>& arguments, int core);
+  void MakeQueues();
+  void Spawn(std::uint32_t game_seed, const EngineRole& role);
   void Attach();
   void RemoveNames();
+  std::string ExitReason(int status) const;
 
   const EngineConfig& config_;
-  std::uint32_t game_seed_;
   std::string id_;
+  IdLock lock_;
   std::unique_ptr<Queue> to_engine_, from_engine_;
   pid_t pid_ = -1;
-  bool tuned_ = false;
+  bool spawned_ = false, tuned_ = false;
   std::chrono::steady_clock::time_point deadline_;
-  std::uint8_t* segment_ = nullptr;
-  std::size_t segment_size_ = 0;
-  const protocol::GameState* state_ = nullptr;
-  protocol::InputState* input_ = nullptr;
+  EngineSegment segment_;
 };
-
-// Removes what engines of processes that no longer exist left in shared memory.
-void RemoveStaleNames();
 
 }  // namespace jaxfactory
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace jaxfactory {
 namespace {
@@ -9,8 +10,8 @@ namespace {
 constexpr int kMaxFailures = 3;
 // A "map" command that has had no effect after so many tics is sent again.
 constexpr int kMapCommandTics = 3;
-// In a match a level that has not changed after so many tics never will.
-constexpr int kMaxMapTics = 350;
+// A level that has not begun so many tics after it should have never will.
+constexpr unsigned kMaxMapTics = 350;
 
 }  // namespace
 
@@ -32,7 +33,7 @@ void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
   for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
   stepping_ = false;
   try {
-    if (!players_[0].running() || restart_) {
+    if (!running() || restart_) {
       restart_ = false;
       Start();
     } else if (fresh_) {
@@ -52,7 +53,7 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
   stepping_ = true;
   ended_ = false;
   fresh_ = false;
-  if (!players_[0].running()) {
+  if (!running()) {
     // Its failure was reported, and the caller goes on all the same.
     Recover(EngineError("The Doom engine is gone."));
     return;
@@ -104,7 +105,7 @@ void DoomEnv::OnReply() {
       [[fallthrough]];
     case Phase::kStartTics:
       if (state().map_tic < config_.start_time) {
-        Send(protocol::kTic);
+        SendOpeningTic();
       } else {
         phase_ = Phase::kStartUpdate;
         Send(protocol::kUpdate);
@@ -129,7 +130,7 @@ void DoomEnv::OnReply() {
       break;
     case Phase::kMapTics:
       if (state().map_tic < config_.start_time) {
-        Send(protocol::kTic);
+        SendOpeningTic();
       } else {
         SendCommand("viz_override_player 0");
         phase_ = Phase::kMapUpdate;
@@ -150,19 +151,39 @@ void DoomEnv::Start() {
   // so that the failure leaves no trace in the rollout.
   if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
-  if (players_.size() > 1) port_ = std::make_unique<UdpPort>();
-  const std::vector<int>& cores = config_.match.cores;
+  opening_tics_ = 0;
+  if (players_.size() > 1) {
+    for (std::size_t i = 0; i < players_.size(); ++i) {
+      ports_.push_back(std::make_unique<UdpPort>());
+    }
+  }
   for (std::size_t i = 0; i < players_.size(); ++i) {
-    const int core =
-        cores.empty() ? -1 : cores[(static_cast<std::size_t>(row_) + i) % cores.size()];
-    players_[i].Start(start_seed_, Arguments(i), core);
+    players_[i].Start(start_seed_, Role(i));
   }
 }
 
 void DoomEnv::End() {
   for (DoomPlayer& player : players_) player.End();
-  port_.reset();
+  ports_.clear();
   replied_ = 0;
+}
+
+EngineRole DoomEnv::Role(std::size_t player) const {
+  EngineRole role;
+  role.arguments = Arguments(player);
+  const std::vector<int>& cores = config_.match.cores;
+  if (!cores.empty()) {
+    role.core = cores[(static_cast<std::size_t>(row_) + player) % cores.size()];
+  }
+  if (!ports_.empty()) {
+    // Its own first, then those of all that it may hear; see match_preload.cc.
+    std::string ports = "JAXFACTORY_MATCH_PORTS=";
+    ports += std::to_string(ports_[player]->number());
+    for (const auto& port : ports_)
+      ports.append(",").append(std::to_string(port->number()));
+    role.environment.push_back(std::move(ports));
+  }
+  return role;
 }
 
 // What makes an engine the host or a guest of a match.
@@ -171,12 +192,14 @@ std::vector<std::string> DoomEnv::Arguments(std::size_t player) const {
   std::vector<std::string> words;
   if (player == 0) {
     words = {"-host", std::to_string(players_.size())};
-    if (port_) words.insert(words.end(), {"-port", std::to_string(port_->number())});
+    if (!ports_.empty()) {
+      words.insert(words.end(), {"-port", std::to_string(ports_[0]->number())});
+    }
     words.insert(words.end(), config_.match.rules.begin(), config_.match.rules.end());
   } else {
-    words = {"-join", "127.0.0.1:" + std::to_string(port_->number())};
+    words = {"-join", "127.0.0.1:" + std::to_string(ports_[0]->number())};
   }
-  if (port_) {
+  if (!ports_.empty()) {
     // Every engine sends to every other: through the host, an order would take it two
     // tics to reach the others, which it does not get. And before the very first tic
     // guests wait in vain, for a second or as many milliseconds as are said.
@@ -205,7 +228,8 @@ void DoomEnv::NewEpisode() {
     players_[0].ClearButtons();
   }
   restart_tics_ = 1;
-  Send(protocol::kTic);
+  opening_tics_ = 0;
+  SendOpeningTic();
 }
 
 void DoomEnv::OnMapTic() {
@@ -219,13 +243,9 @@ void DoomEnv::OnMapTic() {
       });
   if (changing) {
     ++restart_tics_;
-    if (match()) {
-      if (restart_tics_ > kMaxMapTics) {
-        throw EngineError("The Doom engines do not begin the match's next episode.");
-      }
-      HoldUse(restart_tics_ % 2 == 1);  // the table at a level's end waits for a key
-    }
-    Send(protocol::kTic);
+    // The table at a level's end waits for a key.
+    if (match()) HoldUse(restart_tics_ % 2 == 1);
+    SendOpeningTic();
     return;
   }
   if (match()) {
@@ -257,6 +277,16 @@ void DoomEnv::SendCommand(const std::string& command) {
   for (DoomPlayer& player : players_) player.engine().SendCommand(command);
 }
 
+// For ever is not waited for a level that the engine says has not begun.
+void DoomEnv::SendOpeningTic() {
+  if (++opening_tics_ > kMaxMapTics + config_.start_time) {
+    throw EngineError(match()
+                          ? "The Doom engines do not begin the match's next episode."
+                          : "The Doom engine does not begin the next episode.");
+  }
+  Send(protocol::kTic);
+}
+
 void DoomEnv::SendTic() {
   last_tic_ = state().map_tic + 1;
   --tics_left_;
@@ -269,7 +299,9 @@ void DoomEnv::SendTic() {
 void DoomEnv::SendAllTics() {
   const unsigned tic = state().map_tic;
   const auto limit = [&](unsigned end) {
-    if (end > tic) tics_left_ = std::min(tics_left_, static_cast<int>(end - tic));
+    if (end > tic && std::cmp_less(end - tic, tics_left_)) {
+      tics_left_ = static_cast<int>(end - tic);
+    }
   };
   if (config_.timeout > 0) limit(config_.timeout + config_.start_time);
   if (state().map_tic_limit > 0) limit(state().map_tic_limit);
@@ -330,7 +362,22 @@ void DoomEnv::Recover(const EngineError& error) {
     if (stepping_) player.MarkRestarted();
   }
   if (stepping_) ended_ = true;
-  Start();
+  while (true) {
+    try {
+      Start();
+      return;
+    } catch (const EngineError&) {
+      End();  // no engine of a match stays alone
+      if (++failures_ < kMaxFailures) continue;
+      phase_ = Phase::kIdle;
+      throw;
+    }
+  }
+}
+
+bool DoomEnv::running() const {
+  return std::all_of(players_.begin(), players_.end(),
+                     [](const DoomPlayer& player) { return player.running(); });
 }
 
 int DoomEnv::pid(int row) const {

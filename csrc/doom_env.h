@@ -52,6 +52,7 @@ class DoomEnv final : public Env {
   bool AllReplied();
   void OnReply();
   void SendTic();
+  void SendOpeningTic();
   void SendAllTics();
   void AfterTic();
   void OnMapTic();
@@ -62,11 +63,13 @@ class DoomEnv final : public Env {
 
   void Send(protocol::Code code);
   void SendCommand(const std::string& command);
+  EngineRole Role(std::size_t player) const;
   std::vector<std::string> Arguments(std::size_t player) const;
   void CallBots();
   void HoldUse(bool on);
 
   bool match() const { return config_.match.agents > 0; }
+  bool running() const;  // all engines, though they may have failed
   bool starting() const;
   bool terminal() const;
   bool timed_out() const;
@@ -76,10 +79,10 @@ class DoomEnv final : public Env {
   const DoomConfig& config_;
   const int row_;
   std::mt19937 game_seeds_;
-  std::uint32_t start_seed_ = 0;  // of the engines that run
-  std::unique_ptr<UdpPort> port_;
-  std::vector<DoomPlayer> players_;  // the first one hosts
-  std::size_t replied_ = 0;          // players that have answered the last order
+  std::uint32_t start_seed_ = 0;                 // of the engines that run
+  std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines
+  std::vector<DoomPlayer> players_;              // the first one hosts
+  std::size_t replied_ = 0;  // players that have answered the last order
   Phase phase_ = Phase::kIdle;
   bool stepping_ = false;  // a step is under way, and the reset that may end it
   bool ended_ = false;     // the step's results are written, its reset is under way
@@ -87,8 +90,9 @@ class DoomEnv final : public Env {
   bool fresh_ = false;     // the episode has just been opened, no step yet
   int tics_left_ = 0;      // to send; of queued ones, to be answered
   int restart_tics_ = 0;
-  int failures_ = 0;       // in a row, without a finished step
-  unsigned last_tic_ = 1;  // the engine's tic as the controller counts it
+  unsigned opening_tics_ = 0;  // sent to open an episode
+  int failures_ = 0;           // in a row, without a finished step
+  unsigned last_tic_ = 1;      // the engine's tic as the controller counts it
 };
 
 }  // namespace jaxfactory

@@ -31,10 +31,9 @@ DoomPlayer::DoomPlayer(const DoomConfig& config)
       game_reward_(config.reward),
       shaping_(config.shaping, config.held_weapon) {}
 
-void DoomPlayer::Start(std::uint32_t game_seed,
-                       const std::vector<std::string>& arguments, int core) {
+void DoomPlayer::Start(std::uint32_t game_seed, const EngineRole& role) {
   engine_.reset();
-  engine_ = std::make_unique<DoomEngine>(config_.engine, game_seed, arguments, core);
+  engine_ = std::make_unique<DoomEngine>(config_.engine, game_seed, role);
 }
 
 void DoomPlayer::Ready() {
@@ -45,7 +44,9 @@ void DoomPlayer::Ready() {
   std::fill(std::begin(input.max_value), std::end(input.max_value), 0.0);
   for (const int button : config_.buttons) input.available[button] = true;
   for (const auto& [button, value] : config_.max_values) {
-    input.max_value[button - (protocol::kButtons - protocol::kDeltaButtons)] = value;
+    const int delta = button - (protocol::kButtons - protocol::kDeltaButtons);
+    // Other buttons have none; `DoomGame` takes one for them, and leaves it.
+    if (delta >= 0 && delta < protocol::kDeltaButtons) input.max_value[delta] = value;
   }
 }
 
@@ -54,13 +55,17 @@ void DoomPlayer::CheckScreen() const {
   const FrameSpec& frame = config_.frame;
   const auto pixels = static_cast<std::size_t>(frame.screen_width) *
                       static_cast<std::size_t>(frame.screen_height);
-  const bool fits = std::cmp_equal(state().screen_width, frame.screen_width) &&
-                    std::cmp_equal(state().screen_height, frame.screen_height) &&
-                    state().region_size[protocol::kScreenRegion] >=
-                        pixels * static_cast<std::size_t>(frame.screen_channels) &&
-                    state().depth_buffer >= frame.depth &&
-                    state().labels_buffer >= frame.labels &&
-                    state().automap_buffer >= frame.automap;
+  // What is read of each buffer later on depends on the configuration alone.
+  const auto holds = [&](protocol::Region region, int channels) {
+    return engine_->region_size(region) >= pixels * static_cast<std::size_t>(channels);
+  };
+  const bool fits =
+      std::cmp_equal(state().screen_width, frame.screen_width) &&
+      std::cmp_equal(state().screen_height, frame.screen_height) &&
+      holds(protocol::kScreenRegion, frame.screen_channels) &&
+      (!frame.depth || holds(protocol::kDepthRegion, 1)) &&
+      (!frame.labels || holds(protocol::kLabelsRegion, 1)) &&
+      (!frame.automap || holds(protocol::kAutomapRegion, frame.screen_channels));
   if (fits) return;
   throw EngineError("The Doom engine renders " + std::to_string(state().screen_width) +
                     "x" + std::to_string(state().screen_height) + " instead of " +

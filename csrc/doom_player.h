@@ -20,8 +20,7 @@ class DoomPlayer {
   explicit DoomPlayer(const DoomConfig& config);
 
   // Starts an engine in the place of the one that it has.
-  void Start(std::uint32_t game_seed, const std::vector<std::string>& arguments,
-             int core);
+  void Start(std::uint32_t game_seed, const EngineRole& role);
   void End() { engine_.reset(); }
   // The engine has come up: checks what it renders and says which buttons it has.
   void Ready();

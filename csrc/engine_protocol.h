@@ -42,6 +42,10 @@ enum Code : std::uint8_t {
   kClose = 25,
 };
 
+// What the engine has as a bool. It may write any byte there, which for us would be
+// undefined.
+using Flag = std::uint8_t;
+
 struct Message {
   std::uint8_t code;
   char command[kCommandLength];
@@ -85,7 +89,7 @@ struct Sector {
 
 struct Line {
   double position[4];
-  bool is_blocking;
+  Flag is_blocking;
 };
 
 struct GameState {
@@ -95,19 +99,19 @@ struct GameState {
   std::size_t segment_size;
   std::size_t region_offset[kRegions];
   std::size_t region_size[kRegions];
-  bool region_writeable[kRegions];
+  Flag region_writeable[kRegions];
 
   unsigned game_tic;
   int game_state;
   int game_action;
   unsigned static_seed;
-  bool settings_controller;
-  bool net_game;
-  bool multiplayer;
-  bool deathmatch;
-  bool demo_recording;
-  bool demo_playback;
-  bool openal_sound;
+  Flag settings_controller;
+  Flag net_game;
+  Flag multiplayer;
+  Flag deathmatch;
+  Flag demo_recording;
+  Flag demo_playback;
+  Flag openal_sound;
 
   unsigned screen_width;
   unsigned screen_height;
@@ -115,13 +119,13 @@ struct GameState {
   std::size_t screen_size;
   int screen_format;
 
-  bool depth_buffer;
-  bool labels_buffer;
-  bool automap_buffer;
-  bool objects_enabled;
-  bool sectors_enabled;
-  bool audio_buffer;
-  bool notifications_enabled;
+  Flag depth_buffer;
+  Flag labels_buffer;
+  Flag automap_buffer;
+  Flag objects_enabled;
+  Flag sectors_enabled;
+  Flag audio_buffer;
+  Flag notifications_enabled;
 
   unsigned map_start_tic;
   unsigned map_tic;
@@ -131,35 +135,35 @@ struct GameState {
   int map_kill_count;
   int map_item_count;
   int map_secret_count;
-  bool map_end;
+  Flag map_end;
 
-  bool player_has_actor;
-  bool player_dead;
+  Flag player_has_actor;
+  Flag player_dead;
   char player_name[kNameLength];
   int player_kill_count;
   int player_item_count;
   int player_secret_count;
   int player_frag_count;
   int player_death_count;
-  bool player_on_ground;
+  Flag player_on_ground;
   int player_health;
   int player_armor;
-  bool player_attack_ready;
-  bool player_alt_attack_ready;
+  Flag player_attack_ready;
+  Flag player_alt_attack_ready;
   int player_selected_weapon;
   int player_selected_weapon_ammo;
   int player_ammo[kSlots];
   int player_weapon[kSlots];
   double player_movement[10];
   double camera[7];
-  bool player_ready_to_respawn;
+  Flag player_ready_to_respawn;
   unsigned player_number;
 
   unsigned player_count;
-  bool players_in_game[kPlayers];
+  Flag players_in_game[kPlayers];
   char players_name[kPlayers][kNameLength];
   int players_frag_count[kPlayers];
-  bool players_afk[kPlayers];
+  Flag players_afk[kPlayers];
   unsigned players_last_action_tic[kPlayers];
   unsigned players_last_kill_tic[kPlayers];
 
@@ -183,7 +187,7 @@ struct GameState {
 
 struct InputState {
   double buttons[kButtons];
-  bool available[kButtons];
+  Flag available[kButtons];
   double max_value[kDeltaButtons];
   double command_buttons[kButtons];
 };

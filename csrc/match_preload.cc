@@ -5,6 +5,12 @@
 // waits for. It compresses each packet of a few bytes, at a cost far above that of
 // sending it. And what it plays depends on when a packet arrives. All this goes through
 // the dynamic linker, so that it can be answered here.
+//
+// It also keeps others out. An engine takes whoever sends it two bytes for a player,
+// and listens on all addresses of the machine. Here it binds the port that was chosen
+// for it, on this machine's own address, and hears only what comes from the ports that
+// were chosen for its match. JAXFACTORY_MATCH_PORTS has them: its own, then those it
+// may hear.
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,6 +20,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
@@ -30,6 +38,51 @@ constexpr int kLookAfter = 64;
 constexpr int kSleepAfter = 100;
 int sent = 0, heard = 0, skipped = 0, in_vain = 0;
 bool sending = false;
+
+// What strangers have sent is thrown away in one look up to this many times, so that
+// a flood of it cannot keep the engine here.
+constexpr int kStrangers = 64;
+constexpr int kMostPorts = 17;  // its own, and sixteen players
+// The exit status of an engine whose port was taken; engine_process.h has it too.
+constexpr int kPortTaken = 98;
+
+struct Ports {
+  // Runs when the library is loaded, before the engine has a second thread.
+  Ports() {
+    const char* text = std::getenv("JAXFACTORY_MATCH_PORTS");
+    while (text != nullptr && count < kMostPorts) {
+      number[count++] = htons(static_cast<std::uint16_t>(std::atoi(text)));
+      text = std::strchr(text, ',');
+      if (text != nullptr) ++text;
+    }
+  }
+  bool Has(const sockaddr_in& from) const {
+    if (from.sin_family != AF_INET || from.sin_addr.s_addr != htonl(INADDR_LOOPBACK)) {
+      return false;
+    }
+    for (int i = 1; i < count; ++i) {
+      if (number[i] == from.sin_port) return true;
+    }
+    return false;
+  }
+  std::uint16_t number[kMostPorts] = {};  // as they are in addresses
+  int count = 0;
+};
+const Ports ports;
+
+// Receives, and throws away what strangers sent.
+ssize_t ReceiveFromMatch(int socket, void* buffer, size_t size, int flags,
+                         sockaddr_in* from) {
+  for (int i = 0; i < kStrangers; ++i) {
+    socklen_t from_size = sizeof(*from);
+    std::memset(from, 0, sizeof(*from));
+    const ssize_t got =
+        syscall(SYS_recvfrom, socket, buffer, size, flags, from, &from_size);
+    if (got < 0 || ports.Has(*from)) return got;
+  }
+  errno = EAGAIN;
+  return -1;
+}
 
 }  // namespace
 
@@ -58,9 +111,13 @@ EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
     return -1;
   }
   skipped = 0;
-  const ssize_t got =
-      syscall(SYS_recvfrom, socket, buffer, size, flags, from, from_size);
+  sockaddr_in sender;
+  const ssize_t got = ReceiveFromMatch(socket, buffer, size, flags, &sender);
   if (got >= 0) {
+    if (from != nullptr && from_size != nullptr) {
+      if (*from_size > sizeof(sender)) *from_size = sizeof(sender);
+      std::memcpy(from, &sender, *from_size);
+    }
     ++heard;
     in_vain = 0;
   } else if (errno == EAGAIN && !complete) {
@@ -90,13 +147,17 @@ EXPORTED int compress2(unsigned char* output, unsigned long* output_size,
   return zlibs(output, output_size, input, size, level);
 }
 
-// Keeps the match on this machine: the engine would listen on all of its addresses.
+// Keeps the match on this machine, and each engine on its port. Ends the engine if that
+// cannot be: its own words for it would reach nobody.
 EXPORTED int bind(int socket, const sockaddr* address, socklen_t size) noexcept {
-  sockaddr_in local;
-  if (address->sa_family == AF_INET && size == sizeof(local)) {
-    std::memcpy(&local, address, sizeof(local));
-    local.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address = reinterpret_cast<const sockaddr*>(&local);
+  if (address->sa_family != AF_INET) {
+    return static_cast<int>(syscall(SYS_bind, socket, address, size));
   }
-  return static_cast<int>(syscall(SYS_bind, socket, address, size));
+  sockaddr_in local = {};
+  local.sin_family = AF_INET;
+  local.sin_port = ports.number[0];
+  local.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (ports.count > 1 && syscall(SYS_bind, socket, &local, sizeof(local)) == 0)
+    return 0;
+  _exit(kPortTaken);
 }

@@ -19,12 +19,15 @@ class EngineError : public std::runtime_error {
 // How one engine process is started.
 struct EngineConfig {
   std::string executable;
-  std::vector<std::string> arguments;  // everything but the instance id and the seed
-  std::string directory = "/";         // where it runs, and makes a folder of its own
-  std::string preload;                 // library to load before its own, if any
-  double start_timeout = 60.0;         // seconds
-  double timeout = 10.0;               // seconds that one order may take
-  std::int64_t screen_loop = -1;       // see screen_loop.h; -1 leaves the engine alone
+  std::vector<std::string> arguments;    // everything but the instance id and the seed
+  std::string directory = "/";           // where it runs, and makes a folder of its own
+  std::string preload;                   // library to load before its own, if any
+  std::vector<std::string> environment;  // all of its variables, "NAME=value"
+  bool confined = false;                 // see sandbox.h, also for the next two
+  std::vector<std::string> readable, writable;
+  double start_timeout = 60.0;    // seconds
+  double timeout = 10.0;          // seconds that one order may take
+  std::int64_t screen_loop = -1;  // see screen_loop.h; -1 leaves the engine alone
 };
 
 // The image that the policy sees: the screen (and the other buffers, as further

@@ -4,8 +4,15 @@
 #include <sched.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <new>
+#include <string>
+#include <system_error>
 #include <utility>
+
+#include "spec.h"
 
 namespace jaxfactory {
 namespace {
@@ -13,12 +20,32 @@ namespace {
 // How long a worker may take to end before it is helped, and again.
 constexpr std::chrono::milliseconds kPatience{200};
 
+// A set of cores of any number: `cpu_set_t` itself ends at 1,024.
+class CoreSet {
+ public:
+  explicit CoreSet(std::size_t cores) : cores_(cores), set_(CPU_ALLOC(cores)) {
+    if (set_ == nullptr) throw std::bad_alloc();
+    CPU_ZERO_S(bytes(), set_);
+  }
+  ~CoreSet() { CPU_FREE(set_); }
+  CoreSet(const CoreSet&) = delete;
+  CoreSet& operator=(const CoreSet&) = delete;
+
+  std::size_t bytes() const { return CPU_ALLOC_SIZE(cores_); }
+  cpu_set_t* get() { return set_; }
+  void Add(std::size_t core) { CPU_SET_S(core, bytes(), set_); }
+  bool Has(std::size_t core) const { return CPU_ISSET_S(core, bytes(), set_) != 0; }
+
+ private:
+  std::size_t cores_;
+  cpu_set_t* set_;
+};
+
+constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
+
 void PinTo(int core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(core, &set);
   // Both only make it faster: where they are forbidden, go on without.
-  pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+  RunOn(0, core);
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
   // engines inherit this, and give way to whoever acts and learns on the same core.
   const sched_param param{};
@@ -29,15 +56,25 @@ void PinTo(int core) {
 
 std::vector<int> UsableCores() {
   std::vector<int> cores;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    for (int core = 0; core < CPU_SETSIZE; ++core) {
-      if (CPU_ISSET(core, &set)) cores.push_back(core);
+  for (std::size_t most = kFewCores; most <= kManyCores; most *= 2) {
+    CoreSet set(most);
+    if (sched_getaffinity(0, set.bytes(), set.get()) == 0) {
+      for (std::size_t core = 0; core < most; ++core) {
+        if (set.Has(core)) cores.push_back(static_cast<int>(core));
+      }
+      break;
     }
+    if (errno != EINVAL) break;  // which says that the kernel knows more cores
   }
   if (cores.empty()) cores.push_back(0);
   return cores;
+}
+
+void RunOn(pid_t who, int core) {
+  const auto number = static_cast<std::size_t>(core);
+  CoreSet set(std::max(kFewCores, number + 1));
+  set.Add(number);
+  sched_setaffinity(who, set.bytes(), set.get());
 }
 
 WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial) {
@@ -46,20 +83,31 @@ WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial)
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  for (int i = 0; i < num_workers; ++i) {
-    workers_.push_back(std::make_unique<Worker>());
-    if (serial_) continue;
-    Worker& worker = *workers_.back();
-    const int core = cores[static_cast<std::size_t>(i) % cores.size()];
-    worker.thread = std::thread([this, &worker, core, pin] {
-      if (pin) PinTo(core);
-      Loop(worker);
-      const std::scoped_lock lock(worker.mutex);
-      worker.done = true;
-      worker.ended.notify_all();
-    });
+  try {
+    for (int i = 0; i < num_workers; ++i) {
+      workers_.push_back(std::make_unique<Worker>());
+      if (serial_) continue;
+      Start(*workers_.back(), cores[static_cast<std::size_t>(i) % cores.size()], pin);
+    }
+  } catch (const std::system_error& error) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    const std::size_t running = workers_.size() - 1;
+    Stop([] {});
+    throw EngineError("Cannot start more than " + std::to_string(running) + " of the " +
+                      std::to_string(num_workers) + " worker threads (" + error.what() +
+                      "); use fewer workers, or raise the limit of processes.");
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void WorkerPool::Start(Worker& worker, int core, bool pin) {
+  worker.thread = std::thread([this, &worker, core, pin] {
+    if (pin) PinTo(core);
+    Loop(worker);
+    const std::scoped_lock lock(worker.mutex);
+    worker.done = true;
+    worker.ended.notify_all();
+  });
 }
 
 WorkerPool::~WorkerPool() {

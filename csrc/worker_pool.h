@@ -2,6 +2,8 @@
 #ifndef JAXFACTORY_WORKER_POOL_H_
 #define JAXFACTORY_WORKER_POOL_H_
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -16,6 +18,10 @@ namespace jaxfactory {
 // Cores that this process may use, in ascending order.
 std::vector<int> UsableCores();
 
+// Lets a process or thread, 0 for the calling thread, run on one core only. Where that
+// is forbidden nothing happens.
+void RunOn(pid_t who, int core);
+
 // Runs jobs on the worker that they are given to, each worker's in order. Stopping
 // drops jobs that have not begun and joins the threads; a job that runs long must look
 // at `stopping` itself. Jobs must not throw. A serial pool has no threads: it runs each
@@ -24,6 +30,7 @@ class WorkerPool {
  public:
   using Job = std::function<void()>;
 
+  // Throws EngineError if the threads cannot be started.
   WorkerPool(int num_workers, bool pin, bool serial);
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
@@ -45,6 +52,7 @@ class WorkerPool {
     std::thread thread;
   };
 
+  void Start(Worker& worker, int core, bool pin);
   void Loop(Worker& worker);
 
   const bool serial_;

@@ -92,15 +92,17 @@ def _knows_flag(flag: str) -> bool:
     cache = places.cache() / "xla_flags.json"
     key = f"{version} {flag}"
     try:
-        answers = json.loads(cache.read_text())
+        # Where others can write, neither is their answer taken nor their link followed.
+        private = not places.make_private(cache.parent)
+        answers = json.loads(cache.read_text()) if private else {}
         if key in answers:
             return bool(answers[key])
     except (OSError, ValueError, TypeError):
         answers = {}
     answer = _probe(flag)
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps({**answers, key: answer}))
+        if not places.make_private(cache.parent):
+            cache.write_text(json.dumps({**answers, key: answer}))
     except OSError:
         pass  # Without a cache the next start probes again; nothing else is lost.
     return answer

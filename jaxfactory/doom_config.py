@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core, game_args, scenarios, wads
+from jaxfactory import _core, engine_sandbox, game_args, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
@@ -17,8 +17,6 @@ from jaxfactory.spec import EnvSpec, ObservationSpec
 
 
 _RGB24, _GRAY8 = 1, 8
-# Makes engines wait for each other without holding their cores; see its source.
-_PRELOAD = Path(_core.__file__).with_name("_match_preload.so")
 
 
 def make(
@@ -51,8 +49,7 @@ def make(
     doom.reward = rewards
     if match is not None:
         doom.match = _match(match)
-        if match.agents > 1:
-            doom.engine.preload = str(_PRELOAD) if _PRELOAD.is_file() else ""
+    engine_sandbox.apply(doom.engine, in_match=match is not None and match.agents > 1)
     if scenario.own_variable:
         doom.own_variable = variable(scenario.own_variable)
     # A function is the pool's own affair.

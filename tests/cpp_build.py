@@ -9,7 +9,10 @@ from pathlib import Path
 
 
 ROOT = Path(__file__).parent.parent
-TESTS = ("env_pool_test", "frame_test", "doom_reward_test", "doom_env_test")
+TESTS = (
+    "env_pool_test", "frame_test", "doom_reward_test", "doom_env_test",
+    "doom_engine_test",
+)  # fmt: skip
 
 
 def tool(name: str) -> str:

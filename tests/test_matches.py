@@ -320,6 +320,8 @@ def test_levels_whose_nodes_are_kept_are_played(tmp_path, monkeypatch):
     # Which happens where a level takes long to load, on a busy machine. It compresses
     # them with the function that packets are not to be compressed with.
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # Where they are kept an engine may not write.
+    monkeypatch.setenv("JAXFACTORY_ENGINE_SANDBOX", "off")
     row = shortened("duel")
     cfg = tmp_path / "kept.cfg"
     game = "+gl_cachenodes 1 +gl_cachetime 0"

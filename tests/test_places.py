@@ -1,5 +1,9 @@
 """Folders that outlast a program: found, made, and made elsewhere if need be."""
 
+import os
+import stat
+from types import SimpleNamespace
+
 import pytest
 
 from jaxfactory import places
@@ -30,9 +34,113 @@ def test_without_a_home_they_run_in_the_temporary_folder(home):
     assert (folder / "_vizdoom").is_dir()
 
 
+def without_temporary(home) -> None:
+    """Leave no other place than the cache, so that what is wrong with it is said."""
+    (home / "tmp").touch()
+
+
+def test_what_is_made_is_for_this_user_alone(home):
+    before = os.umask(0)
+    try:
+        folder = places.engine_folder()
+    finally:
+        os.umask(before)
+    made = [folder / "_vizdoom", folder, *list(folder.parents)[:3]]
+    assert made[-1] == home / "home"
+    assert {stat.S_IMODE(path.lstat().st_mode) for path in made} == {0o700}
+
+
 def test_in_a_folder_of_somebody_elses_they_do_not_run(home, monkeypatch):
     monkeypatch.setattr(places.os, "getuid", lambda: 12345)
     with pytest.raises(UserError, match="a folder of yours"):
+        places.engine_folder()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a stranger's files")
+@pytest.mark.parametrize("which", [".cache", "jaxfactory", "engines", "_vizdoom"])
+def test_a_stranger_s_folder_on_the_way(home, monkeypatch, which):
+    folder = places.engine_folder() / "_vizdoom"
+    theirs = next(p for p in (folder, *folder.parents) if p.name == which)
+    os.chown(theirs, 65534, 65534)
+    assert places.engine_folder().parent == home / "tmp"
+    monkeypatch.setattr(places.tempfile, "tempdir", str(home / "file"))
+    (home / "file").touch()
+    with pytest.raises(UserError, match=f"{which} belongs to the user"):
+        places.engine_folder()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o702])
+@pytest.mark.parametrize("which", [".cache", "jaxfactory", "engines", "_vizdoom"])
+def test_a_folder_on_the_way_that_everybody_writes(home, which, mode):
+    without_temporary(home)
+    folder = places.engine_folder() / "_vizdoom"
+    changed = next(p for p in (folder, *folder.parents) if p.name == which)
+    changed.chmod(mode)
+    with pytest.raises(UserError, match="can be written by everybody"):
+        places.engine_folder()
+    changed.chmod(0o755)
+    assert places.engine_folder() / "_vizdoom" == folder
+
+
+def test_a_folder_on_the_way_that_a_group_writes(home, monkeypatch):
+    without_temporary(home)
+    folder = places.engine_folder()
+    folder.parent.chmod(0o770)
+    places.engine_folder()  # root's group, or the user's own
+    monkeypatch.setattr(places, "_own_group", lambda gid: False)
+    with pytest.raises(UserError, match="can be written by its group"):
+        places.engine_folder()
+    # In a sticky folder nobody replaces what somebody else has made.
+    folder.parent.chmod(0o1777)
+    assert places.engine_folder() == folder
+
+
+@pytest.mark.parametrize(
+    ("gid", "members", "own"),
+    [(0, ["bin"], True), (7, [], True), (7, ["me"], True), (7, ["you"], False),
+     (8, [], False), (9, [], False)],
+)  # fmt: skip
+def test_a_group_of_one_s_own(monkeypatch, gid, members, own):
+    group = SimpleNamespace(gr_mem=members)
+    user = SimpleNamespace(pw_name="me", pw_gid=7)
+    monkeypatch.setattr(places.pwd, "getpwuid", lambda uid: user)
+    monkeypatch.setattr(places.grp, "getgrgid", {7: group, 8: group}.__getitem__)
+    assert places._own_group(gid) == own
+
+
+def test_links_of_the_user_s_are_followed_and_strangers_are_not(home):
+    (home / "large" / "cache").mkdir(parents=True)
+    (home / "home").mkdir()
+    (home / "home" / ".cache").symlink_to("../large/cache")
+    folder = places.engine_folder()
+    assert (home / "large" / "cache" / "jaxfactory" / "engines" / "_vizdoom").is_dir()
+    (home / "large").chmod(0o777)  # where it leads, others could swap folders
+    assert places.engine_folder().parent == home / "tmp"
+    (home / "large").chmod(0o755)
+    assert places.engine_folder() == folder
+    if os.getuid() == 0:
+        os.chown(home / "home" / ".cache", 65534, 65534, follow_symlinks=False)
+        assert places.engine_folder().parent == home / "tmp"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a stranger's files")
+def test_a_link_planted_in_the_temporary_folder(home):
+    (home / "home").touch()
+    (home / "tmp").mkdir()
+    (home / "tmp").chmod(0o1777)
+    (home / "victim").mkdir(mode=0o700)
+    link = home / "tmp" / f"jaxfactory-engines-{os.getuid()}"
+    link.symlink_to(home / "victim")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(UserError, match=f"{link.name} belongs to the user"):
+        places.engine_folder()
+    assert not list((home / "victim").iterdir())
+
+
+def test_links_in_a_circle(home):
+    without_temporary(home)
+    (home / "home").symlink_to("home")
+    with pytest.raises(UserError, match="too many links"):
         places.engine_folder()
 
 

@@ -13,6 +13,7 @@ import av
 import jax
 import numpy as np
 import pytest
+from test_faults import names_of
 
 from jaxfactory import runs
 from jaxfactory.checkpoint import load_for_evaluation
@@ -166,7 +167,7 @@ def test_sigkill_leaves_no_engine(tmp_path):
     while any(Path(f"/proc/{pid}/exe").exists() for pid in engines):
         assert time.monotonic() < deadline, "engines outlive their trainer"
         time.sleep(0.05)
-    assert not list(Path("/dev/shm").glob(f"*jf{_base36(process.pid)}*"))
+    assert not names_of(process.pid)
 
 
 def _start(folder: Path, *flags: str) -> subprocess.Popen:
@@ -200,7 +201,3 @@ def _engines_of(pid: int) -> list[int]:
         if name == "vizdoom" and int(rest.split()[1]) == pid:
             found.append(int(stat.parent.name))
     return found
-
-
-def _base36(number: int) -> str:
-    return np.base_repr(number, 36).lower().zfill(5)

@@ -27,6 +27,12 @@ DoomConfig Config(const std::string& folder) {
   DoomConfig config;
   config.engine.executable = folder + "/vizdoom";
   config.engine.directory = "/tmp";
+  // Under the rules that Python gives it, where the kernel has them.
+  config.engine.confined = true;
+  config.engine.readable = {
+      folder,       folder + ".libs",  "/lib", "/lib64", "/usr/lib",
+      "/usr/lib64", "/etc/ld.so.cache"};
+  config.engine.writable = {"/dev/shm", "/dev/null"};
   config.engine.arguments = {"-iwad",
                              folder + "/freedoom2.wad",
                              "-file",

@@ -1,0 +1,152 @@
+// What an engine that a map has taken over could do: a program that speaks the engine's
+// protocol, and makes shared memory that it should not. "-attack NAME" says which.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/interprocess/ipc/message_queue.hpp>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "engine_protocol.h"
+
+namespace {
+
+namespace bip = boost::interprocess;
+namespace protocol = jaxfactory::protocol;
+using protocol::GameState;
+
+constexpr int kWidth = 160, kHeight = 120;
+
+struct Plan {
+  std::string id, attack;
+  bool is(const char* name) const { return attack == name; }
+};
+
+void Say(bip::message_queue& queue, std::uint8_t code, const char* text = "") {
+  protocol::Message message{};
+  message.code = code;
+  std::strncpy(message.command, text, sizeof(message.command) - 1);
+  queue.send(&message, sizeof(message), 0);
+}
+
+// The layout of a real engine, but for the attack.
+void Fill(GameState& state, std::size_t size, const Plan& plan) {
+  constexpr std::size_t kScreen = kWidth * kHeight * 3;
+  const std::size_t input = sizeof(GameState);
+  const std::size_t screen = input + sizeof(protocol::InputState);
+  state.version = protocol::kEngineVersion;
+  std::strcpy(state.version_text, protocol::kEngineVersionText);
+  state.segment_size = size;
+  state.region_offset[protocol::kInputRegion] = input;
+  state.region_offset[protocol::kScreenRegion] = screen;
+  state.region_size[protocol::kStateRegion] = sizeof(GameState);
+  state.region_size[protocol::kInputRegion] = sizeof(protocol::InputState);
+  state.region_size[protocol::kScreenRegion] = kScreen;
+  state.screen_width = kWidth;
+  state.screen_height = kHeight;
+  state.map_tic = 1;
+  state.map_tic_limit = 0xFFFFFFFFU;
+  if (plan.is("version")) {
+    state.version = 99;
+    std::strcpy(state.version_text, "\x1b[2J\xff\n");
+  }
+  if (plan.is("segment size")) state.segment_size = size * 2;
+  if (plan.is("screen outside")) state.region_offset[protocol::kScreenRegion] = size;
+  if (plan.is("screen far outside")) {
+    // The sum wraps around to a small number.
+    state.region_offset[protocol::kScreenRegion] = ~std::size_t{0} - kScreen / 2;
+  }
+  if (plan.is("depth too long")) {
+    state.region_size[protocol::kDepthRegion] = ~std::size_t{0};
+    state.region_offset[protocol::kDepthRegion] = 8;
+  }
+  if (plan.is("screen too small")) {
+    state.region_size[protocol::kScreenRegion] = kScreen - 1;
+  }
+  if (plan.is("no depth")) state.depth_buffer = 1;
+  if (plan.is("input in the state")) state.region_offset[protocol::kInputRegion] = 8;
+  if (plan.is("input not aligned")) {
+    state.region_offset[protocol::kInputRegion] = input + 4;
+  }
+  if (plan.is("input outside")) {
+    state.region_offset[protocol::kInputRegion] = size - 16;
+  }
+  if (plan.is("state elsewhere")) state.region_offset[protocol::kStateRegion] = 8;
+}
+
+GameState* MakeSegment(const Plan& plan) {
+  const std::string name = "/ViZDoomSM" + plan.id, path = "/dev/shm" + name;
+  if (plan.is("nothing")) return nullptr;
+  if (plan.is("link")) {
+    const std::string target = "/dev/shm/jaxfactory-fake-" + plan.id;
+    close(open(target.c_str(), O_RDWR | O_CREAT, 0600));
+    symlink(target.c_str(), path.c_str());
+    unlink(target.c_str());
+    return nullptr;
+  }
+  if (plan.is("pipe")) {
+    mkfifo(path.c_str(), 0600);
+    return nullptr;
+  }
+  std::size_t size =
+      sizeof(GameState) + sizeof(protocol::InputState) + kWidth * kHeight * 3;
+  const std::size_t whole = size;
+  if (plan.is("too small")) size = 100;
+  if (plan.is("empty")) size = 0;
+  if (plan.is("too large")) size = std::size_t{1} << 40;  // sparse
+  const int fd = shm_open(name.c_str(), O_RDWR | O_CREAT | O_EXCL, 0644);
+  if (ftruncate(fd, static_cast<off_t>(size)) != 0) _exit(1);
+  fchmod(fd, plan.is("others write") ? 0666 : plan.is("group writes") ? 0664 : 0644);
+  if (plan.is("stranger") && fchown(fd, 65534, 65534) != 0) _exit(2);
+  if (size < whole) return nullptr;
+  void* memory = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  auto* state = static_cast<GameState*>(memory);
+  Fill(*state, size, plan);
+  return state;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Plan plan;
+  for (int i = 1; i + 1 < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "+viz_instance_id") plan.id = argv[i + 1];
+    if (word == "-attack") plan.attack = argv[i + 1];
+  }
+  if (plan.is("port taken")) return 98;
+  if (plan.is("silent")) {
+    while (true) pause();
+  }
+  bip::message_queue in(bip::open_only, ("ViZDoomMQDoom" + plan.id).c_str());
+  bip::message_queue out(bip::open_only, ("ViZDoomMQCtr" + plan.id).c_str());
+  if (plan.is("an error")) {
+    Say(out, protocol::kError, "no\n\x1b[31m map \xff\xfe");
+    while (true) pause();
+  }
+  GameState* state = MakeSegment(plan);
+  Say(out, protocol::kDone);
+  while (true) {
+    protocol::Message message{};
+    bip::message_queue::size_type size = 0;
+    unsigned priority = 0;
+    in.receive(&message, sizeof(message), size, priority);
+    if (message.code == protocol::kCommand) continue;
+    if (plan.is("moves later") && state != nullptr) {
+      for (std::size_t& offset : state->region_offset) offset = ~std::size_t{0} / 2;
+    }
+    if (plan.is("shouts") && state != nullptr) {
+      // Everything but the layout, and as large as can be.
+      auto* bytes = reinterpret_cast<unsigned char*>(state);
+      std::memset(bytes + offsetof(GameState, game_tic), 0xFF,
+                  sizeof(GameState) - offsetof(GameState, game_tic));
+      state->screen_width = kWidth;
+      state->screen_height = kHeight;
+      state->map_tic = 1;
+    }
+    Say(out, protocol::kDone);
+  }
+}
