@@ -277,7 +277,9 @@ def _import_sample_factory(args: list[str]) -> int:
     options = parse(sample_factory.ImportOptions, None, args, "import-sample-factory")
     # JAX is started only when the run is written, and reads its settings then.
     _prepare_jax()
-    found = sample_factory.convert(options.experiment, options.scenario, options.run)
+    found = sample_factory.convert(
+        options.experiment, options.scenario, options.run, policy=options.policy
+    )
     print(f"read {found.file}, trained for {found.frames:,} frames")
     for note in found.notes:
         print(f"note: {note}")

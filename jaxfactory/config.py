@@ -13,56 +13,7 @@ from typing import Any, Literal
 from jaxfactory import checks
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """The actor-critic's shape.
-
-    Example:
-        >>> small = NetworkConfig(conv_channels=(8, 16, 16), core="lstm")
-        >>> small.core_size
-        256
-    """
-
-    encoder: str = "conv"
-    """What turns observations into features: conv, or a Flax NNX class of your own as
-    package.module:Class or file.py:Class (--network is the same flag)."""
-    conv_channels: tuple[int, ...] = (16, 32, 64)
-    """Output channels of each convolution."""
-    conv_kernels: tuple[int, ...] = (8, 4, 3)
-    """Kernel size of each convolution."""
-    conv_strides: tuple[int, ...] = (4, 2, 2)
-    """Stride of each convolution."""
-    hidden_size: int = 256
-    """Units of the dense layer after the convolutions."""
-    core: Literal["gru", "lstm", "none"] = "gru"
-    """Recurrent core between the encoder and the heads."""
-    core_size: int = 256
-    """Units of the recurrent core."""
-    measurements_sizes: tuple[int, ...] = (128, 128)
-    """Units of the dense layers that read the measurements, where there are any."""
-    decoder_sizes: tuple[int, ...] = ()
-    """Units of the dense layers between the core and the heads; none by default."""
-    nonlinearity: Literal["elu", "relu", "tanh"] = "elu"
-    """Activation after each convolution and dense layer."""
-
-    def __post_init__(self) -> None:
-        checks.positive(
-            self, "hidden_size", "core_size", "conv_channels", "conv_kernels",
-            "conv_strides", "measurements_sizes", "decoder_sizes",
-        )  # fmt: skip
-        lengths = {
-            len(self.conv_channels),
-            len(self.conv_kernels),
-            len(self.conv_strides),
-        }
-        if len(lengths) != 1:
-            raise UserError(
-                f"--conv-channels {self.conv_channels}, --conv-kernels "
-                f"{self.conv_kernels} and --conv-strides {self.conv_strides} must have "
-                "the same number of entries, one for each convolution"
-            )
+from jaxfactory.network_config import NetworkConfig as NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)

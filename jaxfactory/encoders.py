@@ -14,11 +14,12 @@ from jaxfactory import plugins
 from jaxfactory.config import Config, NetworkConfig
 from jaxfactory.errors import UserCodeError, UserError, did_you_mean
 from jaxfactory.layers import ACTIVATIONS, Conv, Dense, OrthogonalDense
+from jaxfactory.residual import ResidualStage
 from jaxfactory.types import Observation, ObservationSpec
 
 
 class Encoder(nnx.Module):
-    """Convolutions and a dense layer for the image, a small MLP for the measurements.
+    """Convolutions and dense layers for the image, a small MLP for the measurements.
 
     Of an observation that has both, the features stand side by side.
     """
@@ -29,7 +30,7 @@ class Encoder(nnx.Module):
         self.has_measurements = spec.measurements > 0
         self.num_features = 0
         if self.has_image:
-            self._add_convolutions(spec, config, rngs)
+            self._add_dense(self._add_convolutions(spec, config, rngs), config, rngs)
         if self.has_measurements:
             sizes = (spec.measurements, *config.measurements_sizes)
             for index, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -40,7 +41,8 @@ class Encoder(nnx.Module):
 
     def _add_convolutions(
         self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
-    ) -> None:
+    ) -> int:
+        """Add the layers before the dense ones; return how many numbers they make."""
         height, width, channels = spec.image
         layers = list(
             zip(
@@ -64,18 +66,33 @@ class Encoder(nnx.Module):
             height, width = (height - size) // stride + 1, (width - size) // stride + 1
             channels = outputs
         self.num_convs = len(layers)
-        self.dense = Dense(height * width * channels, config.hidden_size, rngs)
-        self.num_features += config.hidden_size
+        return height * width * channels
+
+    def _add_dense(self, inputs: int, config: NetworkConfig, rngs: nnx.Rngs) -> None:
+        self.dense = Dense(inputs, config.hidden_size, rngs)
+        sizes = (config.hidden_size, *config.dense_sizes)
+        for index, (before, after) in enumerate(pairwise(sizes), start=1):
+            setattr(self, f"dense_{index}", Dense(before, after, rngs))
+        self.num_more_dense = len(config.dense_sizes)
+        self.num_features += sizes[-1]
+
+    def _convolved(self, x: Array) -> Array:
+        """Return the last convolution's maps, activated, ``[N, P, Q, channels]``."""
+        activation = ACTIVATIONS[self.nonlinearity]
+        for index in range(self.num_convs):
+            x = activation(getattr(self, f"conv_{index}")(x))
+        return x
 
     def __call__(self, obs: Observation) -> Array:
         """Return features ``[N, features]`` of observations ``[N, ...]``."""
         activation = ACTIVATIONS[self.nonlinearity]
         features = []
         if self.has_image:
-            x = obs["image"]
-            for index in range(self.num_convs):
-                x = activation(getattr(self, f"conv_{index}")(x))
-            features.append(activation(self.dense(x.reshape(x.shape[0], -1))))
+            x = self._convolved(obs["image"])
+            x = activation(self.dense(x.reshape(x.shape[0], -1)))
+            for index in range(1, self.num_more_dense + 1):
+                x = activation(getattr(self, f"dense_{index}")(x))
+            features.append(x)
         if self.has_measurements:
             y = obs["measurements"]
             for index in range(self.num_measurement_layers):
@@ -84,13 +101,37 @@ class Encoder(nnx.Module):
         return features[0] if len(features) == 1 else jnp.concatenate(features, -1)
 
 
+class ResidualEncoder(Encoder):
+    """The same with stages of residual convolutions, one for each of conv_channels."""
+
+    def _add_convolutions(
+        self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
+    ) -> int:
+        height, width, channels = spec.image
+        for index, outputs in enumerate(config.conv_channels):
+            stage = ResidualStage(channels, outputs, config.nonlinearity, rngs)
+            setattr(self, f"stage_{index}", stage)
+            height, width = (height + 1) // 2, (width + 1) // 2
+            channels = outputs
+        self.num_stages = len(config.conv_channels)
+        return height * width * channels
+
+    def _convolved(self, x: Array) -> Array:
+        for index in range(self.num_stages):
+            x = getattr(self, f"stage_{index}")(x)
+        return ACTIVATIONS[self.nonlinearity](x)
+
+
 # A Flax NNX class, made as ``Class(spec, config, rngs)`` of an `ObservationSpec`, a
 # `NetworkConfig` and an `nnx.Rngs`. Its objects have ``num_features``, F, and their
 # call maps normalised observations, float32 ``[N, ...]``, to features, float32
 # ``[N, F]``. They may hold parameters (`nnx.Param`) and no other state.
 EncoderClass = Callable[..., Any]
 
-ENCODERS: dict[str, EncoderClass] = {"conv": Encoder}
+ENCODERS: dict[str, EncoderClass] = {
+    "conv": Encoder,
+    "resnet_impala": ResidualEncoder,
+}
 
 
 def find_encoder(name: str) -> EncoderClass:

@@ -38,7 +38,7 @@ GYMNASIUM = "gymnasium:"
 _DOOM_ALONE = (
     "tics", "width", "height", "screen_width", "screen_height", "grayscale", "depth",
     "labels", "automap", "num_workers", "engine", "num_agents", "num_bots", "wide",
-    "allow_game_args",
+    "measurements", "allow_game_args",
 )  # fmt: skip
 
 
@@ -101,6 +101,8 @@ class EnvConfig:
     """Append the labels buffer (one value for each visible object) as a channel."""
     automap: bool = False
     """Append the automap's channels."""
+    measurements: bool = True
+    """Show the agent the scenario's measurements besides the image."""
     timeout: int | None = None
     """Tics after which an episode is truncated; none keeps the scenario's own."""
     num_agents: int | None = None
@@ -156,6 +158,7 @@ class EnvConfig:
         for name in ("processes",) if is_doom else _DOOM_ALONE:
             if getattr(self, name) != getattr(EnvConfig, name):
                 flag = name.replace("_", "-")
+                flag = f"no-{flag}" if getattr(self, name) is False else flag
                 family = "Gymnasium's environments" if is_doom else "Doom"
                 raise UserError(
                     f"--{flag} is for {family} and does nothing for {self.scenario}; "

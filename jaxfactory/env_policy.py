@@ -37,9 +37,13 @@ class EnvPolicy:
         found = EnvSpec(self._observations.spec, self._actions.spec)
         wanted = EnvSpec(spec.observation, spec.action._replace(names=()))
         if found != wanted:
+            blind = (
+                found.observation.measurements and not wanted.observation.measurements
+            )
+            how = " with measurements=False" if blind else ""
             raise UserError(
                 f"the environment has {_told(found)}, and the agent was trained with "
-                f"{_told(wanted)}; make the one that agent.config.env names"
+                f"{_told(wanted)}; make the one that agent.config.env names{how}"
             )
         self._act = act
         self.reset()

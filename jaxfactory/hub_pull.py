@@ -52,6 +52,9 @@ class PullOptions:
     trust_scenario: bool = False
     """Use the scenario (.cfg file and map) that the repository brings: the engine reads
     them unprotected."""
+    policy: int | None = None
+    """Which policy of a Sample Factory experiment with several; without it, the one
+    with the highest reward."""
 
 
 class Pulled(NamedTuple):
@@ -165,7 +168,9 @@ def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:
         return None
     # What it plays, and so its place, is known only once it has been read.
     with _Scratch(options.run or runs.ROOT / options.repo.partition("/")[2]) as scratch:
-        made = sample_factory.convert(folder, options.scenario, scratch.path)
+        made = sample_factory.convert(
+            folder, options.scenario, scratch.path, policy=options.policy
+        )
         if options.run is None:
             scratch.final = _new_run_dir(options.repo, made.scenario)
     return Pulled(scratch.final, made.frames, made.notes)

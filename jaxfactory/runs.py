@@ -35,7 +35,10 @@ EVALUATION = "evaluation.json"
 LOCK = ".lock"
 
 # What decides the shapes of the parameters and what they mean.
-_FIXED_ENV = ("scenario", "width", "height", "grayscale", "depth", "labels", "automap")
+_FIXED_ENV = (
+    "scenario", "width", "height", "grayscale", "depth", "labels", "automap",
+    "measurements",
+)  # fmt: skip
 
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:

@@ -1,12 +1,12 @@
 """Runs from the checkpoints of Sample Factory 2.
 
-An experiment of its is a directory with a config.json and a folder checkpoint_p0 of
-.pth files. `convert` makes a run directory of one, which is evaluated and trained
-like any other: the same observations and hidden states give the same logits and
-values.
+An experiment of its is a directory with a config.json (once cfg.json) and a folder
+checkpoint_p0 of .pth files. `convert` makes a run directory of one, which is
+evaluated and trained like any other: the same observations and hidden states give the
+same logits and values.
 """
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +17,11 @@ from tyro.conf import arg
 from jaxfactory import runs, scenarios
 from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.heads import Head
+from jaxfactory.sample_factory_checks import (
+    check_heads,
+    check_meanings,
+    check_measurements,
+)
 from jaxfactory.sample_factory_files import (
     Checkpoint,
     experiment_of,
@@ -43,6 +48,8 @@ class ImportOptions:
     """What the agent plays; without it, what it was trained on."""
     run: Path | None = None
     """The run's directory, a new one; without it, one under runs/."""
+    policy: int | None = None
+    """Which policy of several; without it, the one with the highest reward."""
 
 
 class Imported(NamedTuple):
@@ -53,7 +60,8 @@ class Imported(NamedTuple):
         file: The checkpoint that was read.
         scenario: Our name of its scenario.
         frames: Frames that it was trained for.
-        notes: Sentences about what goes on differently when it is trained further.
+        notes: Sentences about what was taken, and about what goes on differently when
+            it is trained further.
     """
 
     run: Path
@@ -63,7 +71,9 @@ class Imported(NamedTuple):
     notes: list[str]
 
 
-def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
+def convert(
+    path: Path, scenario: str | None, run: Path | None, *, policy: int | None = None
+) -> Imported:
     """Make a run of an experiment's checkpoint.
 
     Args:
@@ -71,13 +81,16 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
             last, or one .pth file in it.
         scenario: What it plays here; by default what it played there.
         run: The new run's directory; by default one under runs/.
+        policy: Which policy of several; by default the one whose best checkpoint has
+            the highest reward.
 
     Raises:
         UserError: If something cannot be read or has no counterpart here. Nothing is
             written then.
     """
-    file = find_checkpoint(path)
-    settings = read_settings(experiment_of(file))
+    choice = find_checkpoint(path, policy)
+    file = choice.file
+    settings = read_settings(experiment_of(file), choice.policy)
     name = _scenario(settings, scenario)
     if run is not None and run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run} is not empty; give --run a new directory")
@@ -86,20 +99,17 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
     heads = scenarios.action_heads(row, game)
     checkpoint = Checkpoint(file)
     model = checkpoint.model()
-    _check_heads(settings, model, heads, name)
-    told = _check_meanings(settings, heads, name)
+    check_heads(settings, model, heads, name)
+    notes = [choice.note] if choice.note else []
+    notes += check_meanings(settings, heads, name)
     layout = describe(settings, model, logit_order(heads))
     measured = len(row.measured(game))
-    if layout.observation.measurements != measured:
-        raise UserError(
-            f"the checkpoint's network reads {layout.observation.measurements} "
-            f"measurements and the scenario {name} has {measured}; name the scenario "
-            "that it was trained on with --scenario (there it was "
-            f"{settings.values.get('env')})"
-        )
+    notes += check_measurements(settings, layout, measured, name)
     run = run or runs.new_run_dir(name)
-    notes = _write_run(run, settings, checkpoint, layout, name, heads)
-    return Imported(run, file, name, checkpoint.frames(settings), told + notes)
+    # Where the scenario has none, there is nothing to leave out.
+    sees_all = layout.observation.measurements == measured
+    notes += _write_run(run, settings, checkpoint, layout, name, heads, sees_all)
+    return Imported(run, file, name, checkpoint.frames(settings), notes)
 
 
 def _scenario(settings: Settings, scenario: str | None) -> str:
@@ -125,60 +135,6 @@ def _scenario(settings: Settings, scenario: str | None) -> str:
     return name
 
 
-def _check_heads(
-    settings: Settings,
-    model: Mapping[str, np.ndarray],
-    heads: tuple[Head, ...],
-    scenario: str,
-) -> None:
-    """Refuse a policy that decides about something else than the scenario asks."""
-    bias = model.get("action_parameterization.distribution_linear.bias")
-    wanted = sum(len(head) for head in heads)
-    if bias is not None and len(bias) != wanted:
-        raise UserError(
-            f"the checkpoint's policy has {len(bias)} choices and the scenario "
-            f"{scenario} {wanted} ({_sizes(heads)}); name the scenario that it was "
-            f"trained on with --scenario (there it was {settings.values.get('env')})"
-        )
-
-
-def _check_meanings(
-    settings: Settings, heads: tuple[Head, ...], scenario: str
-) -> list[str]:
-    """Refuse a policy whose logits make other heads, as far as its environment tells.
-
-    The checkpoint tells only how many logits there are: 5 may be one head or 3 and 2.
-
-    Returns:
-        A note if heads are of equal sizes, but press other buttons.
-    """
-    trained_on = scenario_name(settings)
-    if trained_on not in scenarios.names():
-        return []
-    row = scenarios.find(trained_on)
-    before = scenarios.action_heads(row, row.load())
-    theirs, ours = ([len(head) for head in each] for each in (before, heads))
-    # Another number of logits than the checkpoint's: its environment was not ours of
-    # that name, and nothing is known of it.
-    if sum(theirs) != sum(ours) or before == heads:
-        return []
-    env = settings.values.get("env")
-    if theirs != ours:
-        raise UserError(
-            f"the agent was trained on {env}, where it chooses among "
-            f"{_sizes(before)}, and the scenario {scenario} asks for {_sizes(heads)}; "
-            "leave --scenario out, or name one that asks for the same"
-        )
-    return [
-        f"the agent was trained on {env}, where its choices press other buttons than "
-        f"in {scenario}"
-    ]
-
-
-def _sizes(heads: tuple[Head, ...]) -> str:
-    return " x ".join(str(len(head)) for head in heads)
-
-
 def _write_run(
     run: Path,
     settings: Settings,
@@ -186,8 +142,12 @@ def _write_run(
     layout: Layout,
     scenario: str,
     heads: tuple[Head, ...],
+    sees_all: bool,
 ) -> list[str]:
-    """Write the run's config.json and checkpoint; return the notes."""
+    """Write the run's config.json and checkpoint; return the notes.
+
+    ``sees_all`` says whether it reads what measurements the scenario has.
+    """
     import jax
 
     from jaxfactory.checkpoint import Checkpointer
@@ -207,6 +167,8 @@ def _write_run(
     returns = return_moments(settings, model)
     rate = checkpoint.number("curr_lr", settings.get("learning_rate", 1e-4))
     config, notes = translate(settings, layout.network, scenario, rate)
+    env = dataclasses.replace(config.env, measurements=sees_all)
+    config = dataclasses.replace(config, env=env)
     arrays = arranged(layout.slots, model)
     fold(arrays, folded)
     spec = EnvSpec(layout.observation, scenarios.action_spec(heads))

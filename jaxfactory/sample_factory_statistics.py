@@ -96,17 +96,32 @@ def return_moments(
 
 
 def fold(params: dict[str, Any], folded: Folded) -> None:
-    """Let the first layers do what the statistics cannot, in place."""
-    factor, shift = folded.image
-    if folded.image != (1.0, 0.0):
-        first = params["encoder"]["conv_0"]
-        first["bias"] = first["bias"] + np.float32(shift) * first["kernel"].sum(
-            (0, 1, 2)
+    """Let the first layers do what the statistics cannot, in place.
+
+    Raises:
+        UserError: If they cannot either: a padded convolution has no shift to add at
+            the image's border.
+    """
+    towers = [params, params["critic"]] if "critic" in params else [params]
+    for encoder in (tower["encoder"] for tower in towers):
+        _fold_image(encoder, *folded.image)
+        if "measurements_0" in encoder:
+            first = encoder["measurements_0"]
+            first["kernel"] = np.float32(folded.measurements) * first["kernel"]
+
+
+def _fold_image(encoder: dict[str, Any], factor: float, shift: float) -> None:
+    if (factor, shift) == (1.0, 0.0):
+        return
+    padded = "stage_0" in encoder
+    if padded and shift:
+        raise UserError(
+            "this agent cannot be imported, because jaxfactory's resnet_impala has no "
+            "counterpart of obs_subtract_mean without normalize_input"
         )
-        first["kernel"] = np.float32(factor) * first["kernel"]
-    if "measurements_0" in params["encoder"]:
-        first = params["encoder"]["measurements_0"]
-        first["kernel"] = np.float32(folded.measurements) * first["kernel"]
+    first = encoder["stage_0"]["conv"] if padded else encoder["conv_0"]
+    first["bias"] = first["bias"] + np.float32(shift) * first["kernel"].sum((0, 1, 2))
+    first["kernel"] = np.float32(factor) * first["kernel"]
 
 
 def _still(shape: tuple[int, ...], divisor: float = 1.0) -> Moments:

@@ -30,12 +30,13 @@ from jaxfactory.game_config import GameConfig
 from jaxfactory.learner import TrainState
 from jaxfactory.networks import ActorCritic
 from jaxfactory.optimizer import make_optimizer
+from jaxfactory.pool import env_spec
 from jaxfactory.sample_factory_files import experiment_of, find_checkpoint
 from jaxfactory.sample_factory_slots import logit_order
-from jaxfactory.types import EnvSpec, ObservationSpec
 
 
 DATA = Path(__file__).parent / "data" / "sample_factory"
+CONFIGS = ("config.json", "cfg.json")
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,7 @@ def imported(name, folder, source=None):
     """Import an experiment; return the run, its config, network and state."""
     found = sample_factory.convert(source or DATA / name, None, folder / "run")
     saved = load_for_evaluation(found.run)
-    row = scenarios.find(saved.config.env.scenario)
-    actions = scenarios.action_spec(scenarios.action_heads(row, row.load()))
-    image = (saved.config.env.height, saved.config.env.width, 3)
-    measurements = 23 if name == "measurements" else 0
-    spec = EnvSpec(ObservationSpec(image, measurements), actions)
+    spec = env_spec(saved.config.env)
     network = ActorCritic(spec, saved.config.network)
     key = jax.random.key(1)
     shapes = jax.eval_shape(network.init, key)
@@ -68,7 +65,13 @@ def imported(name, folder, source=None):
     return found, saved.config, network, saved.restore(fresh)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm", "measurements"])
+EXPERIMENTS = (
+    "gru", "lstm", "measurements", "health", "deathmatch", "resnet", "separate",
+    "layers", "pbt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_same_answers_as_in_pytorch(name, agent):
     _, config, network, state = agent(name)
     step = jax.jit(network.apply)
@@ -77,7 +80,7 @@ def test_the_same_answers_as_in_pytorch(name, agent):
     nothing = jnp.zeros(rows, bool)
     for t in range(steps):
         obs = {"image": jnp.array(answers["obs"][t].transpose(0, 2, 3, 1))}
-        if name == "measurements":
+        if network.spec.observation.measurements:
             obs["measurements"] = jnp.array(answers["measurements"][t])
         inputs = normalization.normalize_obs(obs, state.normalizer.obs)
         # Each step begins with the original's hidden state.
@@ -102,12 +105,23 @@ def close(ours, theirs):
 
 
 def as_carry(network, states):
-    """Return the original's hidden state, where h and c are one array, as ours."""
-    parts = {"gru": 1, "lstm": 2, "none": 0}[network.config.core]
+    """Return the original's hidden states, all in one array, as ours.
+
+    There the actor's come before the critic's, in each those of the layers one after
+    another, in each h before c.
+    """
+    shape = network.config
+    parts = {"gru": 1, "lstm": 2, "none": 0}[shape.core]
     if not parts:
         return ()
-    leaves = tuple(jnp.array(part) for part in np.split(states, parts, axis=-1))
-    return leaves[0] if parts == 1 else leaves
+    towers = 2 if shape.separate_critic else 1
+    count = towers * shape.core_layers * parts
+    leaves = [jnp.array(part) for part in np.split(states, count, axis=-1)]
+    for size in (parts, shape.core_layers, towers):
+        if size > 1:
+            leaves = list(zip(*[iter(leaves)] * size))
+    (carry,) = leaves
+    return carry
 
 
 def test_settings_are_taken_over(agent):
@@ -165,7 +179,7 @@ def test_choices_are_put_into_our_order():
 
 def test_adam_goes_on_where_it_was(agent):
     _, _, _, state = agent("gru")
-    kept = torch_file.load(find_checkpoint(DATA / "gru"))
+    kept = torch_file.load(find_checkpoint(DATA / "gru").file)
     names = [n for n in kept["model"] if not n.endswith(("mean", "var", "count"))]
     at = names.index("encoder.basic_encoder.enc.conv_head.0.weight")
     moments = kept["optimizer"]["state"][at]
@@ -175,28 +189,41 @@ def test_adam_goes_on_where_it_was(agent):
         found = get(state.opt_state, ours)["encoder"]["conv_0"]["kernel"]
         expected = moments[theirs].transpose(2, 3, 1, 0)
         np.testing.assert_array_equal(np.asarray(found), expected)
-    # After one step the first moments are 0.1 g and the second 0.001 g^2.
+    after_one_step(state)
+
+
+def after_one_step(state):
+    """Check that the first moments are 0.1 g and the second 0.001 g^2."""
+    get = optax.tree_utils.tree_get
     mu, nu = get(state.opt_state, "mu"), get(state.opt_state, "nu")
-    jax.tree.map(lambda m, v: np.testing.assert_allclose(v, 0.1 * m**2, 1e-4), mu, nu)
+    jax.tree.map(
+        lambda m, v: np.testing.assert_allclose(v, 0.1 * m**2, 1e-4, 1e-12), mu, nu
+    )
+    # Every layer has a gradient.
+    assert all(float(jnp.abs(leaf).max()) > 0.0 for leaf in jax.tree.leaves(mu))
 
 
 def copy(name, tmp_path, **changes):
     """Copy an experiment, with other settings."""
     folder = tmp_path / "experiment"
     shutil.copytree(DATA / name, folder)
-    settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**settings, **changes}))
+    (config,) = (path for path in folder.iterdir() if path.name in CONFIGS)
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, **changes}))
     return folder
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"actor_critic_share_weights": False}, "separate networks"),
-        ({"encoder_conv_architecture": "resnet_impala"}, "resnet_impala"),
-        ({"rnn_num_layers": 2}, "rnn_num_layers 2"),
+        ({"actor_critic_share_weights": False}, "has no convolutions"),
+        ({"encoder_conv_architecture": "resnet_impala"}, "(4, 3, 8, 8) and not"),
+        ({"encoder_conv_architecture": "vit"}, "encoder_conv_architecture vit"),
+        ({"rnn_num_layers": 2}, "weight_ih_l1 is missing"),
+        ({"rnn_num_layers": 0}, "rnn_num_layers is 0"),
         ({"nonlinearity": "gelu"}, "nonlinearity gelu"),
-        ({"encoder_conv_mlp_layers": [16, 16]}, "[16, 16]"),
+        ({"encoder_conv_mlp_layers": [16, 16]}, "mlp_layers.2.weight is missing"),
+        ({"encoder_conv_mlp_layers": []}, "encoder_conv_mlp_layers is []"),
         ({"encoder_conv_architecture": "convnet_simple"}, "conv_head.4.weight is"),
         ({"normalize_input_keys": ["other"]}, "some observations only"),
         ({"res_w": 64}, "mlp_layers.0.weight is (16, 48) and not"),
@@ -222,7 +249,7 @@ def test_what_has_no_counterpart_is_refused(tmp_path, changes, words):
 
 def rewrite(folder, change):
     """Write an experiment's checkpoint again, with another model."""
-    file = find_checkpoint(folder)
+    file = find_checkpoint(folder).file
     model = dict(torch_file.load(file)["model"])
     change(model)
     kinds = {"float32": "FloatStorage", "float64": "DoubleStorage"}
@@ -305,18 +332,136 @@ def test_without_an_optimizer_adam_begins_anew(tmp_path):
 def test_which_file_is_taken(tmp_path):
     source = copy("gru", tmp_path)
     folder = source / "checkpoint_p0"
-    first = find_checkpoint(source)
+
+    def found(path):
+        return find_checkpoint(path).file
+
+    first = found(source)
     assert first.name == "checkpoint_000000007_123456.pth"
     newer = shutil.copy(first, folder / "checkpoint_000000010_99999999.pth")
-    assert find_checkpoint(source) == newer
+    assert found(source) == newer
     best = shutil.copy(first, folder / "best_000000005_100000_reward_9.871.pth")
-    assert find_checkpoint(source) == find_checkpoint(folder) == best
-    assert find_checkpoint(first) == first
+    assert found(source) == found(folder) == best
+    # Of several the one with the highest reward, not the one with the last name.
+    for update, reward in ((6, "-9.900"), (8, "9.9"), (9, "9.88")):
+        name = f"best_00000000{update}_100000_z_score_{reward}.pth"
+        shutil.copy(first, folder / name)
+    shutil.copy(first, folder / "best_of_all.pth")
+    assert found(source).name == "best_000000008_100000_z_score_9.9.pth"
+    assert found(first) == first
     # A milestone lies one folder deeper; its settings are found above it.
     (folder / "milestones").mkdir()
     deep = shutil.copy(first, folder / "milestones" / first.name)
-    assert find_checkpoint(deep) == deep
+    assert found(deep) == deep
     assert experiment_of(deep) == source
+    assert find_checkpoint(deep, 0).policy == 0
+
+
+def test_the_best_of_several_policies_is_taken(tmp_path, agent):
+    found, config, _, _ = agent("pbt")
+    assert found.file.name == "best_000000007_123456_reward_12.500.pth"
+    assert found.file.parent.name == "checkpoint_p1"
+    assert found.notes[0] == (
+        "policy 1 of 0, 1, 2 was taken, whose best reward, 12.5, is the highest; "
+        "--policy takes another"
+    )
+    # What training on a population had changed for this one.
+    assert config.ppo.clip_eps == 0.125
+    assert config.ppo.max_grad_norm == 5.0
+    third = sample_factory.convert(DATA / "pbt", None, tmp_path / "third", policy=2)
+    assert third.file.parent.name == "checkpoint_p2"
+    assert third.notes == []
+    assert load_for_evaluation(third.run).config.ppo.value_clip == 0.2 * 1.5
+    # A policy's folder says which one it is, and so does a file in it.
+    for path in (third.file.parent, third.file):
+        assert find_checkpoint(path).file == find_checkpoint(path, 2).file == third.file
+        with pytest.raises(UserError, match="polic"):
+            find_checkpoint(path, 1)
+    with pytest.raises(UserError, match=r"no policy 3; it has 0, 1, 2"):
+        find_checkpoint(DATA / "pbt", 3)
+    # Without a best one the first is taken.
+    source = copy("pbt", tmp_path)
+    for file in source.glob("checkpoint_p*/best_*.pth"):
+        file.rename(file.with_name("checkpoint_000000003_100.pth"))
+    assert find_checkpoint(source).policy == 0
+    assert "as no name of a file tells" in find_checkpoint(source).note
+
+
+def test_the_layouts_of_the_courses_agents(agent):
+    found, config, _, _ = agent("health")
+    assert found.file.name == "best_000000007_123456_reward_6.500.pth"
+    assert found.notes == []
+    assert (config.network.core, config.env.measurements) == ("lstm", True)
+    found, config, network, state = agent("deathmatch")
+    assert found.scenario == "deathmatch_bots"
+    assert found.file.name == "best_000000007_123456_reward_31.250.pth"
+    assert found.notes == [
+        "this agent sees the image alone, without the 23 measurements of "
+        "deathmatch_bots (--no-measurements): its network has no layers for them"
+    ]
+    assert not config.env.measurements
+    assert config.env.frame_skip == 2
+    assert network.spec.observation.measurements == 0
+    assert state.normalizer.obs.keys() == {"image"}
+    assert config.network.decoder_sizes == (12,)
+
+
+def test_without_statistics_of_measurements_either(tmp_path):
+    source = copy("deathmatch", tmp_path)
+    root = "obs_normalizer.running_mean_std.running_mean_std.measurements"
+
+    def forget(model):
+        for name in ("running_mean", "running_var", "count"):
+            del model[f"{root}.{name}"]
+
+    rewrite(source, forget)
+    found, config, _, state = imported("deathmatch", tmp_path, source)
+    assert "sees the image alone" in found.notes[0]
+    assert not config.env.measurements
+    assert state.normalizer.obs.keys() == {"image"}
+
+
+def test_other_measurements_than_the_scenario_has_are_refused(tmp_path):
+    source = copy("measurements", tmp_path, env="doom_of_my_own")
+    cfg = tmp_path / "blind.cfg"
+    battle = scenarios.find("battle").load()
+    cfg.write_text(
+        f"doom_scenario_path = {battle.path.with_name('basic.wad')}\n"
+        f"available_buttons = {{ {' '.join(battle.buttons)} }}\n"
+    )
+    (tmp_path / "own.py").write_text(BLIND)
+    name = f"{tmp_path / 'own.py'}:blind"
+    with pytest.raises(UserError, match="reads 23 measurements and the scenario"):
+        sample_factory.convert(source, name, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+BLIND = """
+from pathlib import Path
+from jaxfactory import Scenario, scenarios
+cfg = Path(__file__).with_name("blind.cfg")
+heads = scenarios.find("battle").heads
+blind = Scenario(name="blind", cfg=cfg, heads=heads, measurements="none")
+"""
+
+
+def test_networks_of_the_others(agent):
+    _, config, _, _ = agent("resnet")
+    assert config.network.encoder == "resnet_impala"
+    assert config.network.conv_channels == (4, 6, 8)
+    assert (config.network.hidden_size, config.network.dense_sizes) == (14, (10,))
+    _, config, network, _ = agent("separate")
+    for name in ("resnet", "separate", "layers"):
+        found, _, _, state = agent(name)
+        assert found.notes == []
+        after_one_step(state)
+    assert config.network.separate_critic
+    assert (config.network.core, config.network.core_layers) == ("gru", 2)
+    assert network.spec.observation.measurements == 23
+    _, config, _, _ = agent("layers")
+    assert not config.network.separate_critic
+    assert (config.network.core, config.network.core_layers) == ("lstm", 3)
+    assert config.network.nonlinearity == "tanh"
 
 
 def test_is_experiment(tmp_path, agent):
