@@ -17,10 +17,12 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 from jaxfactory import config as config_lib
+from jaxfactory import plain_json
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
 
@@ -33,6 +35,9 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 EVALUATION = "evaluation.json"
 LOCK = ".lock"
+
+# A checkpoint's name: its frames. Others call digits what int() does not take.
+_NUMBER = re.compile("[0-9]{1,20}")
 
 # What decides the shapes of the parameters and what they mean.
 _FIXED_ENV = ("scenario", "width", "height", "grayscale", "depth", "labels", "automap")
@@ -61,7 +66,7 @@ def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        (path for path in folder.iterdir() if path.name.isdigit()),
+        (path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)),
         key=lambda path: int(path.name),
     )
 
@@ -102,12 +107,10 @@ def load_config(run_dir: Path) -> Config:
         raise UserError(f"{run_dir} is not a directory; --run takes a run's directory")
     if not file.is_file():
         raise UserError(f"{run_dir} is no run of jaxfactory: it has no {CONFIG}")
+    data = plain_json.read_object(file, limit=plain_json.MIB)
     try:
-        data = json.loads(file.read_text())
-        if not isinstance(data, dict):
-            raise ValueError("it is not a JSON object")
         return config_lib.from_dict(data)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except UserError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
