@@ -24,6 +24,7 @@ _MAX_CHANNELS = 4_096
 _MAX_KERNEL = 256
 _MAX_LAYERS = 64
 
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The actor-critic's shape.

@@ -43,8 +43,8 @@ _VALUES = {
 }  # fmt: skip
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _NO_EFFECT = {"PROTO", "FRAME"}
-# What a dictionary may be looked up by; a deep tuple's hash could exhaust the stack, and
-# long numbers can be chosen so that all have the same hash.
+# What a dictionary may be looked up by; a deep tuple's hash could exhaust the stack,
+# and long numbers can be chosen so that all have the same hash.
 _KEYS = (str, int, float, bool, type(None))
 _LARGEST_KEY = 2**64
 
@@ -214,9 +214,7 @@ class _Machine:
         if type(self._stack[-1]) is not dict:
             raise Refused("it sets items of something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) not in _KEYS or (
-                type(key) is int and abs(key) > _LARGEST_KEY
-            ):
+            if type(key) not in _KEYS or (type(key) is int and abs(key) > _LARGEST_KEY):
                 raise Refused("a dictionary in it has keys that are not plain")
             self._spend(_ENTRY)
             self._stack[-1][key] = value
