@@ -151,6 +151,8 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text so that a reader sees the old one or the new one."""
     scratch = path.with_name(f".{path.name}.unfinished")
     try:
+        # A link that was left there would be written through.
+        scratch.unlink(missing_ok=True)
         with scratch.open("w") as file:
             file.write(text)
             file.flush()
