@@ -251,7 +251,8 @@ def _print_table(result: dict[str, Any]) -> None:
     how = "most probable actions" if result["deterministic"] else "sampled actions"
     table = Table(
         "", "mean", "std", "mean - std", "min", "max",
-        title=f"{escape(result['scenario'])}, {result['frames_trained']:,} frames trained, "
+        title=f"{escape(result['scenario'])}, "
+        f"{result['frames_trained']:,} frames trained, "
         f"{result['episodes']} episodes, {how}",
     )  # fmt: skip
     for column in table.columns[1:]:

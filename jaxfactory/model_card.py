@@ -162,8 +162,9 @@ def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
         ("scenario", config.env.scenario, "--scenario"),
     ):
         if ":" in place and not place.startswith("gymnasium:"):
+            name = _harmless(place)
             own += f"""
-Its {what} is Python code of its author's, `{_harmless(place)}`, which is not in this repository;
+Its {what} is Python code of its author's, `{name}`, which is not in this repository;
 say with `{flag}` where yours lies.
 """
     run = f"runs/{repo.partition('/')[2]}"

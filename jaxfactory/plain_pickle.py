@@ -49,9 +49,9 @@ _KEYS = (str, int, float, bool, type(None))
 _LARGEST_KEY = 2**64
 
 # Bytes that may be made for each byte of a pickle, and for any pickle: those of agents
-# need less than 10 for each.
-_BYTES_PER_BYTE = 40
-_BYTES_AT_LEAST = 2 * 2**20
+# need less than 30 for each, because instructions are short.
+_BYTES_PER_BYTE = 64
+_BYTES_AT_LEAST = 128 * 2**10
 # About what CPython 3.11 on 64 bits takes.
 _SLOT, _CONTAINER, _ENTRY, _CALL = 8, 64, 112, 256
 _LONGEST_NUMBER = 2**128

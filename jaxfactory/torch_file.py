@@ -33,7 +33,7 @@ _STORAGES = {
 # What files began with before PyTorch 1.6: a pickle of a certain number.
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMBER_TYPES = re.compile("[biuf][1248]")
-_PICKLE_BYTES = 8 * 2**20
+_PICKLE_BYTES = 4 * 2**20
 # How much the tensors may be together, for each byte of the file: some are shared.
 _VIEWS = 2
 _MOST_AXES = 16
