@@ -11,12 +11,13 @@ checkpoints, so that one is made from the other without a network being built.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxfactory import checkpoint_files
+from jaxfactory import checkpoint_files, host_file, plain_json, tensor_file
 from jaxfactory.errors import UserError
 
 
@@ -25,6 +26,9 @@ OPTIMIZER = "optimizer.safetensors"
 HOST = "checkpoint.json"
 FORMAT = 1
 _OPTIMIZER_STATE = "opt_state."
+# Elements of the arrays that the optimiser keeps for itself, and bytes of all of them.
+_SMALL = 16
+_COUNTERS = 4096
 
 
 def pack(
@@ -82,32 +86,66 @@ def unpack(folder: Path, run_dir: Path) -> int:
         UserError: If a file is missing, damaged or of a newer format.
     """
     host = _read_host(folder / HOST)
-    arrays = {**_read(folder / MODEL), **_read(folder / OPTIMIZER, optional=True)}
-    for name, (shape, dtype) in checkpoint_files.undo_shapes(host.pop("leaves")):
-        if name not in arrays and name.startswith(_OPTIMIZER_STATE):
-            # Adam begins with zeros and so do its counters.
-            arrays[name] = np.zeros(shape, dtype)
+    model = _read(folder / MODEL)
+    arrays = {**model, **_read(folder / OPTIMIZER, optional=True)}
+    leaves = host_file.leaves(host.pop("leaves"))
+    if arrays.keys() - leaves.keys():
+        raise _mismatch(folder, min(arrays.keys() - leaves.keys()))
+    # The optimiser keeps two numbers for each parameter, and a few counters.
+    left = 3 * sum(array.nbytes for array in model.values()) + _COUNTERS
+    for name, leaf in leaves.items():
+        shape, dtype = leaf
+        if name not in arrays and _may_begin_at_zero(name, leaf, model):
+            left -= host_file.size_of(leaf)
+            if left >= 0:
+                # Adam begins with zeros and so do its counters.
+                arrays[name] = np.zeros(shape, dtype)
         found = arrays.get(name)
         if found is None or found.shape != tuple(shape) or str(found.dtype) != dtype:
-            raise UserError(
-                f"{folder / MODEL} does not hold what {HOST} describes ({name}): "
-                "the repository is damaged; push it again, or pull another --revision"
-            )
+            raise _mismatch(folder, name)
+    frames = arrays.get("frames")
+    if frames is not None and frames.tolist() != host["frames"]:
+        raise _mismatch(folder, "frames")
     kinds = ("latest",) if host["best"] is None else ("latest", "best")
     for kind in kinds:
         checkpoint_files.write_arrays(run_dir, kind, arrays, host)
     return int(host["frames"])
 
 
-def _read(path: Path, *, optional: bool = False) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def _may_begin_at_zero(
+    name: str, leaf: host_file.Leaf, model: dict[str, np.ndarray]
+) -> bool:
+    """Whether a missing array can be the optimiser's before its first update.
 
+    Its moments are of the shapes and types of the parameters, whose names theirs end
+    with; whatever else it keeps is small.
+    """
+    if not name.startswith(_OPTIMIZER_STATE):
+        return False
+    shape, dtype = leaf
+    if math.prod(shape) <= _SMALL:
+        return True
+    parts = name.split(".")
+    for start in range(1, len(parts)):
+        param = model.get(".".join(("params", *parts[start:])))
+        if param is not None:
+            return param.shape == tuple(shape) and str(param.dtype) == dtype
+    return False
+
+
+def _mismatch(folder: Path, name: str) -> UserError:
+    return UserError(
+        f"{folder / MODEL} does not hold what {HOST} describes ({name[:200]}): "
+        "the repository is damaged; push it again, or pull another --revision"
+    )
+
+
+def _read(path: Path, *, optional: bool = False) -> dict[str, np.ndarray]:
     if optional and not path.is_file():
         return {}
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return tensor_file.load(path)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({_first_line(error)}); pull it again"
         ) from error
@@ -115,13 +153,18 @@ def _read(path: Path, *, optional: bool = False) -> dict[str, np.ndarray]:
 
 def _read_host(path: Path) -> dict[str, Any]:
     try:
-        host = json.loads(path.read_text())
-        number, missing = host.pop("format"), {"frames", "seconds", "best", "episodes"}
-        missing -= host.keys()
-        if missing or not isinstance(host.get("leaves"), dict):
-            raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'leaves'}")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); pull it again") from error
+        host = plain_json.read(path, allow_nan=True)
+        if (
+            not isinstance(host, dict)
+            or type(number := host.pop("format", None)) is not int
+        ):
+            raise ValueError("it has no format")
+        if number <= FORMAT:
+            host_file.checked(host)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({plain_json.reason(error)}); pull it again"
+        ) from error
     if number > FORMAT:
         raise UserError(
             f"{path} is of format {number} and this version reads up to {FORMAT}; "

@@ -130,8 +130,10 @@ def histogram(
         bins: Intervals.
     """
     low, high = limits or (float(values.min()), float(values.max()))
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
+        # Too near to each other to be told apart.
+        margin = max(0.5, 0.1 * abs(low))
+        low, high = low - margin, high + margin
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
     across, up = _scales((low, high), (0.0, float(max(counts.max(), 1))), pad=False)
     parts = [_axes(across, up, whole=True)]

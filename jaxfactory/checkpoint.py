@@ -1,6 +1,7 @@
 """Which of a run's states are kept, and what training goes on from."""
 
 import fcntl
+import os
 import shutil
 import time
 import warnings
@@ -313,7 +314,10 @@ class Checkpointer:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    lock = path.open("w")
+    # Nothing is written or cut off: a link in a directory that was handed over does no
+    # harm to what it leads to, and a FIFO is not waited for.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    lock = os.fdopen(os.open(path, flags, 0o644), "w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

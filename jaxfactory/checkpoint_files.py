@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jaxfactory import runs
+from jaxfactory import host_file, plain_json, runs
 from jaxfactory.errors import UserError
 
 
@@ -106,7 +106,8 @@ def read_state(path: Path, target: State) -> State:
 
 def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
     blank = {
-        name: np.empty(shape, dtype) for name, (shape, dtype) in undo_shapes(shapes)
+        name: np.empty(shape, dtype)
+        for name, (shape, dtype) in host_file.leaves(shapes).items()
     }
     full = {name: array for name, array in blank.items() if array.size}
     with _quiet():
@@ -122,16 +123,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-def undo_shapes(shapes: dict[str, str]) -> list[tuple[str, tuple[list[int], str]]]:
-    """Return (name, (shape, dtype)) of every leaf that ``host["leaves"]`` describes."""
-    result = []
-    for name, text in shapes.items():
-        dtype, _, sizes = text.partition("[")
-        shape = [int(size) for size in sizes.rstrip("]").split(",") if size]
-        result.append((name, (shape, dtype)))
-    return result
 
 
 def why(error: BaseException) -> str:
@@ -177,6 +168,11 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
 
 
 def read_host(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds that lives on the host."""
-    host: dict[str, Any] = json.loads((path / "host.json").read_text())
-    return host
+    """Return what a checkpoint holds that lives on the host.
+
+    Raises:
+        OSError: If its host.json cannot be read.
+        ValueError: If that is damaged; see `host_file.checked`.
+    """
+    # Python writes the return of an episode with a NaN as NaN.
+    return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))

@@ -21,6 +21,28 @@ def positive(owner: Any, *names: str) -> None:
             )
 
 
+def at_most(owner: Any, **limits: int | float) -> None:
+    """Complain about a setting that is greater than its limit.
+
+    Of a tuple, about any such entry; None is left alone.
+    """
+    for name, limit in limits.items():
+        value = getattr(owner, name)
+        each = value if isinstance(value, tuple) else (value,)
+        if not all(number is None or number <= limit for number in each):
+            flag, text = name.replace("_", "-"), " ".join(map(str, each))
+            most = f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+            raise UserError(f"--{flag} {text} must be at most {most}")
+
+
+def not_longer(owner: Any, limit: int, *names: str) -> None:
+    """Complain about a tuple with more entries than the limit."""
+    for name in names:
+        if (number := len(getattr(owner, name))) > limit:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} has {number} entries and may have {limit}")
+
+
 def within(owner: Any, name: str, low: float, high: float) -> None:
     """Complain about a setting that is not between two bounds, or one of them."""
     value = getattr(owner, name)

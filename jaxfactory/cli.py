@@ -26,6 +26,7 @@ from jaxfactory.errors import (
 )
 from jaxfactory.flags import as_config, parse, parse_train
 from jaxfactory.interrupt import raise_signals
+from jaxfactory.plain_files import printable
 
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with raise_signals(), _plain_warnings():
             return _dispatch(args)
     except UserError as error:
-        print(f"jaxfactory: {error}", file=sys.stderr)
+        print(f"jaxfactory: {printable(str(error))}", file=sys.stderr)
         if isinstance(error, UserCodeError):
             print(error.trace(), end="", file=sys.stderr)
         return 2
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence = disk_sentence(error)
         if not sentence:
             raise
-        print(f"jaxfactory: {sentence}", file=sys.stderr)
+        print(f"jaxfactory: {printable(sentence)}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if not _is_engines(error):
@@ -108,7 +109,7 @@ def _plain_warnings() -> Iterator[None]:
 
     def text(message: Warning | str, category: type[Warning], *place: Any) -> str:
         if issubclass(category, UserWarning):
-            return f"jaxfactory: {message}\n"
+            return f"jaxfactory: {printable(str(message))}\n"
         return before(message, category, *place)
 
     before = warnings.formatwarning
@@ -241,7 +242,7 @@ def _pull(args: list[str]) -> int:
     run, frames, notes = hub_pull.pull(options)
     print(f"pulled {options.repo}, trained for {frames:,} frames, into {run}")
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     print(f"watch it with: jaxfactory evaluate --run {run} --render-mp4")
     more = f"--total-frames {max(2 * frames, 1)}"
     print(f"go on training with: jaxfactory train --run {run} {more}")
@@ -282,7 +283,7 @@ def _import_sample_factory(args: list[str]) -> int:
     )
     print(f"read {found.file}, trained for {found.frames:,} frames")
     for note in found.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     print(f"written to {found.run}, an agent that plays {found.scenario}")
     print(f"see its score with: jaxfactory evaluate --run {found.run}")
     more = f"--total-frames {max(2 * found.frames, 1)}"

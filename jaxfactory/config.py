@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxfactory import checks
-from jaxfactory.env_config import EnvConfig
+from jaxfactory import checks, typed_fields
+from jaxfactory.env_config import MAX_ENVS, EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.network_config import NetworkConfig as NetworkConfig
+
+
+# More than these cannot be meant; a file that holds more would start processes or take
+# memory without end.
+MAX_FRAMES = 2**53  # Up to here a float counts exactly, and so does JSON.
+MAX_EPISODES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,10 @@ class PPOConfig:
             self, "num_steps", "num_minibatches", "num_epochs", "learning_rate",
             "adam_eps", "clip_eps",
         )  # fmt: skip
+        checks.at_most(
+            self, num_steps=MAX_ENVS, num_minibatches=MAX_ENVS, num_epochs=1_000,
+            learning_rate=1e9, adam_eps=1e9, clip_eps=1e9,
+        )  # fmt: skip
         checks.within(self, "gamma", 0.0, 1.0)
         checks.within(self, "gae_lambda", 0.0, 1.0)
         checks.within(self, "max_grad_norm", 0.0, 1e9)
@@ -112,6 +122,10 @@ class WatchConfig:
                     "to leave it out"
                 )
         checks.positive(self, "evaluate_episodes")
+        checks.at_most(
+            self, evaluate_every=MAX_FRAMES, video_every=MAX_FRAMES,
+            evaluate_episodes=MAX_EPISODES,
+        )  # fmt: skip
         if self.best_by == "evaluation" and not self.evaluate_every:
             raise UserError(
                 "--best-by evaluation needs evaluations during training; add "
@@ -151,6 +165,9 @@ class Config:
 
     def __post_init__(self) -> None:
         checks.positive(self, "total_frames", "checkpoint_minutes")
+        checks.at_most(
+            self, total_frames=MAX_FRAMES, checkpoint_minutes=1e6, max_policy_lag=100
+        )
         checks.seed(self.seed)
         if self.mode == "async":
             checks.positive(self, "max_policy_lag")
@@ -203,6 +220,7 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         checks.positive(self, "episodes", "num_envs")
+        checks.at_most(self, episodes=MAX_EPISODES, num_envs=MAX_ENVS)
         checks.seed(self.seed)
         if self.push_to_hub is None and (self.private or self.commit_message):
             flag = "--private" if self.private else "--commit-message"
@@ -218,27 +236,7 @@ def from_dict(data: dict[str, Any]) -> Config:
     """Rebuild a configuration from what `to_dict` returned.
 
     Raises:
-        UserError: If a setting is unknown or its value cannot work.
+        UserError: If a setting is unknown, its value is not of the setting's type, or
+            cannot work.
     """
-    sections = {
-        "env": EnvConfig,
-        "network": NetworkConfig,
-        "ppo": PPOConfig,
-        "watch": WatchConfig,
-    }
-    values = dict(data)
-    try:
-        for name, cls in sections.items():
-            if not isinstance(values.get(name, {}), dict):
-                raise TypeError(f"{name} is {values[name]!r}")
-            section = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in values.get(name, {}).items()
-            }
-            values[name] = cls(**section)
-        return Config(**values)
-    except TypeError as error:
-        raise UserError(
-            "the configuration holds a setting that this version does not know, or of "
-            f"another type ({error})"
-        ) from error
+    return typed_fields.build(Config, data)

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-from pathlib import Path
 
 from jaxfactory import _core, engine_sandbox, game_args, scenarios, wads
 from jaxfactory.env_config import EnvConfig

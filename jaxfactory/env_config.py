@@ -20,6 +20,12 @@ _WIDE = (256, 144)
 _MAX_IMAGE_SIDE = 4096.0
 # The engine's queue holds 64 messages.
 _MAX_QUEUED_TICS = 32
+# More than these cannot be meant; see `config`.
+MAX_ENVS = 65_536
+_MAX_WORKERS = 4_096
+_MAX_FRAME_SKIP = 1_024
+_MAX_TICS = 2**30  # The engine counts tics in 32 bits.
+_MAX_PLAYERS = 1_024
 
 
 def _check_screen(width: int, height: int) -> None:
@@ -123,6 +129,11 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         checks.positive(self, "num_envs", "num_groups", "frame_skip")
+        checks.at_most(
+            self, num_envs=MAX_ENVS, num_groups=MAX_ENVS, num_workers=_MAX_WORKERS,
+            frame_skip=_MAX_FRAME_SKIP, timeout=_MAX_TICS, num_agents=_MAX_PLAYERS,
+            num_bots=_MAX_PLAYERS,
+        )  # fmt: skip
         checks.within(self, "width", 1.0, _MAX_IMAGE_SIDE)
         checks.within(self, "height", 1.0, _MAX_IMAGE_SIDE)
         _check_screen(self.screen_width, self.screen_height)

@@ -245,12 +245,14 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 def _print_table(result: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     how = "most probable actions" if result["deterministic"] else "sampled actions"
     table = Table(
         "", "mean", "std", "mean - std", "min", "max",
-        title=f"{result['scenario']}, {result['frames_trained']:,} frames trained, "
+        title=f"{escape(result['scenario'])}, "
+        f"{result['frames_trained']:,} frames trained, "
         f"{result['episodes']} episodes, {how}",
     )  # fmt: skip
     for column in table.columns[1:]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 from tyro.conf import arg
 
 from jaxfactory import config as config_lib
-from jaxfactory import hub_errors, model_card, runs
+from jaxfactory import evaluation_file, hub_errors, model_card, runs
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
 
@@ -126,16 +126,17 @@ def _evaluated(run: Path) -> tuple[Config, dict[str, Any], Path]:
 
     config = runs.load_config(run)
     again = f"`jaxfactory evaluate --run {run} --render-mp4`"
-    try:
-        result = json.loads((run / EVALUATION).read_text())
-        model_card.make_card("user/repo", config, result, optimizer=True, video=True)
-    except FileNotFoundError:
+    result = evaluation_file.read(run / EVALUATION, f"evaluate again with {again}")
+    if result is None:
         raise UserError(
             f"the run {run} has no score yet; evaluate it first with {again}"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        )
+    try:
+        model_card.make_card("user/repo", config, result, optimizer=True, video=True)
+    except KeyError as error:
         raise UserError(
-            f"{run / EVALUATION} cannot be read ({error}); evaluate again with {again}"
+            f"{run / EVALUATION} cannot be read: it lacks {error}; evaluate again with "
+            f"{again}"
         ) from error
     saved = load_for_evaluation(run, result["checkpoint"])
     if saved.frames != result["frames_trained"]:

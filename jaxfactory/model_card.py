@@ -5,6 +5,7 @@ well-known course, which finds an agent by its tags and dataset and sorts by the
 metric of the model-index, "mean +/- std".
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,13 @@ def environment_id(scenario: str) -> str:
     """
     family, separator, name = scenario.rpartition(":")
     if family == "gymnasium":
-        return name
-    return f"doom_{name.lower() if separator else Path(scenario).stem}"
+        return _harmless(name)
+    return _harmless(f"doom_{name.lower() if separator else Path(scenario).stem}")
+
+
+def _harmless(text: str) -> str:
+    """Return a name of the run's without what is markup in Markdown, HTML or YAML."""
+    return re.sub(r"[^\w./:@+ -]", "_", text)
 
 
 def score(result: dict[str, Any]) -> str:
@@ -157,8 +163,9 @@ def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
     ):
         if ":" in place and not place.startswith("gymnasium:"):
             pull_flags += f" {flag} FILE.py:NAME"
+            name = _harmless(place)
             own += f"""
-Its {what} is Python code of its author's, `{place}`, which is not in this repository;
+Its {what} is Python code of its author's, `{name}`, which is not in this repository;
 tell `pull` with `{flag}` where yours is.
 """
     if config.env.scenario.startswith("scenario/"):

@@ -7,6 +7,13 @@ from jaxfactory import checks
 from jaxfactory.errors import UserError
 
 
+# More than these cannot be meant; a file that holds more would take memory without end.
+_MAX_UNITS = 16_384
+_MAX_CHANNELS = 4_096
+_MAX_KERNEL = 256
+_MAX_LAYERS = 64
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The actor-critic's shape.
@@ -52,6 +59,16 @@ class NetworkConfig:
             self, "hidden_size", "core_size", "conv_channels", "conv_kernels",
             "conv_strides", "measurements_sizes", "decoder_sizes", "dense_sizes",
             "core_layers",
+        )  # fmt: skip
+        checks.at_most(
+            self, hidden_size=_MAX_UNITS, core_size=_MAX_UNITS,
+            measurements_sizes=_MAX_UNITS, decoder_sizes=_MAX_UNITS,
+            dense_sizes=_MAX_UNITS, conv_channels=_MAX_CHANNELS,
+            conv_kernels=_MAX_KERNEL, conv_strides=_MAX_KERNEL, core_layers=_MAX_LAYERS,
+        )  # fmt: skip
+        checks.not_longer(
+            self, _MAX_LAYERS, "conv_channels", "measurements_sizes", "decoder_sizes",
+            "dense_sizes",
         )  # fmt: skip
         if self.core == "none" and self.core_layers != 1:
             raise UserError(

@@ -3,9 +3,14 @@
 A pickle is a program. Python's own unpickler runs all of it; this one knows only the
 instructions that data need, imports nothing, and calls nothing but the functions that
 it is given. See `pickletools` for what each instruction means.
+
+A short program can also make much: it may put one long text into a list a thousand
+times, or have a function copy it. So what each instruction makes is paid for in bytes,
+from a budget that is a multiple of the pickle's own size.
 """
 
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -38,8 +43,20 @@ _VALUES = {
 }  # fmt: skip
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _NO_EFFECT = {"PROTO", "FRAME"}
-# What a dictionary may be looked up by; a deep tuple's hash could exhaust the stack.
+# What a dictionary may be looked up by; a deep tuple's hash could exhaust the stack,
+# and long numbers can be chosen so that all have the same hash.
 _KEYS = (str, int, float, bool, type(None))
+_LARGEST_KEY = 2**64
+
+# Bytes that may be made for each byte of a pickle, and for any pickle: those of agents
+# need less than 30 for each, because instructions are short.
+_BYTES_PER_BYTE = 64
+_BYTES_AT_LEAST = 128 * 2**10
+# About what CPython 3.11 on 64 bits takes.
+_SLOT, _CONTAINER, _ENTRY, _CALL = 8, 64, 112, 256
+_LONGEST_NUMBER = 2**128
+_MOST_ARGUMENTS = 16
+_DEEPEST = 32
 
 
 def loads(
@@ -56,16 +73,19 @@ def loads(
         persistent: Returns what an outside reference stands for.
 
     Raises:
-        Refused: If the pickle names anything else, or is damaged.
+        Refused: If the pickle names anything else, is damaged, makes more than a
+            multiple of its own size, or what it holds is nested deeply.
     """
-    machine = _Machine(symbols, persistent)
+    budget = _BYTES_PER_BYTE * len(data) + _BYTES_AT_LEAST
+    machine = _Machine(symbols, persistent, budget)
     try:
         for operation, argument, _ in pickletools.genops(data):
             machine.run(operation.name, argument)
+        machine.check_result()
     except Refused:
         raise
     except Exception as error:  # Anything can be wrong with a damaged pickle.
-        raise Refused(f"it is damaged ({error})") from error
+        raise Refused(f"it is damaged ({str(error)[:200]})") from error
     return machine.result
 
 
@@ -73,9 +93,13 @@ class _Machine:
     """A stack, a memory, and the instructions that data are made with."""
 
     def __init__(
-        self, symbols: Mapping[str, Any], persistent: Callable[[Any], Any]
+        self,
+        symbols: Mapping[str, Any],
+        persistent: Callable[[Any], Any],
+        budget: int,
     ) -> None:
         self.result: Any = None
+        self._budget = budget
         self._symbols = symbols
         self._persistent = persistent
         self._stack: list[Any] = []
@@ -83,20 +107,56 @@ class _Machine:
 
     def run(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
+        self._spend(_SLOT)
         if name in _NO_EFFECT:
             return
         if name in _VALUES:
-            self._stack.append(argument)
+            self._push_value(argument)
         elif name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name])
         elif name in _EMPTY:
+            self._spend(_CONTAINER)
             self._stack.append(_EMPTY[name]())
         elif name in _SHORT_TUPLES:
-            self._stack.append(tuple(self._pop_last(_SHORT_TUPLES[name])))
+            self._push_tuple(self._pop_last(_SHORT_TUPLES[name]))
         elif handler := getattr(self, f"_do_{name.lower()}", None):
             handler(argument)
         else:
             raise Refused(f"it uses the instruction {name}, which data do not need")
+
+    def check_result(self) -> None:
+        """Refuse a result that cannot be walked through: too deep, or too often shared.
+
+        A list may hold itself, and ten lists that each hold the next one ten times are
+        ten thousand million items to whoever shows or compares them.
+        """
+        left = [(self.result, 0)]
+        while left:
+            value, depth = left.pop()
+            self._spend(_SLOT)
+            if depth > _DEEPEST:
+                raise Refused("what it holds is nested too deeply")
+            if type(value) is dict:
+                left += [(item, depth + 1) for item in value.values()]
+            elif type(value) in (list, tuple):
+                left += [(item, depth + 1) for item in value]
+            elif value is _MARK:
+                raise Refused("it is damaged (a mark is left)")
+
+    def _spend(self, count: int) -> None:
+        self._budget -= count
+        if self._budget < 0:
+            raise Refused("it makes far more than its own size")
+
+    def _push_value(self, value: Any) -> None:
+        if type(value) is int and abs(value) >= _LONGEST_NUMBER:
+            raise Refused("it holds a number of more than 128 bits")
+        self._spend(sys.getsizeof(value))
+        self._stack.append(value)
+
+    def _push_tuple(self, items: list[Any]) -> None:
+        self._spend(_CONTAINER + _SLOT * len(items))
+        self._stack.append(tuple(items))
 
     def _pop_last(self, count: int) -> list[Any]:
         items = [self._stack.pop() for _ in range(count)]
@@ -115,14 +175,16 @@ class _Machine:
         self.result = self._stack.pop()
 
     def _do_tuple(self, _: Any) -> None:
-        self._stack.append(tuple(self._pop_to_mark()))
+        self._push_tuple(self._pop_to_mark())
 
     def _do_binput(self, index: int) -> None:
+        self._spend(_ENTRY)
         self._memo[index] = self._stack[-1]
 
     _do_long_binput = _do_binput
 
     def _do_memoize(self, _: Any) -> None:
+        self._spend(_ENTRY)
         self._memo[len(self._memo)] = self._stack[-1]
 
     def _do_binget(self, index: int) -> None:
@@ -139,6 +201,7 @@ class _Machine:
     def _extend(self, items: list[Any]) -> None:
         if type(self._stack[-1]) is not list:
             raise Refused("it appends to something that is not a list")
+        self._spend(2 * _SLOT * len(items))
         self._stack[-1].extend(items)
 
     def _do_setitem(self, _: Any) -> None:
@@ -151,8 +214,9 @@ class _Machine:
         if type(self._stack[-1]) is not dict:
             raise Refused("it sets items of something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, _KEYS):
+            if type(key) not in _KEYS or (type(key) is int and abs(key) > _LARGEST_KEY):
                 raise Refused("a dictionary in it has keys that are not plain")
+            self._spend(_ENTRY)
             self._stack[-1][key] = value
 
     def _do_global(self, argument: str) -> None:
@@ -163,7 +227,7 @@ class _Machine:
 
     def _push_symbol(self, name: str) -> None:
         if name not in self._symbols:
-            raise Refused(f"it asks for {name}, which is not data")
+            raise Refused(f"it asks for {name:.100}, which is not data")
         self._stack.append(Symbol(name, self._symbols[name]))
 
     def _do_binpersid(self, _: Any) -> None:
@@ -173,7 +237,14 @@ class _Machine:
         function, arguments = self._pop_last(2)
         if not isinstance(function, Symbol) or not callable(function.meaning):
             raise Refused("it calls something that is not a function")
-        self._stack.append(function.meaning(*arguments))
+        if type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
+            raise Refused("it calls a function with no list of a few arguments")
+        result = function.meaning(*arguments)
+        # What is made of arrays are views, which their maker counts.
+        self._spend(_CALL)
+        if isinstance(result, bytes | str | tuple | list | dict):
+            self._spend(sys.getsizeof(result))
+        self._stack.append(result)
 
     def _do_build(self, _: Any) -> None:
         state = self._stack.pop()

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from jaxfactory import report_charts, run_data, runs, settings
 from jaxfactory.charts import COLORS
 from jaxfactory.errors import UserError
+from jaxfactory.evaluation_file import STATISTICS
 from jaxfactory.legs import NAMES as LEG_NAMES
 from jaxfactory.run_data import Group, Run
 
@@ -200,7 +201,7 @@ def _scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                     f"{result['checkpoint']} checkpoint at "
                     f"{result['frames_trained']:,} frames" if first else "",
                     "what": what,
-                    **{key: f"{value:.2f}" for key, value in result[name].items()},
+                    **{key: f"{result[name][key]:.2f}" for key in STATISTICS},
                 })  # fmt: skip
     return rows
 

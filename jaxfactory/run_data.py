@@ -5,14 +5,14 @@ Imports no JAX. Everything here reads; nothing writes to a run.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxfactory import runs, settings
+from jaxfactory import evaluation_file, metrics_file, runs, settings
 from jaxfactory.config import Config
 from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError
@@ -125,7 +125,7 @@ def read(path: Path) -> Run:
     """
     config = runs.load_config(path)
     file = path / runs.METRICS
-    rows = _rows(file)
+    rows = metrics_file.read(file)
     if not rows:
         raise UserError(
             f"the run {path} has no metrics yet ({file}); train it first with "
@@ -143,70 +143,9 @@ def read(path: Path) -> Run:
     return Run(path, config, frames, columns, legs, evaluation, _newest_video(path))
 
 
-def _rows(file: Path) -> list[dict[str, float]]:
-    rows = []
-    try:
-        lines = file.read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    for line in lines:
-        try:
-            values = json.loads(line)
-            row = {
-                str(name): math.nan if value is None else float(value)
-                for name, value in values.items()
-            }
-        except (ValueError, TypeError, AttributeError):
-            continue  # Half a line, of a run that is being written or was killed.
-        if math.isfinite(row.get("frames", math.nan)):
-            rows.append(row)
-    return sorted(rows, key=lambda row: row["frames"])
-
-
 def _read_evaluation(file: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(file.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    if not isinstance(data, dict) or not data.get("each"):
-        return None
-    for name, holds in _EVALUATION.items():
-        if not holds(data.get(name)):
-            raise UserError(
-                f"{file} cannot be read: its {name} is {data.get(name)!r:.60}; "
-                "evaluate the run again"
-            )
-    return data
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_summary(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _is_number(value.get(name))
-        for name in ("mean", "std", "mean_minus_std", "min", "max")
-    )
-
-
-# What a page about an evaluation shows, and whether it can be.
-_EVALUATION: dict[str, Callable[[Any], bool]] = {
-    "own_return": _is_summary,
-    "shaped_return": _is_summary,
-    "length": _is_summary,
-    "episodes": _is_number,
-    "frames_trained": _is_number,
-    "checkpoint": lambda value: isinstance(value, str),
-    "each": lambda value: (
-        isinstance(value, list)
-        and all(isinstance(e, dict) and _is_number(e.get("own_return")) for e in value)
-    ),
-}
+    data = evaluation_file.read(file, "evaluate the run again")
+    return data if data and data["each"] else None
 
 
 def are_shaped(members: Iterable[Run]) -> bool:
@@ -252,7 +191,8 @@ def group(members: Iterable[Run]) -> list[Group]:
 
 def common_grid(members: Sequence[Run], size: int) -> Values:
     """Return about ``size`` places from the first metrics to the last of any run."""
-    end = max(float(run.frames[-1]) for run in members)
+    # A run may have written a line before its first frame.
+    end = max(1.0, *(float(run.frames[-1]) for run in members))
     longest = max(len(run.frames) for run in members)
     size = max(2, min(size, longest))
     return np.linspace(end / size, end, size)

@@ -17,10 +17,12 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 from jaxfactory import config as config_lib
+from jaxfactory import plain_json
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
 
@@ -33,6 +35,9 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 EVALUATION = "evaluation.json"
 LOCK = ".lock"
+
+# A checkpoint's name: its frames. Others call digits what int() does not take.
+_NUMBER = re.compile("[0-9]{1,20}")
 
 # What decides the shapes of the parameters and what they mean.
 _FIXED_ENV = (
@@ -64,7 +69,7 @@ def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        (path for path in folder.iterdir() if path.name.isdigit()),
+        (path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)),
         key=lambda path: int(path.name),
     )
 
@@ -105,12 +110,10 @@ def load_config(run_dir: Path) -> Config:
         raise UserError(f"{run_dir} is not a directory; --run takes a run's directory")
     if not file.is_file():
         raise UserError(f"{run_dir} is no run of jaxfactory: it has no {CONFIG}")
+    data = plain_json.read_object(file, limit=plain_json.MIB)
     try:
-        data = json.loads(file.read_text())
-        if not isinstance(data, dict):
-            raise ValueError("it is not a JSON object")
         return config_lib.from_dict(data)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except UserError as error:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
@@ -151,6 +154,8 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text so that a reader sees the old one or the new one."""
     scratch = path.with_name(f".{path.name}.unfinished")
     try:
+        # A link that was left there would be written through.
+        scratch.unlink(missing_ok=True)
         with scratch.open("w") as file:
             file.write(text)
             file.flush()

@@ -6,15 +6,15 @@ with the model, the optimiser and how far training had come. With population-bas
 training policy_NN_cfg.json has the settings in which a policy has come to differ.
 """
 
-import json
 import math
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxfactory import torch_file
+from jaxfactory import plain_files, plain_json, torch_file
+from jaxfactory.config import MAX_FRAMES
 from jaxfactory.errors import UserError
 from jaxfactory.sample_factory_settings import Settings
 
@@ -170,7 +170,7 @@ def read_settings(path: Path, policy: int | None = None) -> Settings:
         file = folder / name
         if not file.is_file():
             continue
-        values = _read_object(file)
+        values = plain_json.read_object(file, limit=plain_json.MIB)
         missing = [sign for sign in _SIGNS if sign not in values]
         if missing:
             raise UserError(
@@ -179,20 +179,10 @@ def read_settings(path: Path, policy: int | None = None) -> Settings:
             )
         own = folder / f"policy_{policy or 0:02d}_cfg.json"
         if policy is not None and own.is_file():
-            changed = _read_object(own)
+            changed = plain_json.read_object(own, limit=plain_json.MIB)
             values |= {key: changed[key] for key in _MUTATED if key in changed}
         return Settings(values, file)
     raise UserError(f"{path} is no experiment of Sample Factory: no {_CONFIGS[0]}")
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{file} cannot be read: it is not a JSON object")
-    return values
 
 
 class Checkpoint:
@@ -212,18 +202,36 @@ class Checkpoint:
         """Return the state dictionary."""
         model = self.values["model"]
         for name, array in model.items():
+            if not isinstance(name, str) or not plain_files.is_plain(name):
+                raise UserError(f"{self.file}: {name!r:.60} in its model is no name")
             if not isinstance(array, np.ndarray):
                 raise UserError(f"{self.file}: {name} in its model is not an array")
         return model
 
     def number(self, name: str, default: float) -> float:
-        """Return a number, the default where there is none."""
+        """Return a number, the default where there is none.
+
+        Raises:
+            UserError: If it is negative, or more than 2^53, or NaN.
+        """
         value = self.values.get(name, default)
-        return float(value) if isinstance(value, int | float) else default
+        if type(value) not in (int, float):
+            return default
+        if not 0 <= value <= MAX_FRAMES or not math.isfinite(value):
+            raise UserError(
+                f"{self.file}: its {name} is {value} and must lie between 0 and 2^53"
+            )
+        return float(value)
 
     def frames(self, settings: Settings) -> int:
         """Return the frames that it was trained for."""
         steps = int(self.number("env_steps", 0.0))
         if settings.get("summaries_use_frameskip", True):
             return steps
-        return steps * settings.get("env_frameskip", 4)
+        frames = steps * settings.get("env_frameskip", 4)
+        if not 0 <= frames <= MAX_FRAMES:
+            raise UserError(
+                f"{self.file}: its env_steps are {frames} frames, which must lie "
+                "between 0 and 2^53"
+            )
+        return frames

@@ -7,7 +7,14 @@ change how training goes on.
 
 from typing import Any, NamedTuple
 
-from jaxfactory.config import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory import plain_files
+from jaxfactory.config import (
+    MAX_FRAMES,
+    Config,
+    EnvConfig,
+    NetworkConfig,
+    PPOConfig,
+)
 from jaxfactory.errors import UserError
 from jaxfactory.presets import PRESETS
 
@@ -17,7 +24,13 @@ _OTHER_NAMES = {
     "doom_my_way_home_flat_actions": "my_way_home_flat",
     "doom_defend_the_center_flat_actions": "defend_the_center_flat",
 }
-_MEANINGS = {int: "a whole number", float: "a number", bool: "true or false"}
+_MEANINGS = {
+    int: "a whole number", float: "a number", bool: "true or false",
+    str: "a short text", list: "a short list",
+}  # fmt: skip
+_LONGEST = 256
+# What float32 can hold.
+_LARGEST = 3e38
 
 
 class Settings:
@@ -43,11 +56,21 @@ class Settings:
             return default
         kind = type(default)
         if kind is float and type(value) is int:
-            return float(value)
-        if type(value) is not kind:
+            value = float(value)
+        if type(value) is not kind or not _is_sound(value):
             meaning = _MEANINGS.get(kind, kind.__name__)
-            raise UserError(f"{self.source}: {name} is {value!r} and not {meaning}")
+            raise UserError(f"{self.source}: {name} is {value!r:.60} and not {meaning}")
         return value
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether a value can be calculated with, looked up and shown."""
+    if isinstance(value, list):
+        plain = all(type(item) in (bool, int, float, str) for item in value)
+        return plain and len(value) <= _LONGEST and all(map(_is_sound, value))
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and plain_files.is_plain(value)
+    return abs(value) <= _LARGEST
 
 
 class Translated(NamedTuple):
@@ -88,7 +111,9 @@ def translate(
         env=_env(settings, scenario, ppo),
         network=network,
         ppo=ppo,
-        total_frames=max(1, settings.get("train_for_env_steps", 10**10)),
+        total_frames=min(
+            max(1, settings.get("train_for_env_steps", 10**10)), MAX_FRAMES
+        ),
         checkpoint_minutes=max(1, settings.get("save_every_sec", 120)) / 60,
     )
     return Translated(config, _notes(settings))

@@ -163,4 +163,9 @@ def _read(
             )
         parts.append(array.astype(np.float64))
     count = model.get(f"{root}.count", np.ones(1))
+    if count.size != 1:
+        raise UserError(
+            f"the checkpoint does not fit {settings.source}: {root}.count is "
+            f"{count.shape} and not one number"
+        )
     return Moments(parts[0], parts[1], count.astype(np.float64).reshape(()))

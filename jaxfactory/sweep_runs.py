@@ -1,7 +1,6 @@
 """The processes that a sweep's runs are: started, waited for, stopped, and asked."""
 
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -10,9 +9,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from jaxfactory import runs
+from jaxfactory import metrics_file, plain_files, runs
 from jaxfactory.sweep_file import Job, Sweep
 
 
@@ -155,14 +154,13 @@ def progress(job: Job) -> float:
     return min(1.0, float(row.get("frames") or 0) / job.config.total_frames)
 
 
-def last_metrics(job: Job) -> dict[str, Any]:
+def last_metrics(job: Job) -> dict[str, float]:
     """Return the last line of a run's metrics; empty if there is none yet."""
     for line in reversed(_tail(job.run_dir / runs.METRICS)):
-        with contextlib.suppress(ValueError):
-            row = json.loads(line)
-            # Evaluations have lines of their own.
-            if isinstance(row, dict) and "time/wall_clock" in row:
-                return row
+        row = metrics_file.parse(line)
+        # Evaluations have lines of their own.
+        if row is not None and "time/wall_clock" in row:
+            return row
     return {}
 
 
@@ -174,10 +172,10 @@ def score(job: Job) -> str:
 
 def _tail(path: Path) -> list[str]:
     try:
-        with path.open("rb") as file:
+        with plain_files.open_regular(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

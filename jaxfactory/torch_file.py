@@ -6,15 +6,15 @@ the objects, and each tensor's numbers are a member of their own
 containers are read; a file that asks for anything else is refused.
 """
 
+import math
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from jaxfactory import plain_pickle
+from jaxfactory import plain_files, plain_pickle, torch_archive
 from jaxfactory.errors import UserError
 
 
@@ -33,6 +33,10 @@ _STORAGES = {
 # What files began with before PyTorch 1.6: a pickle of a certain number.
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMBER_TYPES = re.compile("[biuf][1248]")
+_PICKLE_BYTES = 4 * 2**20
+# How much the tensors may be together, for each byte of the file: some are shared.
+_VIEWS = 2
+_MOST_AXES = 16
 
 
 def load(path: Path) -> Any:
@@ -43,10 +47,11 @@ def load(path: Path) -> Any:
             asks for anything that is not data.
     """
     try:
-        with path.open("rb") as file:
+        with plain_files.open_regular(path) as file:
             start = file.read(len(_OLD_FORMAT))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({why})") from error
     if start == _OLD_FORMAT:
         raise UserError(
             f"{path} is in the format that PyTorch wrote before version 1.6; load it "
@@ -55,11 +60,11 @@ def load(path: Path) -> Any:
     if not start.startswith(b"PK"):
         raise UserError(f"{path} was not written by torch.save: it is no zip archive")
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Reader(archive, path.stat().st_size).load()
+        with torch_archive.opened(path) as archive:
+            return _Reader(archive).load()
     except plain_pickle.Refused as error:
         raise UserError(f"{path} is refused: {error}") from error
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError) as error:
+    except (torch_archive.Damaged, OSError) as error:
         raise UserError(
             f"{path} is damaged or cut short ({error}); copy or download it again"
         ) from error
@@ -68,62 +73,76 @@ def load(path: Path) -> Any:
 class _Reader:
     """Reads one archive."""
 
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
-        members = archive.infolist()
-        # Nothing is compressed or there twice, so that a small file stays small.
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise plain_pickle.Refused("it is compressed, which torch.save does not do")
-        if sum(member.file_size for member in members) > size:
-            raise plain_pickle.Refused("its members overlap")
+    def __init__(self, archive: torch_archive.Archive) -> None:
         self._archive = archive
-        self._names = {member.filename for member in members}
-        roots = [name for name in self._names if name.endswith("/data.pkl")]
+        names = archive.names()
+        roots = [name for name in names if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise plain_pickle.Refused("it has no data.pkl, as torch.save writes it")
         self._root = roots[0].removesuffix("data.pkl")
-        big = f"{self._root}byteorder"
         self._order = "<"
-        if big in self._names and archive.read(big).strip() == b"big":
-            self._order = ">"
+        if f"{self._root}byteorder" in names:
+            order = archive.read(f"{self._root}byteorder", 16).strip()
+            if order not in (b"little", b"big"):
+                raise plain_pickle.Refused(f"its byteorder is {order!r}")
+            self._order = "<" if order == b"little" else ">"
         self._storages: dict[str, np.ndarray] = {}
+        self._left = _VIEWS * archive.size
 
     def load(self) -> Any:
         """Return what the archive holds."""
-        data = self._archive.read(f"{self._root}data.pkl")
-        return plain_pickle.loads(data, _SYMBOLS, self._storage)
+        data = self._archive.read(f"{self._root}data.pkl", _PICKLE_BYTES)
+        symbols = {**_SYMBOLS, "torch._utils._rebuild_tensor_v2": self._tensor}
+        return plain_pickle.loads(data, symbols, self._storage)
 
     def _storage(self, reference: Any) -> np.ndarray:
         """Return the numbers that ``("storage", type, name, device, count)`` names."""
-        word, kind, key, _, count = reference
-        if word != "storage" or not isinstance(kind.meaning, np.dtype):
+        if type(reference) is not tuple or len(reference) != 5:
             raise plain_pickle.Refused("it refers to something that is not a storage")
+        word, kind, key, _, count = reference
+        dtype = getattr(kind, "meaning", None)
+        if word != "storage" or not isinstance(dtype, np.dtype) or type(key) is not str:
+            raise plain_pickle.Refused("it refers to something that is not a storage")
+        name = f"{self._root}data/{key}"
+        if dtype.itemsize > 1:
+            dtype = dtype.newbyteorder(self._order)
         if key not in self._storages:
-            name = f"{self._root}data/{key}"
-            if name not in self._names:
-                raise plain_pickle.Refused(f"its member {name} is missing")
-            dtype = kind.meaning
-            if dtype.itemsize > 1:
-                dtype = dtype.newbyteorder(self._order)
-            numbers = np.frombuffer(self._archive.read(name), dtype)
-            if len(numbers) != count:
-                raise plain_pickle.Refused(f"its member {name} is cut short")
-            self._storages[key] = numbers
-        return self._storages[key]
+            data = self._archive.read(name)
+            if len(data) % dtype.itemsize:
+                raise plain_pickle.Refused(f"its member {name:.100} is cut short")
+            self._storages[key] = np.frombuffer(data, dtype)
+        numbers = self._storages[key]
+        if numbers.dtype != dtype:
+            raise plain_pickle.Refused(f"its member {name:.100} is of two types")
+        if type(count) is not int or len(numbers) != count:
+            raise plain_pickle.Refused(f"its member {name:.100} is cut short")
+        return numbers
+
+    def _tensor(self, *arguments: Any) -> np.ndarray:
+        """Return a tensor, if all so far are not much more than the file."""
+        if len(arguments) < 4:
+            raise plain_pickle.Refused("a tensor in it has no shape")
+        made = _tensor(*arguments[:4])
+        self._left -= made.nbytes
+        if self._left < 0:
+            raise plain_pickle.Refused("its tensors are far more than its numbers")
+        return made
 
 
-def _tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, *ignored: Any
-) -> np.ndarray:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
     """Return a tensor as a view of its storage; offset and strides count elements."""
-    del ignored  # Whether it needs gradients, and hooks.
     if not isinstance(storage, np.ndarray) or storage.ndim != 1:
         raise plain_pickle.Refused("a tensor in it has no storage")
-    numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or not all(
-        type(number) is int and number >= 0 for number in numbers
+    if not all(
+        type(sizes) is tuple and len(sizes) <= _MOST_AXES for sizes in (shape, strides)
     ):
         raise plain_pickle.Refused("a tensor in it has an impossible shape")
-    count = int(np.prod([1, *shape], dtype=object))
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or not all(
+        type(number) is int and 0 <= number < 2**63 for number in numbers
+    ):
+        raise plain_pickle.Refused("a tensor in it has an impossible shape")
+    count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     # More elements than the storage would be copies of the same ones.
     if count and (count > len(storage) or last >= len(storage)):
@@ -141,8 +160,8 @@ class _NumberType:
 
     def __init__(self, code: str, *ignored: Any) -> None:
         del ignored
-        if not _NUMBER_TYPES.fullmatch(code):
-            raise plain_pickle.Refused(f"it holds a NumPy {code!r}, not a number")
+        if type(code) is not str or not _NUMBER_TYPES.fullmatch(code):
+            raise plain_pickle.Refused(f"it holds a NumPy {code!r:.20}, not a number")
         self.code, self.order = code, "<"
 
     def build(self, state: tuple[Any, ...]) -> None:
@@ -150,15 +169,24 @@ class _NumberType:
         self.order = ">" if state[1] == ">" else "<"
 
 
-def _number(kind: Any, data: bytes) -> Any:
+def _number(kind: Any, data: Any) -> Any:
     """Return a NumPy scalar as Python's number."""
+    if not isinstance(kind, _NumberType) or type(data) is not bytes or len(data) > 8:
+        raise plain_pickle.Refused("it holds a damaged NumPy number")
     return np.frombuffer(data, kind.order + kind.code)[0].item()
+
+
+def _size(sizes: Any = ()) -> tuple[Any, ...]:
+    """Return a shape."""
+    if type(sizes) not in (tuple, list) or len(sizes) > _MOST_AXES:
+        raise plain_pickle.Refused("it holds an impossible shape")
+    return tuple(sizes)
 
 
 def _as_bytes(text: str, encoding: str) -> bytes:
     """Return the bytes that Python 2's pickles write as text."""
-    if encoding != "latin1":
-        raise plain_pickle.Refused(f"it holds text in {encoding}")
+    if encoding != "latin1" or type(text) is not str:
+        raise plain_pickle.Refused(f"it holds text in {encoding!r:.20}")
     return text.encode("latin1")
 
 
@@ -169,9 +197,8 @@ def _mapping() -> dict[Any, Any]:
 
 _SYMBOLS: dict[str, Any] = {
     "collections.OrderedDict": _mapping,
-    "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda tensor, *ignored: tensor,
-    "torch.Size": tuple,
+    "torch.Size": _size,
     # Some of the numbers in a checkpoint are NumPy's.
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxfactory import runs
+from jaxfactory import metrics_file, plain_files, runs
+from jaxfactory.errors import UserError
 from jaxfactory.terminal_writer import TerminalWriter as TerminalWriter
 
 
@@ -99,11 +100,14 @@ class JsonlWriter:
     def begin(self, frames: int) -> None:
         """Drop the lines past ``frames``: they were not saved and come again."""
         if self._path.exists():
-            kept = [
-                line
-                for line in self._path.read_text(errors="replace").splitlines()
-                if _line_frames(line) <= frames
-            ]
+            try:
+                with plain_files.open_regular(self._path) as file:
+                    text = file.read().decode(errors="replace")
+            except ValueError as error:
+                raise UserError(
+                    f"{self._path} cannot be read: {error}; move it away"
+                ) from error
+            kept = [line for line in text.splitlines() if _line_frames(line) <= frames]
             runs.write_atomically(self._path, "".join(f"{line}\n" for line in kept))
         self._file = self._path.open("a")
 
@@ -124,10 +128,8 @@ class JsonlWriter:
 
 def _line_frames(line: str) -> float:
     """Frames of a line; infinite if a killed process left half of it."""
-    try:
-        return float(json.loads(line)["frames"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+    row = metrics_file.parse(line)
+    return math.inf if row is None else row["frames"]
 
 
 class TensorBoardWriter:

@@ -1,0 +1,117 @@
+"""Reading a run's evaluation.json, which may be a stranger's.
+
+Its numbers go into reports and model cards, where one that is no number, or is endless,
+would end in a traceback, and its texts into pages that others read.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jaxfactory import plain_files, plain_json
+from jaxfactory.errors import UserError
+
+
+STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
+# Larger scores are refused: three hundred digits fit into no table.
+_LARGEST = 1e30
+_MOST_FRAMES = 2**53
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.,+Z-]{1,32})?", re.ASCII)
+_LONGEST_TEXT = 4096
+
+
+def read(path: Path, remedy: str) -> dict[str, Any] | None:
+    """Return what `evaluate` wrote; None if there is no such file.
+
+    Args:
+        path: The file.
+        remedy: What to do if it cannot be read, without a full stop.
+
+    Raises:
+        UserError: If it cannot be read, or a field is missing or not what it should be.
+    """
+    if not path.exists():
+        return None
+    result = plain_json.read_object(path, remedy)
+    for name in (*_REQUIRED, *(result.keys() - _REQUIRED.keys())):
+        holds = _REQUIRED.get(name) or _OPTIONAL.get(name, _is_other)
+        if not holds(result.get(name)):
+            raise UserError(
+                f"{path} cannot be read: its {name:.60} is "
+                f"{result.get(name)!r:.60}; {remedy}"
+            )
+    return result
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be shown."""
+    return type(value) in (int, float) and abs(value) <= _LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_FRAMES
+
+
+def _is_text(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_TEXT
+        and plain_files.is_plain(value)
+    )
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_summary(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and all(name in value for name in STATISTICS)
+        and all(map(is_number, value.values()))
+    )
+
+
+def _are_episodes(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_episode, value))
+
+
+def _is_episode(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and is_number(value.get("own_return"))
+        and is_number(value.get("return_"))
+        and all(isinstance(v, bool) or is_number(v) for v in value.values())
+    )
+
+
+def _is_other(value: Any) -> bool:
+    """Whether a field that this version does not know is harmless."""
+    if isinstance(value, dict):
+        return all(map(_is_text, value)) and all(map(_is_other, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_other, value))
+    return value is None or _is_flag(value) or _is_text(value) or is_number(value)
+
+
+_REQUIRED: dict[str, Callable[[Any], bool]] = {
+    "own_return": _is_summary,
+    "shaped_return": _is_summary,
+    "length": _is_summary,
+    "episodes": _is_count,
+    "frames_trained": _is_count,
+    "checkpoint": lambda value: value in ("best", "latest"),
+    "each": _are_episodes,
+}
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "scenario": _is_text,
+    "deterministic": _is_flag,
+    "seed": _is_count,
+    "num_envs": _is_count,
+    "date": lambda value: isinstance(value, str) and bool(_DATE.fullmatch(value)),
+    "truncated": _is_count,
+    "frags": _is_summary,
+    "place": _is_summary,
+    "first_places": _is_count,
+}
