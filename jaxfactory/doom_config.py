@@ -63,6 +63,9 @@ def make(
             doom.held_weapon = _held_weapon(row)
     doom.measurements = [_measurement(row) for row in scenario.measured(game)]
     doom.reward_scale = scenario.reward_scale
+    if not callable(scenario.shaping):  # else the pool does it, after shaping
+        doom.trained.scale = config.reward_scale
+        doom.trained.clip = config.reward_clip
     doom.map = game.map
     doom.frame_skip = config.frame_skip
     doom.queued_tics = config.tics == "queued"
