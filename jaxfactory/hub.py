@@ -192,11 +192,16 @@ def _portable(config: Config, scenario: str) -> Config:
         for field in dataclasses.fields(config.watch)
         if field.name.startswith("wandb")
     }
+    # Of what it began from, user/repo stays; a directory's name is absolute.
+    origin = config.init_from
+    if origin is not None and origin.startswith("/"):
+        origin = None
     return dataclasses.replace(
         config,
         env=dataclasses.replace(config.env, scenario=scenario),
         network=dataclasses.replace(config.network, encoder=encoder),
         watch=dataclasses.replace(config.watch, **watch),
+        init_from=origin,
     )
 
 

@@ -35,7 +35,7 @@ EVALUATION = "evaluation.json"
 LOCK = ".lock"
 
 # What decides the shapes of the parameters and what they mean.
-_FIXED_ENV = ("scenario", "width", "height", "grayscale", "depth", "labels", "automap")
+FIXED_ENV = ("scenario", "width", "height", "grayscale", "depth", "labels", "automap")
 
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
@@ -161,7 +161,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
     pairs = [
-        (name, getattr(stored.env, name), getattr(new.env, name)) for name in _FIXED_ENV
+        (name, getattr(stored.env, name), getattr(new.env, name)) for name in FIXED_ENV
     ]
     pairs += [
         (field.name, getattr(stored.network, field.name), value)
