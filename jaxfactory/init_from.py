@@ -26,7 +26,10 @@ _NORMALIZED = ("normalize_obs", "normalize_returns")
 
 def is_remote(name: str) -> bool:
     """Whether a name is a repository's and not a directory's here."""
-    return not Path(name).expanduser().is_dir()
+    try:
+        return not Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError):  # Too long a name, or ~ of nobody.
+        return True
 
 
 def pinned(name: str) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_hub
-from test_hub import CONFIG, FRAMES, push
+from test_hub import CONFIG, EVALUATION, FRAMES, push
 
 import jaxfactory
 from jaxfactory import (
@@ -38,9 +38,8 @@ from jaxfactory.pool import env_spec
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-# Fixtures of a run on the Hub's loopback.
-finished, run = test_hub.finished, test_hub.run
-server, state = test_hub.server, test_hub.state
+# The Hub on loopback.
+server = test_hub.server
 
 GRU = Path(__file__).parent / "data" / "sample_factory" / "gru"
 SMALL = NetworkConfig(
@@ -290,10 +289,11 @@ def refused(capsys, *args: str) -> str:
 def test_mistakes_are_one_sentence(capsys):
     trained(Path("source"), config_of("health_gathering"))
     assert "a value is missing" in refused(capsys, "--init-from").lower()
-    for name in ("/nowhere", "nowhere", "../x", "a/b/c", "~/nowhere"):
+    for name in ("/nowhere", "nowhere", "../x", "a/b/c", "~/nowhere", "~nobody"):
         words = refused(capsys, "--init-from", name)
         assert f"--init-from {name}: there is no such directory; give a run's" in words
-    assert "'a b/c' names no repository" in refused(capsys, "--init-from", "a b/c")
+    for name in ("a b/c", f"a/{'b' * 300}"):
+        assert f"{name!r} names no repository" in refused(capsys, "--init-from", name)
     Path("empty").mkdir()
     assert "empty is no run of jaxfactory; train" in refused(
         capsys, "--init-from", "empty"
@@ -346,8 +346,17 @@ def test_an_agent_of_sample_factorys(tmp_path):
     assert said.endswith("return statistics")
 
 
-def test_an_agent_on_the_hub(server, run, state, capsys):
+@pytest.fixture
+def pushed(server) -> dict[str, np.ndarray]:
+    """An agent on the Hub, ada/doom; returns its leaves."""
+    run = Path("mine")
+    arrays = trained(run, CONFIG, FRAMES)
+    (run / "evaluation.json").write_text(json.dumps(EVALUATION))
     push(run)
+    return arrays
+
+
+def test_an_agent_on_the_hub(pushed, capsys):
     config = parsed("--init-from", "ada/doom")
     assert config.network == CONFIG.network
     assert config.init_from == "ada/doom"
@@ -355,9 +364,9 @@ def test_an_agent_on_the_hub(server, run, state, capsys):
     assert said.startswith(f"taken from ada/doom ({FRAMES:,} frames): encoder, core,")
     saved = load_for_evaluation(init_from.find("ada/doom"))
     assert not saved.path.is_relative_to(Path.cwd())
-    pulled, wanted = checkpoint_files.read_arrays(saved.path)[1], arrays_of(state)
+    pulled = checkpoint_files.read_arrays(saved.path)[1]
     for name in taken:
-        np.testing.assert_array_equal(pulled[name], wanted[name])
+        np.testing.assert_array_equal(pulled[name], pushed[name])
     # A directory of that name comes first.
     trained(Path("ada/doom"), config_of("basic"))
     assert parsed("--init-from", "ada/doom").env.scenario == "basic"
@@ -366,10 +375,10 @@ def test_an_agent_on_the_hub(server, run, state, capsys):
     assert "there is no repository ada/dome on" in words
 
 
-def test_code_of_a_repository_is_not_imported(server, run, capsys):
+@pytest.mark.usefixtures("pushed")
+def test_code_of_a_repository_is_not_imported(server, capsys):
     mark = Path("imported")
     Path("evil.py").write_text(f"open({str(mark)!r}, 'w')\nx = 1\n")
-    push(run)
     files = server.files("ada/doom")
 
     def publish(repo: str, **changes) -> None:
