@@ -199,6 +199,10 @@ void BindConfigs(nb::module_& m) {
       .def_rw("agents", &MatchConfig::agents)
       .def_rw("bots", &MatchConfig::bots)
       .def_rw("rules", &MatchConfig::rules);
+  nb::class_<TrainedReward>(m, "TrainedReward")
+      .def(nb::init<>())
+      .def_rw("scale", &TrainedReward::scale)
+      .def_rw("clip", &TrainedReward::clip);
   nb::class_<DoomConfig>(m, "DoomConfig")
       .def(nb::init<>())
       .def_rw("engine", &DoomConfig::engine)
@@ -210,6 +214,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("held_weapon", &DoomConfig::held_weapon)
       .def_rw("measurements", &DoomConfig::measurements)
       .def_rw("reward_scale", &DoomConfig::reward_scale)
+      .def_rw("trained", &DoomConfig::trained)
       .def_rw("map", &DoomConfig::map)
       .def_rw("frame_skip", &DoomConfig::frame_skip)
       .def_rw("queued_tics", &DoomConfig::queued_tics)

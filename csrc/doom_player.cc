@@ -135,7 +135,7 @@ void DoomPlayer::FinishStep(unsigned tic, bool terminated, bool truncated) {
   episode_own_return_ += own;
   episode_return_ += reward;
 
-  *slot_.reward = static_cast<float>(reward);
+  *slot_.reward = static_cast<float>(Trained(reward, config_.trained));
   *slot_.own_reward = own;
   *slot_.terminated = terminated ? 1 : 0;
   *slot_.truncated = truncated ? 1 : 0;

@@ -42,6 +42,11 @@ double OwnReward::Update(const protocol::GameState& state, int tics, bool ended)
   return reward;
 }
 
+double Trained(double reward, const TrainedReward& rule) {
+  reward *= rule.scale;
+  return rule.clip > 0 ? std::clamp(reward, -rule.clip, rule.clip) : reward;
+}
+
 double ShapingReward::Update(const protocol::GameState& state, bool last) {
   const bool respawned = was_dead_ && !state.player_dead;
   const bool counts = !first_ && !last && !respawned;

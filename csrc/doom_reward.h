@@ -28,6 +28,9 @@ class OwnReward {
   double damage_ = 0, damage_taken_ = 0;
 };
 
+// Scales a reward, then limits its absolute value.
+double Trained(double reward, const TrainedReward& rule);
+
 // Rewards for changes of game variables between two decisions, and for holding on to a
 // weapon. None on an episode's first decision (there is nothing to compare with), on
 // its last, and on the one after which a dead player lives again. Counters that go on

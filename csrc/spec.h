@@ -87,6 +87,13 @@ struct MatchConfig {
   std::vector<int> cores;  // for the agents' engines in turn; empty: their worker's
 };
 
+// From a decision's reward to the one that is trained on. Returns are of the former, so
+// that they can be compared whatever the settings of training are.
+struct TrainedReward {
+  double scale = 1;
+  double clip = 0;  // bound of its absolute value, after scaling; 0 for none
+};
+
 // What one choice of an action head does: values for buttons.
 using Choice = std::vector<std::pair<int, double>>;
 
@@ -99,7 +106,8 @@ struct DoomConfig {
   std::vector<ShapingTerm> shaping;
   HeldWeapon held_weapon;
   std::vector<Measurement> measurements;
-  double reward_scale = 1;
+  double reward_scale = 1;  // the scenario's, of rewards and returns
+  TrainedReward trained;
   std::string map = "map01";
   int frame_skip = 4;
   bool queued_tics = false;  // send a step's tics at once: no stop where a player dies

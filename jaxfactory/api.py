@@ -4,6 +4,7 @@ JAX and everything that needs it are imported inside, after what must be set bef
 starts.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ def train(
     *,
     encoder: Any = None,
     scenario: "str | jaxfactory.scenario.Scenario | None" = None,
+    init_from: str | Path | None = None,
     callbacks: Sequence[Callable[..., Any]] = (),
     show: bool = False,
 ) -> "jaxfactory.learner.TrainState":
@@ -37,6 +39,10 @@ def train(
             `examples/own_network.py` for what it must do. Recorded by its name, so that
             `evaluate` and `load` find it. The same as `NetworkConfig.encoder` by name.
         scenario: One of your own to train on, instead of the one that `config` names.
+        init_from: Another run's directory, or user/repo on the Hugging Face Hub: a new
+            run begins with its weights, as far as they fit `config`
+            (`jaxfactory.init_from.with_settings_of` makes them fit). The same as
+            `Config.init_from`.
         callbacks: Functions that are called with a `jaxfactory.Iteration` after every
             update, and may return metrics, a dictionary of numbers, to be written with
             the others. ``iteration.stop(reason)`` ends the training.
@@ -68,6 +74,8 @@ def train(
     from jaxfactory.train import train as corridor
 
     run = Path(run)
+    if init_from is not None:
+        config = dataclasses.replace(config, init_from=str(init_from))
     return corridor(
         config,
         run,

@@ -6,6 +6,7 @@ from jaxtyping import Float64
 from jaxfactory.errors import UserCodeError, UserError
 from jaxfactory.shaping import Function
 from jaxfactory.step import Step
+from jaxfactory.trained_reward import TrainedReward
 
 
 class BatchShaping:
@@ -18,14 +19,16 @@ class BatchShaping:
         *,
         scale: float,
         num_envs: int,
+        trained: TrainedReward = TrainedReward(),
     ):
         """Begin before the first reset.
 
         Args:
             function: See `shaping.Function`.
             columns: What it is given: names of game variables and where they are.
-            scale: Of the reward that is trained on.
+            scale: The scenario's, of rewards and returns.
             num_envs: Environments, B.
+            trained: What is done with the reward afterwards, for training alone.
         """
         self._function = function
         name = getattr(function, "__name__", type(function).__name__)
@@ -33,6 +36,7 @@ class BatchShaping:
         self._names = list(columns)
         self._picked = list(columns.values())
         self._scale = scale
+        self._trained = trained
         self._before = np.zeros((num_envs, len(columns)))
         self._first = np.ones(num_envs, bool)
         self._paid = np.zeros(num_envs)  # in the episode so far
@@ -64,7 +68,7 @@ class BatchShaping:
         # Of an engine that was replaced nothing is known.
         amount = np.where(step.info.restarted, 0.0, amount * self._scale)
         self._paid[rows] += amount
-        step.reward[:] += amount.astype(np.float32)
+        step.reward[:] = self._trained(step.reward + amount.astype(np.float32))
         step.info.episode_return[:] += self._paid[rows].astype(np.float32)
         self._before[rows] = now
         self._first[rows] = last

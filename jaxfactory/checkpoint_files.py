@@ -131,7 +131,7 @@ def why(error: BaseException) -> str:
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
 
 
-def _shape(array: np.ndarray) -> str:
+def _shape(array: Any) -> str:
     return f"{array.dtype}[{','.join(map(str, array.shape))}]"
 
 
@@ -153,6 +153,25 @@ def named_arrays(state: Any) -> dict[str, np.ndarray]:
         for where, leaf in flat
     }
     return {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
+
+
+def shapes_of(state: Any) -> dict[str, str]:
+    """Return shape and type of a state's leaves by their paths, as ``host.json`` has.
+
+    The leaves may be shapes alone (`jax.ShapeDtypeStruct`).
+    """
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_name(where): _shape(leaf) for where, leaf in flat}
+
+
+def with_arrays(state: State, arrays: dict[str, np.ndarray]) -> State:
+    """Return a state in which the leaves of some paths are replaced."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(state)
+    leaves = [
+        _like(leaf, arrays[name]) if (name := _name(where)) in arrays else leaf
+        for where, leaf in flat
+    ]
+    return jax.tree_util.tree_unflatten(structure, leaves)
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:

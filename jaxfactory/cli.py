@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jaxfactory
-from jaxfactory import plugins, runs
+from jaxfactory import init_from, plugins, runs
 from jaxfactory.config import EvaluateOptions
 from jaxfactory.errors import (
     UserCodeError,
@@ -152,6 +152,8 @@ def _train(args: list[str]) -> int:
 
     if sizing.wants_auto(args):
         args = _fill_in_sizes(args)
+    if any(arg.startswith(("--init-from", "--init_from")) for arg in args):
+        _prepare_jax()  # What is pulled from the Hub is read with it.
     options = parse_train(args)
     config = as_config(options)
     from jaxfactory import environments  # Not for --help.
@@ -161,6 +163,7 @@ def _train(args: list[str]) -> int:
     if config.watch.wandb:
         require("wandb", extra="wandb", what="--wandb")
     run_dir = options.run or runs.new_run_dir(config.env.scenario)
+    config = init_from.recorded(config, run_dir)
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if saved and int(saved[-1].name) >= config.total_frames:
         print(

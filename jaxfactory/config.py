@@ -162,6 +162,9 @@ class Config:
     """Run everything in one thread, for debugging."""
     checkpoint_minutes: float = 2.0
     """Minutes between checkpoints."""
+    init_from: str | None = None
+    """Begin a new run with the weights of another: its directory, or user/repo on the
+    Hugging Face Hub."""
 
     def __post_init__(self) -> None:
         checks.positive(self, "total_frames", "checkpoint_minutes")
@@ -169,6 +172,12 @@ class Config:
             self, total_frames=MAX_FRAMES, checkpoint_minutes=1e6, max_policy_lag=100
         )
         checks.seed(self.seed)
+        if self.init_from is not None and not (
+            isinstance(self.init_from, str) and self.init_from
+        ):
+            raise UserError(
+                f"--init-from {self.init_from!r} must be a run's directory or user/repo"
+            )
         if self.mode == "async":
             checks.positive(self, "max_policy_lag")
             if self.serial:

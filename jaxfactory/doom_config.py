@@ -60,6 +60,9 @@ def make(
     rows = scenario.measured(game) if config.measurements else ()
     doom.measurements = [_measurement(row) for row in rows]
     doom.reward_scale = scenario.reward_scale
+    if not callable(scenario.shaping):  # else the pool does it, after shaping
+        doom.trained.scale = config.reward_scale
+        doom.trained.clip = config.reward_clip
     doom.map = game.map
     doom.frame_skip = config.frame_skip
     doom.queued_tics = config.tics == "queued"

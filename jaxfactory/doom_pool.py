@@ -17,6 +17,7 @@ from jaxfactory.errors import UserError
 from jaxfactory.pool_checks import check_env_seeds, check_options
 from jaxfactory.scenario import Scenario
 from jaxfactory.step import Step, view
+from jaxfactory.trained_reward import TrainedReward
 
 
 # An engine that failed and could not be restarted, or must not be.
@@ -109,6 +110,7 @@ class EnvPool:
                 {name: columns.index(name) for name in own},
                 scale=self.scenario.reward_scale,
                 num_envs=config.num_envs,
+                trained=TrainedReward.of(config),
             )
         doom.variables = [doom_config.variable(name) for name in columns]
         doom.restart_failed = on_failure == "restart"

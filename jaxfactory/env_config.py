@@ -111,6 +111,12 @@ class EnvConfig:
     """Show the agent the scenario's measurements besides the image."""
     timeout: int | None = None
     """Tics after which an episode is truncated; none keeps the scenario's own."""
+    reward_scale: float = 1.0
+    """Multiplies the reward that is trained on, besides the scenario's own scale. The
+    returns that are reported stay as they are."""
+    reward_clip: float = 0.0
+    """Bound of the absolute value of a decision's reward that is trained on, after
+    scaling; 0 is none."""
     num_agents: int | None = None
     """Agents of a match, an environment each; none keeps the scenario's own."""
     num_bots: int | None = None
@@ -128,12 +134,13 @@ class EnvConfig:
         return _WIDE if self.wide else (self.screen_width, self.screen_height)
 
     def __post_init__(self) -> None:
-        checks.positive(self, "num_envs", "num_groups", "frame_skip")
+        checks.positive(self, "num_envs", "num_groups", "frame_skip", "reward_scale")
         checks.at_most(
             self, num_envs=MAX_ENVS, num_groups=MAX_ENVS, num_workers=_MAX_WORKERS,
             frame_skip=_MAX_FRAME_SKIP, timeout=_MAX_TICS, num_agents=_MAX_PLAYERS,
             num_bots=_MAX_PLAYERS,
         )  # fmt: skip
+        checks.within(self, "reward_clip", 0.0, 1e9)
         checks.within(self, "width", 1.0, _MAX_IMAGE_SIDE)
         checks.within(self, "height", 1.0, _MAX_IMAGE_SIDE)
         _check_screen(self.screen_width, self.screen_height)

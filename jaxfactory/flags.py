@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jaxfactory import runs
+from jaxfactory import init_from, runs
 from jaxfactory.config import Config, EvaluateOptions
 from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError, did_you_mean
@@ -54,16 +54,38 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     if preset is not None and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise UserError(f"there is no preset {preset!r}{hint}")
+    existing = bool(run) and runs.is_run(Path(run))
+    source = None if existing else _peek(args, "--init-from")
     scenario = _peek(args, "--scenario") or ""
+    if source and not scenario:
+        scenario = init_from.scenario_of(source)
     usual = "default" if gymnasium_id(scenario) is None else "gymnasium"
     base = PRESETS[preset or usual]
-    if run and runs.is_run(Path(run)):
+    if existing:
         # A preset given for an existing run sets what it is about, nothing else.
         base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
+    elif source:
+        base = _begun_from(source, base, scenario, _peek(args, "--encoder"))
     fields = {
         field.name: getattr(base, field.name) for field in dataclasses.fields(Config)
     }
-    return parse(TrainOptions, TrainOptions(**fields), args, "train")
+    options = parse(TrainOptions, TrainOptions(**fields), args, "train")
+    if options.init_from is None:
+        return options
+    pinned = init_from.pinned(options.init_from)
+    return dataclasses.replace(options, init_from=pinned)
+
+
+def _begun_from(
+    source: str, base: Config, scenario: str, encoder: str | None
+) -> Config:
+    """Return the defaults of a new run that begins with another's weights."""
+    env = dataclasses.replace(base.env, scenario=scenario)
+    network = base.network
+    if encoder is not None:
+        network = dataclasses.replace(network, encoder=encoder)
+    base = dataclasses.replace(base, env=env, network=network)
+    return init_from.with_settings_of(source, base, own_encoder=encoder is not None)
 
 
 def as_config(options: TrainOptions) -> Config:

@@ -15,13 +15,15 @@ from jaxfactory.gymnasium_registry import find, make, make_env, vectorised
 from jaxfactory.gymnasium_spaces import ActionCodec, ObservationCodec
 from jaxfactory.spec import EnvSpec
 from jaxfactory.step import Step, view
+from jaxfactory.trained_reward import TrainedReward
 
 
 class GymnasiumPool:
     """Environments of Gymnasium with the face of `doom_pool.EnvPool`.
 
     Where there is no image, `Step.obs` has no pixels; `Step.measurements` holds all
-    that is no image. A `Step.reward` is the environment's own. Actions are clipped to
+    that is no image. A `Step.reward` is the environment's own, scaled and clipped as
+    `config` says, and returns are of the environment's own. Actions are clipped to
     their bounds here; see `gymnasium_spaces`.
 
     Attributes:
@@ -70,6 +72,7 @@ class GymnasiumPool:
         self.num_workers = self.num_envs if config.processes and not serial else 1
         self.frame_skip = config.frame_skip
         self.num_steps, self.num_slabs = num_steps, num_slabs
+        self._trained = TrainedReward.of(config)
         found = find(config)
         one = make(found, config.frame_skip, config.timeout, None)
         self._obs = ObservationCodec(one.observation_space)
@@ -197,7 +200,7 @@ class GymnasiumPool:
         returns += reward
         lengths += self.frame_skip
         for name, values in (
-            ("reward", reward), ("own_reward", reward),
+            ("reward", self._trained(reward)), ("own_reward", reward),
             ("terminated", terminated), ("truncated", truncated), ("is_first", ended),
             ("episode_return", returns), ("episode_own_return", returns),
             ("episode_length", lengths),

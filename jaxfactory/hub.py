@@ -198,10 +198,15 @@ def without_accounts(config: Config) -> Config:
 def _portable(config: Config, scenario: str) -> Config:
     """Return the settings without this machine's paths and this user's accounts."""
     encoder = config.network.encoder.rpartition("/")[2]
+    # Of what it began from, user/repo stays; a directory's name is absolute.
+    origin = config.init_from
+    if origin is not None and origin.startswith("/"):
+        origin = None
     return dataclasses.replace(
         without_accounts(config),
         env=dataclasses.replace(config.env, scenario=scenario),
         network=dataclasses.replace(config.network, encoder=encoder),
+        init_from=origin,
     )
 
 

@@ -40,7 +40,7 @@ LOCK = ".lock"
 _NUMBER = re.compile("[0-9]{1,20}")
 
 # What decides the shapes of the parameters and what they mean.
-_FIXED_ENV = (
+FIXED_ENV = (
     "scenario", "width", "height", "grayscale", "depth", "labels", "automap",
     "measurements",
 )  # fmt: skip
@@ -169,7 +169,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
     pairs = [
-        (name, getattr(stored.env, name), getattr(new.env, name)) for name in _FIXED_ENV
+        (name, getattr(stored.env, name), getattr(new.env, name)) for name in FIXED_ENV
     ]
     pairs += [
         (field.name, getattr(stored.network, field.name), value)

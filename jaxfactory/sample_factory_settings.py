@@ -135,9 +135,20 @@ def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
         height=settings.get("res_h", 72),
         screen_width=256 if wide else 160,
         screen_height=144 if wide else 120,
+        reward_scale=settings.get("reward_scale", 1.0),
+        reward_clip=_reward_clip(settings),
         num_agents=agents if agents > 0 else None,
         num_bots=bots if bots >= 0 else None,
     )
+
+
+def _reward_clip(settings: Settings) -> float:
+    bound = settings.get("reward_clip", 1000.0)
+    if bound <= 0:  # 0 is no bound here, and leaves no reward there.
+        raise UserError(
+            f"{settings.source}: reward_clip {bound} must be greater than 0"
+        )
+    return bound
 
 
 def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
@@ -181,7 +192,6 @@ def _notes(settings: Settings) -> list[str]:
         "adam_beta1": 0.9,
         "adam_beta2": 0.999,
         "kl_loss_coeff": 0.0,
-        "reward_clip": 1000.0,
     }
     notes = [
         f"{name} {settings.get(name, value)} has no counterpart: training goes on "
@@ -195,10 +205,5 @@ def _notes(settings: Settings) -> list[str]:
         notes.append(
             f"recurrence {recurrence} has no counterpart: training goes on with "
             f"chunks of the whole rollout, {rollout}"
-        )
-    if settings.get("reward_scale", 1.0) != 1.0:
-        notes.append(
-            f"reward_scale {settings.get('reward_scale', 1.0)} was undone: the "
-            "statistics of the returns are of unscaled rewards"
         )
     return notes

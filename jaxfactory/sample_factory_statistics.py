@@ -85,14 +85,7 @@ def return_moments(
     if not settings.get("normalize_returns", True):
         return None
     found = _read(settings, model, "returns_normalizer", (1,))
-    # They are of rewards times reward_scale, which we do not multiply by.
-    scale = settings.get("reward_scale", 1.0)
-    if scale <= 0:
-        raise UserError(
-            f"{settings.source}: reward_scale {scale} must be greater than 0"
-        )
-    var = (found.var[0] + EPS) / scale**2 - EPS
-    return Moments(np.array(found.mean[0] / scale), np.array(var), found.count)
+    return Moments(np.array(found.mean[0]), np.array(found.var[0]), found.count)
 
 
 def fold(params: dict[str, Any], folded: Folded) -> None:

@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxfactory import environments, flags, runs, settings, sizing
+from jaxfactory import environments, flags, init_from, runs, settings, sizing
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError, did_you_mean
 
@@ -229,6 +229,7 @@ def _config(path: Path, name: str, args: Sequence[str]) -> Config:
             f"{path}: auto would make runs that cannot be compared; give a number"
         )
     try:
+        init_from.read_on_cpu(args)
         config = flags.as_config(flags.parse_train(args))
         environments.check(config.env, video=bool(config.watch.video_every))
     except UserError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxfactory import plugins
+from jaxfactory import init_from, plugins, transfer
 from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.callbacks import Callback, Callbacks
 from jaxfactory.checkpoint import Checkpointer
@@ -61,6 +61,7 @@ def train(
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
     config = with_scenario(with_encoder(config, encoder), scenario)
+    config = init_from.recorded(config, run_dir)
     if place := plugins.being_imported():
         raise UserError(
             f"{place} was to be imported, and begins to train; put that under "
@@ -68,6 +69,7 @@ def train(
         )
     # Before anything is made that a network that does not fit would leave behind.
     network = ActorCritic(env_spec(config.env), config.network, encoder)
+    start = transfer.prepare(config, run_dir, network)
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     if config.watch.wandb:
         writers.append(WandbWriter(run_dir, config))
@@ -89,7 +91,7 @@ def train(
     ):
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
-        state = checkpointer.restore_or(state, stats)
+        state = checkpointer.restore_or(transfer.begin(state, start), stats)
         throughput = Throughput(state.frames, checkpointer.seconds)
         update = make_update(
             network,
@@ -99,6 +101,8 @@ def train(
             off_policy=config.mode == "async",
         )
         output.begin(state.frames)
+        if start:
+            output.note(start.said)
         late: tuple[Any, dict[str, float], int] | None = None
         with make_sampler(pool, network, config) as sampler:
             while state.frames < config.total_frames and not (

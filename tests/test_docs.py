@@ -117,6 +117,10 @@ def parse(arguments):
         real = flags.parse
         for module in (cli, flags):
             patch.setattr(module, "parse", stop)
+        # No run is there to begin from.
+        patch.setattr(flags.init_from, "scenario_of", lambda source: "basic")
+        patch.setattr(flags, "_begun_from", lambda source, base, *rest: base)
+        patch.setattr(cli, "_prepare_jax", lambda: None)
         try:
             code = cli.main([*arguments])
         except SystemExit as ended:

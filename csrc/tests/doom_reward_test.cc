@@ -118,6 +118,17 @@ void TestHeldWeapon() {
   CHECK(decide(0, 1) == 0.002);
 }
 
+void TestTrained() {
+  TrainedReward rule;
+  CHECK(Trained(-2000, rule) == -2000);
+  rule.scale = 0.5;
+  CHECK(Trained(3, rule) == 1.5);
+  rule.clip = 1;  // after scaling
+  CHECK(Trained(3, rule) == 1);
+  CHECK(Trained(-3, rule) == -1);
+  CHECK(Trained(1.5, rule) == 0.75);
+}
+
 }  // namespace
 }  // namespace jaxfactory
 
@@ -125,4 +136,5 @@ int main() {
   jaxfactory::TestChanges();
   jaxfactory::TestEvents();
   jaxfactory::TestHeldWeapon();
+  jaxfactory::TestTrained();
 }
