@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core, scenarios, wads
+from jaxfactory import _core, maps, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
@@ -190,7 +190,7 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
     width, height = config.screen
     arguments = [
         "-iwad", str(_iwad(folder)),
-        "-file", str(wads.find_map(game, _iwad(folder))),
+        "-file", str(maps.find(config, game, _iwad(folder))),
         # Nobody reads the settings that an engine would save.
         "-config", "/dev/null",
         "+map", game.map,

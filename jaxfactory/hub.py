@@ -30,7 +30,8 @@ SCENARIO = "scenario"
 
 # What an earlier push may have left that this one does not bring.
 _REPLACED = re.compile(rf"(optimizer\.safetensors|{VIDEO}|{runs.METRICS}|"
-                       rf"{runs.TENSORBOARD}/.*|{SCENARIO}/.*)")  # fmt: skip
+                       rf"{runs.TRAINED_ON}|{runs.TENSORBOARD}/.*|{SCENARIO}/.*)"
+                       )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +170,9 @@ def _files(
     files[CARD] = card.encode()
     files[runs.CONFIG] = _json(settings)
     files[EVALUATION] = _json({**result, "scenario": name})
-    if (run / runs.METRICS).is_file():
-        files[runs.METRICS] = run / runs.METRICS
+    for kept in (runs.METRICS, runs.TRAINED_ON):
+        if (run / kept).is_file():
+            files[kept] = run / kept
     for event in sorted((run / runs.TENSORBOARD).glob("*tfevents*")):
         # Their names carry the machine's.
         short = re.sub(r"^(.*tfevents\.\d+)\..*?(\.\d+)?$", r"\1\2", event.name)
@@ -187,6 +189,7 @@ def _files(
 def _portable(config: Config, scenario: str) -> Config:
     """Return the settings without this machine's paths and this user's accounts."""
     encoder = config.network.encoder.rpartition("/")[2]
+    place = config.env.map and Path(config.env.map).name
     watch = {
         field.name: field.default
         for field in dataclasses.fields(config.watch)
@@ -194,7 +197,7 @@ def _portable(config: Config, scenario: str) -> Config:
     }
     return dataclasses.replace(
         config,
-        env=dataclasses.replace(config.env, scenario=scenario),
+        env=dataclasses.replace(config.env, scenario=scenario, map=place),
         network=dataclasses.replace(config.network, encoder=encoder),
         watch=dataclasses.replace(config.watch, **watch),
     )

@@ -25,7 +25,7 @@ from jaxfactory.errors import UserError
 _SIGNS = ("config.json", "cfg.json", "checkpoint.json")
 _OURS = (
     "*.safetensors", hub.EVALUATION, hub.VIDEO, runs.METRICS, f"{runs.TENSORBOARD}/*",
-    f"{hub.SCENARIO}/*",
+    f"{hub.SCENARIO}/*", runs.TRAINED_ON,
 )  # fmt: skip
 _SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
 # A run's settings can name a network or a scenario in a Python file, which is then run:
@@ -113,6 +113,7 @@ def _pull_ours(options: PullOptions, folder: Path) -> Pulled:
             hub.EVALUATION: hub.EVALUATION,
             hub.VIDEO: hub.RUN_VIDEO,
             runs.METRICS: runs.METRICS,
+            runs.TRAINED_ON: runs.TRAINED_ON,
         }
         for there, name in here.items():
             if (folder / there).is_file():

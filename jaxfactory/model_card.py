@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory.config import Config
+from jaxfactory.maps import CHOSEN, LOCAL
 
 
 LIBRARY = "jaxfactory"
@@ -145,8 +146,23 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
   {result["truncated"]} of them.
 - The own return is the scenario's reward as it is, and the score in this card's head;
   the shaped return is what training maximised. The std is over episodes.
-- `evaluation.json` lists every episode.
+{_map(result)}- `evaluation.json` lists every episode.
 """
+
+
+def _map(result: dict[str, Any]) -> str:
+    """Return the line about the map file; "" of environments that have none."""
+    used = result.get("map")
+    if used is None:
+        return ""
+    whose = {CHOSEN: "a file of the author's", LOCAL: "a file of the author's"}
+    origin = whose.get(used["from"], f"from the package {used['from']}")
+    names = " and ".join(f"`{one['file']}`" for one in result["trained_on"])
+    trained = f"; trained on {names}" if names else ""
+    return (
+        f"- Map file: `{used['file']}`, {origin}, SHA-256\n  `{used['sha256']}`"
+        f"{trained}.\n  Scores on different maps do not compare.\n"
+    )
 
 
 def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
@@ -166,6 +182,8 @@ say with `{flag}` where yours lies.
         flags += f" --num-envs {result['num_envs']}"
     flags += f" --checkpoint {result['checkpoint']}"
     flags += " --deterministic" * bool(result["deterministic"])
+    if result.get("map", {}).get("from") == CHOSEN:
+        flags += f" --map {result['map']['file']}"
     return f"""\
 ## Use it
 
@@ -197,6 +215,7 @@ def _contents(*, optimizer: bool, video: bool) -> str:
         ("checkpoint.json", "names and shapes of the arrays, the last episodes"),
         ("config.json", "every setting of the training"),
         ("evaluation.json", "the evaluation, episode by episode"),
+        ("trained_on.json", "the map files that the agent was trained on"),
         ("metrics.jsonl", "the course of the training, a line for each iteration"),
         ("tensorboard/", "the same for TensorBoard"),
         ("replay.mp4", "an episode, at the game's own speed"),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxfactory import runs, settings
+from jaxfactory import map_notes, runs, settings
 from jaxfactory.config import Config
 from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError
@@ -202,6 +202,9 @@ _EVALUATION: dict[str, Callable[[Any], bool]] = {
     "episodes": _is_number,
     "frames_trained": _is_number,
     "checkpoint": lambda value: isinstance(value, str),
+    # Of Doom's scenarios, and not in evaluations of older versions.
+    "map": map_notes.is_map_or_missing,
+    "trained_on": map_notes.are_maps_or_missing,
     "each": lambda value: (
         isinstance(value, list)
         and all(isinstance(e, dict) and _is_number(e.get("own_return")) for e in value)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import arg
 
-from jaxfactory import runs, scenarios
+from jaxfactory import map_record, runs, scenarios
 from jaxfactory.errors import UserError
 from jaxfactory.heads import Head
 from jaxfactory.sample_factory_files import (
@@ -99,6 +99,7 @@ def convert(path: Path, scenario: str | None, run: Path | None) -> Imported:
         )
     run = run or runs.new_run_dir(name)
     notes = _write_run(run, settings, checkpoint, layout, name, heads)
+    map_record.record_imported(run, scenario_name(settings))
     return Imported(run, file, name, checkpoint.frames(settings), told + notes)
 
 

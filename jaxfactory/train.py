@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxfactory import plugins
+from jaxfactory import map_record, maps, plugins
 from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.callbacks import Callback, Callbacks
 from jaxfactory.checkpoint import Checkpointer
@@ -90,6 +90,7 @@ def train(
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(state, stats)
+        map_record.record(run_dir, maps.of(config.env))
         throughput = Throughput(state.frames, checkpointer.seconds)
         update = make_update(
             network,
