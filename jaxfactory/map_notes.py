@@ -94,7 +94,7 @@ def _second_choice(config: EnvConfig, scenario: Scenario, used: MapFile) -> str:
     if wads.first_name(used.file) == first or not command:
         return ""
     return (
-        f" in the place of {first}, which `{command}` brings; scores on the two do not "
+        f", in place of {first}, which `{command}` brings: scores on the two do not "
         "compare"
     )
 

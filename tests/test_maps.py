@@ -294,7 +294,7 @@ def test_where_scores_do_not_compare_it_is_one_line():
         return map_notes.sentences(env, row, used, trained)
 
     # Our own run of it, and one of which nothing is known.
-    second = f"{line} in the place of dwango5.wad, which {FIELD} brings; scores on "
+    second = f"{line}, in place of dwango5.wad, which {FIELD} brings: scores on "
     assert said() == said(used) == [f"{second}the two do not compare"]
     assert said(MapFile("dwango5.wad", "sample-factory", "")) == [
         line,
