@@ -69,7 +69,7 @@ def make_card(
         _introduction(config, result, video=video),
         _scores(config, result),
         _use(repo, config, result),
-        _contents(optimizer=optimizer, video=video),
+        _contents(result, optimizer=optimizer, video=video),
     )
     return "\n".join(parts)
 
@@ -155,8 +155,9 @@ def _map(result: dict[str, Any]) -> str:
     used = result.get("map")
     if used is None:
         return ""
-    whose = {CHOSEN: "a file of the author's", LOCAL: "a file of the author's"}
-    origin = whose.get(used["from"], f"from the package {used['from']}")
+    origin = f"from the package {used['from']}"
+    if used["from"] in (CHOSEN, LOCAL):
+        origin = "a file of the author's"
     names = " and ".join(f"`{one['file']}`" for one in result["trained_on"])
     trained = f"; trained on {names}" if names else ""
     return (
@@ -208,7 +209,7 @@ jaxfactory train --run {run} --total-frames {2 * result["frames_trained"]}
 {own}"""
 
 
-def _contents(*, optimizer: bool, video: bool) -> str:
+def _contents(result: dict[str, Any], *, optimizer: bool, video: bool) -> str:
     rows = [
         ("model.safetensors", "parameters, statistics of the normaliser, counters"),
         ("optimizer.safetensors", "the optimiser's state, to go on training exactly"),
@@ -220,6 +221,10 @@ def _contents(*, optimizer: bool, video: bool) -> str:
         ("tensorboard/", "the same for TensorBoard"),
         ("replay.mp4", "an episode, at the game's own speed"),
     ]
-    missing = {"optimizer.safetensors": not optimizer, "replay.mp4": not video}
+    missing = {
+        "optimizer.safetensors": not optimizer,
+        "replay.mp4": not video,
+        "trained_on.json": not result.get("trained_on"),
+    }
     lines = [f"- `{name}`: {what}" for name, what in rows if not missing.get(name)]
     return "## Files\n\n" + "\n".join(lines) + "\n"
