@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxfactory import maps, wads
+from jaxfactory import maps, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.map_record import differs
@@ -28,6 +28,20 @@ def sentences(
     if differs(used, trained):
         return [note, _difference(scenario, used, trained)]
     return [note + _second_choice(config, scenario, used)]
+
+
+def before_training(config: EnvConfig) -> str:
+    """Return what to know of a training run's map; "" where it is the one to expect.
+
+    Raises:
+        UserError: If the map is missing.
+    """
+    used = maps.of(config)
+    if used is None:
+        return ""
+    scenario = scenarios.find(config.scenario)
+    [note] = sentences(config, scenario, used, ())
+    return note if _second_choice(config, scenario, used) else ""
 
 
 def of_result(result: dict[str, Any]) -> str:

@@ -314,6 +314,15 @@ def test_where_scores_do_not_compare_it_is_one_line():
 
 
 @pytest.mark.usefixtures("only_vizdoom")
+def test_training_says_which_map_takes_the_place_of_another():
+    note = map_notes.before_training(EnvConfig(scenario="dwango5"))
+    assert note.startswith("map: cig.wad (vizdoom, SHA-256 ")
+    assert f"in place of dwango5.wad, which {FIELD} brings" in note
+    for scenario in ("dm", "basic", "gymnasium:CartPole-v1"):
+        assert map_notes.before_training(EnvConfig(scenario=scenario)) == ""
+
+
+@pytest.mark.usefixtures("only_vizdoom")
 def test_a_map_that_was_chosen_is_no_second_choice(tmp_path):
     wad = str(wads.wheel_scenarios() / "cig.wad")
     env = EnvConfig(scenario="dwango5", num_envs=8, num_groups=1, map=wad)
