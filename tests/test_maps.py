@@ -218,7 +218,10 @@ def test_maps_that_do_not_fit_are_sentences(command, trained, tmp_path, capsys):
                 make_pool("basic", num_envs=1, map=place)
             said = str(caught.value)
         else:
-            flags = {"train": ["--scenario=basic"], "evaluate": ["--run", str(trained)]}
+            flags = {
+                "train": ["--scenario=basic", "--total-frames=1", "--num-envs=4"],
+                "evaluate": ["--run", str(trained), "--episodes=1"],
+            }
             assert cli.main([command, *flags[command], "--map", place]) == 2
             said = capsys.readouterr().err
             assert said.count("\n") == 1
