@@ -97,6 +97,7 @@ def evaluate(
     render_mp4: bool = False,
     encoder: Any = None,
     scenario: "jaxfactory.scenario.Scenario | None" = None,
+    map: str | Path | None = None,
 ) -> dict[str, Any]:
     """Play a trained agent's episodes and return its score.
 
@@ -112,11 +113,12 @@ def evaluate(
         render_mp4: Record a video of an episode.
         encoder: The run's own encoder, where it cannot be found by its name.
         scenario: To play instead of the run's.
+        map: Map file (.wad) to use instead of the run's own.
 
     Returns:
         ``own_return``, ``shaped_return`` and ``length`` with their ``mean``, ``std``,
-        ``mean_minus_std``, ``min`` and ``max``; ``each`` episode, and how they were
-        played.
+        ``mean_minus_std``, ``min`` and ``max``; ``each`` episode, the ``map`` file, and
+        how they were played.
 
     Raises:
         UserError: If there is no such run or checkpoint.
@@ -137,6 +139,7 @@ def evaluate(
         deterministic=deterministic,
         seed=seed,
         render_mp4=render_mp4,
+        map=None if map is None else str(map),
     )
     _prepare_jax()
     from jaxfactory.evaluate import score

@@ -171,6 +171,10 @@ def _train(args: list[str]) -> int:
             "give a larger --total-frames to go on"
         )
         return 0
+    from jaxfactory import map_notes
+
+    if note := map_notes.before_training(config.env):
+        print(note)
     _prepare_jax()
     from jaxfactory.terminal_writer import TerminalWriter
     from jaxfactory.train import train

@@ -216,6 +216,8 @@ class EvaluateOptions:
     """Seed of the episodes and of the sampled actions."""
     scenario: str | None = None
     """Another scenario than the run's own, or where that one is now."""
+    map: str | None = None
+    """Map file (.wad) to use instead of the run's own."""
     encoder: str | None = None
     """Where the run's own encoder is now, if it has moved (--network is the same)."""
     render_mp4: bool = False

@@ -3,7 +3,7 @@
 import functools
 import importlib.metadata
 
-from jaxfactory import _core, engine_sandbox, game_args, scenarios, wads
+from jaxfactory import _core, engine_sandbox, game_args, maps, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
@@ -192,7 +192,7 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
     width, height = config.screen
     arguments = [
         "-iwad", str(wads.iwad()),
-        "-file", str(wads.find_map(game, wads.iwad())),
+        "-file", str(maps.find(config, game, wads.iwad())),
         # Nobody reads the settings that an engine would save.
         "-config", "/dev/null",
         "+map", game.map,

@@ -44,7 +44,7 @@ GYMNASIUM = "gymnasium:"
 _DOOM_ALONE = (
     "tics", "width", "height", "screen_width", "screen_height", "grayscale", "depth",
     "labels", "automap", "num_workers", "engine", "num_agents", "num_bots", "wide",
-    "measurements", "allow_game_args",
+    "measurements", "allow_game_args", "map",
 )  # fmt: skip
 
 
@@ -75,6 +75,8 @@ class EnvConfig:
     """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, one of
     your own as package.module:NAME or file.py:NAME, or any environment of Gymnasium's
     as gymnasium:CartPole-v1 (--env is the same flag)."""
+    map: str | None = None
+    """Map file (.wad) to use instead of the scenario's own."""
     num_envs: int = 64
     """Environments stepped in parallel, each one engine process; or auto."""
     num_groups: int = 2

@@ -1,6 +1,6 @@
 """Families of environments: Doom's scenarios, and Gymnasium's registry."""
 
-from jaxfactory import scenarios
+from jaxfactory import maps, scenarios
 from jaxfactory.env_config import EnvConfig, gymnasium_id
 
 
@@ -16,6 +16,7 @@ def check(config: EnvConfig, *, video: bool = False) -> None:
     """
     if gymnasium_id(config.scenario) is None:
         scenarios.find(config.scenario)
+        maps.check(config)
         return
     from jaxfactory import gymnasium_registry, gymnasium_replay
 

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxfactory import environments, matches, run_data, runs, scenarios
+from jaxfactory import (
+    environments,
+    map_notes,
+    map_record,
+    maps,
+    matches,
+    run_data,
+    runs,
+    scenarios,
+)
 from jaxfactory.acting import make_act
 from jaxfactory.checkpoint import load_for_evaluation
 from jaxfactory.config import EnvConfig, EvaluateOptions
@@ -46,7 +55,7 @@ class Score(NamedTuple):
     Attributes:
         result: The content of evaluation.json.
         path: Of that file.
-        notes: What else was written, each a sentence.
+        notes: The map, and what else was written, each a sentence.
     """
 
     result: dict[str, Any]
@@ -96,6 +105,9 @@ def score(
             f"the run {options.run} was trained on {saved.config.env.scenario} and "
             f"cannot play {name}: one is Gymnasium's and the other Doom's"
         )
+    if options.map is not None:
+        place = Path(options.map).expanduser().absolute()
+        env = dataclasses.replace(env, map=str(place))
     env = env_for(env, min(options.num_envs, options.episodes), scenario)
     if options.render_mp4 and scenario is None:
         environments.check(env, video=True)  # Before the episodes, not after them.
@@ -111,9 +123,9 @@ def score(
         played = play(pool, network, state, options)
     episodes = [episode for row in played.episodes for episode in row]
     result = _result(name, saved.frames, options, episodes)
+    notes = _add_map(result, options.run, env, scenario) if scenario else []
     path = options.run / "evaluation.json"
     runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
-    notes = []
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
         first = first_episode(played.recording, env.frame_skip)
@@ -219,6 +231,17 @@ def _result(
         **_match_result(episodes),
         "each": [e._asdict() for e in episodes],
     }
+
+
+def _add_map(
+    result: dict[str, Any], run: Path, env: EnvConfig, scenario: Scenario
+) -> list[str]:
+    """Add the map file to a result; return what there is to say about it."""
+    used, trained = maps.of(env, scenario), map_record.trained_on(run)
+    assert used is not None
+    result["map"] = used.as_dict()
+    result["trained_on"] = [map_file.as_dict() for map_file in trained]
+    return map_notes.sentences(env, scenario, used, trained)
 
 
 def _match_result(episodes: list[Episode]) -> dict[str, Any]:

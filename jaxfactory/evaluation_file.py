@@ -86,6 +86,16 @@ def _is_episode(value: Any) -> bool:
     )
 
 
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_text(value.get(name)) for name in ("file", "from", "sha256")
+    )
+
+
+def _are_maps(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_map, value))
+
+
 def _is_other(value: Any) -> bool:
     """Whether a field that this version does not know is harmless."""
     if isinstance(value, dict):
@@ -114,4 +124,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "frags": _is_summary,
     "place": _is_summary,
     "first_places": _is_count,
+    # Of Doom's scenarios alone.
+    "map": lambda value: value is None or _is_map(value),
+    "trained_on": lambda value: value is None or _are_maps(value),
 }

@@ -30,7 +30,8 @@ SCENARIO = "scenario"
 
 # What an earlier push may have left that this one does not bring.
 _REPLACED = re.compile(rf"(optimizer\.safetensors|{VIDEO}|{runs.METRICS}|"
-                       rf"{runs.TENSORBOARD}/.*|{SCENARIO}/.*)")  # fmt: skip
+                       rf"{runs.TRAINED_ON}|{runs.TENSORBOARD}/.*|{SCENARIO}/.*)"
+                       )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +171,9 @@ def _files(
     files[CARD] = card.encode()
     files[runs.CONFIG] = _json(settings)
     files[EVALUATION] = _json({**result, "scenario": name})
-    if (run / runs.METRICS).is_file():
-        files[runs.METRICS] = run / runs.METRICS
+    for kept in (runs.METRICS, runs.TRAINED_ON):
+        if (run / kept).is_file():
+            files[kept] = run / kept
     for event in sorted((run / runs.TENSORBOARD).glob("*tfevents*")):
         # Their names carry the machine's.
         short = re.sub(r"^(.*tfevents\.\d+)\..*?(\.\d+)?$", r"\1\2", event.name)
@@ -198,13 +200,14 @@ def without_accounts(config: Config) -> Config:
 def _portable(config: Config, scenario: str) -> Config:
     """Return the settings without this machine's paths and this user's accounts."""
     encoder = config.network.encoder.rpartition("/")[2]
+    place = config.env.map and Path(config.env.map).name
     # Of what it began from, user/repo stays; a directory's name is absolute.
     origin = config.init_from
     if origin is not None and origin.startswith("/"):
         origin = None
     return dataclasses.replace(
         without_accounts(config),
-        env=dataclasses.replace(config.env, scenario=scenario),
+        env=dataclasses.replace(config.env, scenario=scenario, map=place),
         network=dataclasses.replace(config.network, encoder=encoder),
         init_from=origin,
     )

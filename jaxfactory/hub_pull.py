@@ -26,7 +26,7 @@ from jaxfactory.errors import UserError
 _SIGNS = ("config.json", "cfg.json", "checkpoint.json")
 _OURS = (
     "model.safetensors", "optimizer.safetensors", hub.EVALUATION, hub.VIDEO,
-    runs.METRICS, f"{runs.TENSORBOARD}/events.out.tfevents.*",
+    runs.METRICS, runs.TRAINED_ON, f"{runs.TENSORBOARD}/events.out.tfevents.*",
     *(f"{hub.SCENARIO}/*{suffix}" for suffix in pulled.SCENARIO_FILES),
 )  # fmt: skip
 _SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
@@ -149,6 +149,7 @@ def _copied(folder: Path) -> dict[Path, str]:
         hub.EVALUATION: hub.EVALUATION,
         hub.VIDEO: hub.RUN_VIDEO,
         runs.METRICS: runs.METRICS,
+        runs.TRAINED_ON: runs.TRAINED_ON,
     }
     events = folder / runs.TENSORBOARD
     if events.is_dir():

@@ -68,7 +68,8 @@ def resolve(config: EnvConfig, match: Match | None, scenario: str) -> Match | No
         if match is None and number is not None:
             raise UserError(
                 f"{flag} {number} is for matches, and {scenario} is none; leave it out "
-                "or choose duel, deathmatch_full, duel_bots or deathmatch_bots"
+                "or choose duel, dm, dwango5, deathmatch_full, duel_bots or "
+                "deathmatch_bots"
             )
     if match is None:
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory.config import Config
+from jaxfactory.maps import CHOSEN, LOCAL
 
 
 LIBRARY = "jaxfactory"
@@ -74,7 +75,7 @@ def make_card(
         _introduction(config, result, video=video),
         _scores(config, result),
         _use(repo, config, result),
-        _contents(optimizer=optimizer, video=video),
+        _contents(result, optimizer=optimizer, video=video),
     )
     return "\n".join(parts)
 
@@ -151,8 +152,24 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
   {result["truncated"]} of them.
 - The own return is the scenario's reward as it is, and the score in this card's head;
   the shaped return is what training maximised. The std is over episodes.
-- `evaluation.json` lists every episode.
+{_map(result)}- `evaluation.json` lists every episode.
 """
+
+
+def _map(result: dict[str, Any]) -> str:
+    """Return the line about the map file; "" of environments that have none."""
+    used = result.get("map")
+    if used is None:
+        return ""
+    origin = f"from the package {used['from']}"
+    if used["from"] in (CHOSEN, LOCAL):
+        origin = "a file of the author's"
+    names = " and ".join(f"`{one['file']}`" for one in result["trained_on"])
+    trained = f"; trained on {names}" if names else ""
+    return (
+        f"- Map file: `{used['file']}`, {origin}, SHA-256\n  `{used['sha256']}`"
+        f"{trained}.\n  Scores on different maps do not compare.\n"
+    )
 
 
 def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
@@ -180,6 +197,8 @@ files without protection, so `--trust-scenario` says that they may be used.
         flags += f" --num-envs {result['num_envs']}"
     flags += f" --checkpoint {result['checkpoint']}"
     flags += " --deterministic" * bool(result["deterministic"])
+    if result.get("map", {}).get("from") == CHOSEN:
+        flags += f" --map {result['map']['file']}"
     return f"""\
 ## Use it
 
@@ -204,17 +223,22 @@ jaxfactory train --run {run} --total-frames {2 * result["frames_trained"]}
 {own}"""
 
 
-def _contents(*, optimizer: bool, video: bool) -> str:
+def _contents(result: dict[str, Any], *, optimizer: bool, video: bool) -> str:
     rows = [
         ("model.safetensors", "parameters, statistics of the normaliser, counters"),
         ("optimizer.safetensors", "the optimiser's state, to go on training exactly"),
         ("checkpoint.json", "names and shapes of the arrays, the last episodes"),
         ("config.json", "every setting of the training"),
         ("evaluation.json", "the evaluation, episode by episode"),
+        ("trained_on.json", "the map files that the agent was trained on"),
         ("metrics.jsonl", "the course of the training, a line for each iteration"),
         ("tensorboard/", "the same for TensorBoard"),
         ("replay.mp4", "an episode, at the game's own speed"),
     ]
-    missing = {"optimizer.safetensors": not optimizer, "replay.mp4": not video}
+    missing = {
+        "optimizer.safetensors": not optimizer,
+        "replay.mp4": not video,
+        "trained_on.json": not result.get("trained_on"),
+    }
     lines = [f"- `{name}`: {what}" for name, what in rows if not missing.get(name)]
     return "## Files\n\n" + "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ from jaxfactory.errors import UserError
 
 # A map and the file that describes it; nothing of them is run by Python.
 SCENARIO_FILES = (".cfg", ".wad", ".pk3")
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _GYMNASIUM_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
@@ -63,8 +64,12 @@ def settle(config: Config, folder: Path, choices: Choices) -> Settled:
     Raises:
         UserError: If they name code or a scenario that the user has not named.
     """
-    env = dataclasses.replace(config.env, allow_game_args=False)
-    config = hub.without_accounts(dataclasses.replace(config, env=env))
+    env = dataclasses.replace(config.env, allow_game_args=False, map=None)
+    origin = config.init_from
+    if origin is not None and not _REPOSITORY.fullmatch(origin):
+        origin = None
+    config = dataclasses.replace(config, env=env, init_from=origin)
+    config = hub.without_accounts(config)
     config = _with_encoder(config, choices.encoder)
     brought = scenario_files(folder)
     named = ", ".join(f"{file.name} ({_size(file)})" for file in brought)

@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from markupsafe import Markup
 
-from jaxfactory import report_charts, run_data, runs, settings
+from jaxfactory import map_notes, report_charts, run_data, runs, settings
 from jaxfactory.charts import COLORS
 from jaxfactory.errors import UserError
 from jaxfactory.evaluation_file import STATISTICS
@@ -200,6 +200,7 @@ def _scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                     "detail": f"{result['episodes']} episodes, {how} actions, "
                     f"{result['checkpoint']} checkpoint at "
                     f"{result['frames_trained']:,} frames" if first else "",
+                    "map": map_notes.of_result(result) if first else "",
                     "what": what,
                     **{key: f"{result[name][key]:.2f}" for key in STATISTICS},
                 })  # fmt: skip

@@ -5,6 +5,7 @@
     runs/<scenario>/<YYYYmmdd-HHMMSS>/
         config.json          the settings
         metrics.jsonl        one object an iteration
+        trained_on.json      the map files that it was trained on
         tensorboard/
         videos/              with --video-every, named by their frames
         checkpoints/latest/  the last two, named by their frames
@@ -34,6 +35,7 @@ TENSORBOARD = "tensorboard"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 EVALUATION = "evaluation.json"
+TRAINED_ON = "trained_on.json"
 LOCK = ".lock"
 
 # A checkpoint's name: its frames. Others call digits what int() does not take.

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import arg
 
-from jaxfactory import runs, scenarios
+from jaxfactory import map_record, runs, scenarios
 from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.heads import Head
 from jaxfactory.sample_factory_checks import (
@@ -109,6 +109,7 @@ def convert(
     # Where the scenario has none, there is nothing to leave out.
     sees_all = layout.observation.measurements == measured
     notes += _write_run(run, settings, checkpoint, layout, name, heads, sees_all)
+    map_record.record_imported(run, scenario_name(settings))
     return Imported(run, file, name, checkpoint.frames(settings), notes)
 
 

@@ -26,6 +26,7 @@ from jaxfactory.wads import find_wad as find_wad
 
 
 CFG_FOLDER = Path(__file__).parent / "cfgs"
+_LONG = Match(agents=8, minutes=12.0)
 
 
 def _ours(name: str, cfg: str = "", **options: Any) -> Scenario:
@@ -50,13 +51,18 @@ def _battle(name: str, *files: str) -> Scenario:
     )
 
 
-def _match(name: str, match: Match, *files: str, cfg: str = "duel") -> Scenario:
-    against_agents = match.agents > 1
+def _match(
+    name: str,
+    match: Match,
+    *files: str,
+    cfg: str = "duel",
+    frags: shaping.Table = shaping.FRAGS_V0,
+) -> Scenario:
     return _ours(
         name,
         cfg,
         delta=Delta(21, 12.5),
-        shaping=shaping.FRAGS_V1 if against_agents else shaping.FRAGS_V0,
+        shaping=frags,
         measurements="standard",
         # The field's map where the user has it, else the vizdoom package's.
         wads=files,
@@ -98,13 +104,24 @@ def _rows() -> dict[str, Scenario]:
             "cig.wad",
             cfg="deathmatch_bots",
         ),
-        _match("duel", Match(agents=2, respawn_delay=2), "ssl2.wad", "multi_duel.wad"),
+        _match(
+            "duel",
+            Match(agents=2, respawn_delay=2),
+            "ssl2.wad",
+            "multi_duel.wad",
+            frags=shaping.FRAGS_V1,
+        ),
         _match(
             "deathmatch_full",
             Match(agents=4, bots=4, respawn_delay=2),
             "freedm.wad",
             "multi_deathmatch.wad",
+            frags=shaping.FRAGS_V1,
         ),
+        # The field's own rows of these do not run: their heads do not fit the buttons
+        # of their files. These have the heads and the rewards of deathmatch_bots.
+        _match("dm", _LONG, "cig.wad", cfg="deathmatch_bots"),
+        _match("dwango5", _LONG, "dwango5.wad", "cig.wad", cfg="deathmatch_bots"),
     )
     return {row.name: row for row in rows}
 
@@ -207,14 +224,15 @@ def reference(scenario: str | Scenario) -> str:
 
 
 def with_scenario(config: Config, scenario: str | Scenario | None = None) -> Config:
-    """Record a scenario in the settings, by a name that finds it again.
+    """Record a scenario in the settings, by a name that finds it again, and its map.
 
     Args:
         config: All settings.
         scenario: See `reference`; by default the one that `config` names.
     """
     name = reference(scenario or config.env.scenario)
-    env = dataclasses.replace(config.env, scenario=name)
+    place = config.env.map and str(Path(config.env.map).expanduser().absolute())
+    env = dataclasses.replace(config.env, scenario=name, map=place)
     return dataclasses.replace(config, env=env)
 
 

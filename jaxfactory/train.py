@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxfactory import init_from, plugins, transfer
+from jaxfactory import init_from, map_record, maps, plugins, transfer
 from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.callbacks import Callback, Callbacks
 from jaxfactory.checkpoint import Checkpointer
@@ -92,6 +92,7 @@ def train(
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(transfer.begin(state, start), stats)
+        map_record.record(run_dir, maps.of(config.env))
         throughput = Throughput(state.frames, checkpointer.seconds)
         update = make_update(
             network,

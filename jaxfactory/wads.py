@@ -36,6 +36,8 @@ _BROUGHT_BY = {
     "dwango5.wad": _FIELD,
     "freedm.wad": _FIELD,
 }
+# The same map files under the names that another package gives them.
+_OTHER_NAMES = {"battle.wad": "D3_battle.wad", "battle2.wad": "D4_battle2.wad"}
 
 
 def vizdoom_folder() -> Path:
@@ -117,6 +119,16 @@ def brought_by(config: GameConfig) -> str:
     """Return the command that brings a scenario's map, "" where none is known."""
     names = [Path(name).name for name in config.wads or [config.scenario_path]]
     return next((_BROUGHT_BY[name] for name in names if name in _BROUGHT_BY), "")
+
+
+def brings(name: str) -> str:
+    """Return the command that brings a map file, "" where none is known."""
+    return _BROUGHT_BY.get(first_name(name), "")
+
+
+def first_name(name: str) -> str:
+    """Return the one name of a map file that packages give several."""
+    return _OTHER_NAMES.get(name, name)
 
 
 def home(wad: Path) -> str:

@@ -11,8 +11,9 @@ only the notebook has.
 
 It is executed in a folder of its own, which stays; the same command goes on with an
 execution that was broken off. Publishing and pulling need a Hub: with
-``--hub-here`` a stand-in on this machine is used, in which ``--stronger RUN`` is the
-agent to be pulled; a sentence at the top of the notebook then says so.
+``--hub-here`` a stand-in on this machine is used, in which ``--stronger RUN`` and
+``--bots-agent RUN`` are the agents to be pulled, runs of ours or experiments of Sample
+Factory's; a sentence at the top of the notebook then says so.
 """
 
 import argparse
@@ -30,7 +31,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "course.md"
 NOTEBOOK = ROOT / "docs" / "course.ipynb"
-HERE = "somebody/doom_health_gathering_supreme"
+# The agents that are pulled: the option that names a stand-in, its name on the stand-in
+# Hub, and the variable that tells the notebook of it.
+PULLED = {
+    "stronger": ("somebody/doom_health_gathering_supreme", "COURSE_STRONGER"),
+    "bots_agent": ("somebody/doom_deathmatch_bots", "COURSE_BOTS_AGENT"),
+}
 
 _MARKS = r"(?P<marks>(?:<!-- (?:test|notebook): .*? -->\n)*)"
 _FENCE = r"```(?P<language>\w+)\n(?P<code>.*?)^```$"
@@ -94,9 +100,10 @@ def note(options: argparse.Namespace) -> str:
         f" with {options.frames:,} frames and {options.bot_frames:,} against bots.",
     ]
     if options.hub_here:
+        names = " and ".join(f"`{repo}`" for repo, _ in PULLED.values())
         parts.append(
             " Without a network: a stand-in on the same machine took the Hub's place, "
-            f"and the stronger agent, `{HERE}`, is one of ours."
+            f"and the agents that are pulled, {names}, stand for the published ones."
         )
     return "".join(parts)
 
@@ -176,14 +183,24 @@ def _hub(options: argparse.Namespace) -> Iterator[None]:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "COURSE_STRONGER": HERE,
             "HF_TOKEN": "hf_other",
         }
-        if not (options.folder / "runs" / "stronger").exists():
-            command = ["jaxfactory", "push", str(options.stronger), HERE]
-            subprocess.run(command, check=True)
+        for option, (repo, variable) in PULLED.items():
+            os.environ[variable] = repo
+            _publish(server, repo, getattr(options, option))
         os.environ["HF_TOKEN"] = "hf_user"
         yield
+
+
+def _publish(server, repo: str, agent: Path) -> None:
+    """Put a run of ours, or an experiment of Sample Factory's, on the stand-in Hub."""
+    weights = sorted(agent.glob("checkpoint_p*/*.pth"))
+    if not weights:
+        subprocess.run(["jaxfactory", "push", str(agent), repo], check=True)
+        return
+    files = [*weights, *agent.glob("*.json")]
+    content = {str(path.relative_to(agent)): path.read_bytes() for path in files}
+    server.make(repo, content)
 
 
 def cleaned(notebook):
@@ -223,9 +240,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("course"))
     parser.add_argument("--hub-here", action="store_true")
     parser.add_argument("--stronger", type=Path, help="a run, with --hub-here")
+    parser.add_argument("--bots-agent", type=Path, help="a run, with --hub-here")
     options = parser.parse_args()
-    if options.hub_here and options.stronger is None:
-        parser.error("--hub-here needs --stronger RUN")
+    if options.hub_here and None in (options.stronger, options.bots_agent):
+        parser.error("--hub-here needs --stronger RUN and --bots-agent RUN")
     import nbformat
 
     notebook = make(options)

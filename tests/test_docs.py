@@ -18,7 +18,13 @@ from jaxfactory import cli
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-SAMPLE_FACTORY = ROOT / "tests" / "data" / "sample_factory" / "gru"
+EXPERIMENTS = ROOT / "tests" / "data" / "sample_factory"
+SAMPLE_FACTORY = EXPERIMENTS / "gru"
+# The agents of others that the course page pulls, and what stands for them.
+PULLED = {
+    "edbeeching/doom_health_gathering_supreme_2222": SAMPLE_FACTORY,
+    "edbeeching/doom_deathmatch_bots_2222": EXPERIMENTS / "deathmatch",
+}
 COMMANDS = [
     pytest.param(block, command, id=f"{block}:{command[:40]}")
     for block in BLOCKS
@@ -176,7 +182,8 @@ def hub(tmp_path_factory):
     """A Hub on loopback that the pages' user is logged in to; its environment."""
     TOKENS["hf_docs"] = ("user", "write")
     with HubServer() as server:
-        _publish_sample_factory(server, "edbeeching/doom_health_gathering_supreme_2222")
+        for repo, experiment in PULLED.items():
+            _publish_sample_factory(server, repo, experiment)
         yield {
             "HF_ENDPOINT": server.endpoint,
             "HF_TOKEN": "hf_docs",
@@ -188,11 +195,10 @@ def hub(tmp_path_factory):
     del TOKENS["hf_docs"]
 
 
-def _publish_sample_factory(server, repo):
+def _publish_sample_factory(server, repo, experiment):
     """Put an agent that Sample Factory trained where the course page pulls one from."""
-    files = ("config.json", "checkpoint_p0/checkpoint_000000007_123456.pth")
-    content = {name: (SAMPLE_FACTORY / name).read_bytes() for name in files}
-    server.make(repo, content)
+    files = [*experiment.glob("*.json"), *experiment.glob("checkpoint_p0/*.pth")]
+    server.make(repo, {str(f.relative_to(experiment)): f.read_bytes() for f in files})
 
 
 FAST = [page for page in PAGES if any("fast" in b.marks for b in blocks(page))]
@@ -256,7 +262,8 @@ def test_the_notebook_was_executed(notebook):
 
 def test_the_notebook_s_commands_exist(notebook, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    values = {"{FRAMES}": "4000000", "{BOT_FRAMES}": "1", "{STRONGER}": "user/repo"}
+    values = {"{FRAMES}": "4000000", "{BOT_FRAMES}": "1", "{STRONGER}": "user/repo",
+              "{BOTS_AGENT}": "user/repo"}  # fmt: skip
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     lines = [line for cell in cells for line in cell["source"] if line[0] == "!"]
     assert len(lines) > 5

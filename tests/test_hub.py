@@ -29,6 +29,7 @@ from jaxfactory import (
     cli,
     hub,
     hub_pull,
+    map_record,
     model_card,
     runs,
     sample_factory,
@@ -50,6 +51,7 @@ from jaxfactory.evaluate import run as run_evaluation
 from jaxfactory.hub import PushOptions
 from jaxfactory.hub_pull import PullOptions
 from jaxfactory.learner import TrainState, init_train_state
+from jaxfactory.maps import MapFile
 from jaxfactory.metrics import EpisodeStats
 from jaxfactory.networks import ActorCritic
 from jaxfactory.optimizer import make_optimizer
@@ -691,6 +693,35 @@ def test_neither_paths_nor_accounts_are_published(server, run):
     flags = "--network FILE.py:NAME --scenario FILE.py:NAME\n"
     for words in ("`nets.py:Encoder`", "`maps.py:MAZE`", f"--run runs/doom {flags}"):
         assert words in card
+
+
+def test_the_maps_of_an_agent_go_with_it_by_name(server, run):
+    """The name and the hash of a map that was chosen, neither its place nor itself."""
+    chosen = MapFile("mine.wad", "--map", "ab" * 32)
+    env = EnvConfig(map="/home/ada/maps/mine.wad")
+    config = dataclasses.replace(CONFIG, env=env)
+    runs.write_atomically(run / "config.json", json.dumps(to_dict(config)))
+    map_record.record(run, chosen)
+    played = {"map": chosen.as_dict(), "trained_on": [chosen.as_dict()]}
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, **played}))
+    push(run)
+    files = server.files(REPO)
+    assert not any(name.endswith(".wad") for name in files)
+    assert b"/home" not in b"".join(files.values())
+    assert json.loads(files["config.json"])["env"]["map"] == "mine.wad"
+    assert json.loads(files["evaluation.json"])["map"] == chosen.as_dict()
+    card = files["README.md"].decode()
+    assert f"`mine.wad`, a file of the author's, SHA-256\n  `{'ab' * 32}`" in card
+    assert "- `trained_on.json`" in card
+    pulled = pull(run=Path("new"))
+    assert map_record.trained_on(pulled) == (chosen,)
+    # Another agent in the same repository, of which nothing is known.
+    (run / runs.TRAINED_ON).unlink()
+    (run / "evaluation.json").write_text(json.dumps(EVALUATION))
+    push(run)
+    assert runs.TRAINED_ON not in server.files(REPO)
+    assert map_record.trained_on(pull(run=Path("newer"))) == ()
+    assert "trained_on.json" not in server.files(REPO)["README.md"].decode()
 
 
 def test_a_match_has_frags_in_its_card(server, run):

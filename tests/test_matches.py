@@ -14,7 +14,7 @@ from shaping_reference import VARIABLES, Frags, measurements
 from test_faults import names_of
 
 import jaxfactory
-from jaxfactory import matches, scenarios
+from jaxfactory import matches, scenarios, shaping
 from jaxfactory.doom_pool import EngineError, EnvPool
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
@@ -64,20 +64,56 @@ def gone(pids: list[int], seconds: float = 10.0) -> bool:
 
 def test_the_table_is_the_fields():
     rows = {name: scenarios.find(name) for name in
-            ("duel_bots", "deathmatch_bots", "duel", "deathmatch_full")}  # fmt: skip
+            ("duel_bots", "deathmatch_bots", "duel", "deathmatch_full", "dm",
+             "dwango5")}  # fmt: skip
     players = {name: (row.match.agents, row.match.bots) for name, row in rows.items()}
     assert players == {
         "duel_bots": (1, 1), "deathmatch_bots": (1, 7), "duel": (2, 0),
-        "deathmatch_full": (4, 4),
+        "deathmatch_full": (4, 4), "dm": (8, 0), "dwango5": (8, 0),
     }  # fmt: skip
-    assert {row.match.tics for row in rows.values()} == {8400}  # 4 min of 35 tics/s
+    tics = {name: row.match.tics for name, row in rows.items()}
+    # 12 min of 35 tics/s.
+    assert tics.pop("dm") == tics.pop("dwango5") == 25_200
+    assert set(tics.values()) == {8400}  # 4 min
     heads = {
         name: tuple(len(head) for head in scenarios.action_heads(row, row.load()))
         for name, row in rows.items()
     }
     # Forward, sideways, weapons, attack, speed, use, turn; without use against seven.
-    assert heads.pop("deathmatch_bots") == (3, 3, 8, 2, 2, 21)
+    for name in ("deathmatch_bots", "dm", "dwango5"):
+        assert heads.pop(name) == (3, 3, 8, 2, 2, 21)
     assert set(heads.values()) == {(3, 3, 8, 2, 2, 2, 21)}
+
+
+def test_the_rewards_and_maps_of_matches():
+    rows = [scenarios.find(name) for name in scenarios.names()]
+    found = {row.name: (row.shaping, row.wads) for row in rows if row.match}
+    assert found == {
+        "duel_bots": (shaping.FRAGS_V0, ("ssl2.wad", "multi_duel.wad")),
+        "deathmatch_bots": (shaping.FRAGS_V0, ("dwango5.wad", "cig.wad")),
+        "duel": (shaping.FRAGS_V1, ("ssl2.wad", "multi_duel.wad")),
+        "deathmatch_full": (shaping.FRAGS_V1, ("freedm.wad", "multi_deathmatch.wad")),
+        "dm": (shaping.FRAGS_V0, ("cig.wad",)),
+        "dwango5": (shaping.FRAGS_V0, ("dwango5.wad", "cig.wad")),
+    }
+
+
+@pytest.mark.vizdoom
+def test_eight_agents_play_a_match():
+    """In twelve seconds instead of twelve minutes: 420 tics."""
+    with make(
+        shortened("dm"), num_envs=8, seed=6, engine_timeout=5.0, on_failure="raise"
+    ) as pool:
+        step = pool.reset()
+        assert step.measurements.shape == (8, 23)
+        lengths = []
+        for action in drawn(pool, 110):
+            step = pool.step(action)
+            assert step.truncated.all() or not step.truncated.any()
+            if step.truncated[0]:
+                lengths = step.info.episode_length.tolist()
+                assert sorted(step.info.place)[0] == 1
+        assert lengths == [419] * 8
 
 
 def test_a_scenario_of_ones_own_may_be_a_match():

@@ -28,7 +28,8 @@ TABLE = {
     "two_colors_easy": (1, 2100, 1, 0.01, 0, 3, ""),
     "two_colors_hard": (1, 2100, 1, 0.01, 0, 3, ""),
 }
-FRAGS = ("battle", "battle2", "duel_bots", "deathmatch_bots", "duel", "deathmatch_full")
+FRAGS = ("battle", "battle2", "duel_bots", "deathmatch_bots", "duel", "deathmatch_full",
+         "dm", "dwango5")  # fmt: skip
 SHAPED = {"health_gathering", "health_gathering_supreme", "two_colors_easy",
           "two_colors_hard", *FRAGS}  # fmt: skip
 MEASURED = dict.fromkeys((*FRAGS, "deathmatch"), 23)

@@ -1,0 +1,126 @@
+"""The map file of an environment: which one is used, and how it is written down."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxfactory import scenarios, wads
+from jaxfactory.env_config import EnvConfig, gymnasium_id
+from jaxfactory.errors import UserError
+from jaxfactory.game_config import GameConfig
+from jaxfactory.scenario import Scenario
+
+
+# Where a map comes from that no package brings. Never its folder: what `push` publishes
+# tells nothing of the user's machine.
+CHOSEN = "--map"
+LOCAL = "local folder"
+_HEX_SHOWN = 12
+
+
+class MapFile(NamedTuple):
+    """A map file as it is written down.
+
+    Attributes:
+        file: Its name, without a folder.
+        origin: The package that brings it, `CHOSEN` or `LOCAL`.
+        sha256: Of its bytes, in hexadecimal; "" where only its name is known.
+    """
+
+    file: str
+    origin: str
+    sha256: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return what files of a run hold of it."""
+        return {"file": self.file, "from": self.origin, "sha256": self.sha256}
+
+    @property
+    def short_hash(self) -> str:
+        """The hash's first digits, enough to tell two files apart."""
+        return self.sha256[:_HEX_SHOWN]
+
+    def is_same(self, other: "MapFile") -> bool:
+        """Whether both are one file, by its bytes where these are known of both."""
+        if self.sha256 and other.sha256:
+            return self.sha256 == other.sha256
+        return wads.first_name(self.file) == wads.first_name(other.file)
+
+
+def find(config: EnvConfig, game: GameConfig, iwad: Path) -> Path:
+    """Return the map file of an environment, once it is sure that it holds the map.
+
+    Args:
+        config: Names it where it is not the scenario's own.
+        game: The scenario's .cfg file.
+        iwad: The game's data, which may hold the map of a scenario.
+
+    Raises:
+        UserError: If the file is missing or broken, or its map is nowhere in it.
+    """
+    if config.map is None:
+        return wads.find_map(game, iwad)
+    chosen = _chosen(config.map)
+    # The game's data have a map of the usual name too, which the engine would play
+    # where this file has none.
+    return wads.find_map(dataclasses.replace(game, wads=[str(chosen)]), chosen)
+
+
+def check(config: EnvConfig) -> None:
+    """Complain about a map that was chosen and does not fit, before anything starts.
+
+    Raises:
+        UserError: If it is missing or broken, or lacks the scenario's map.
+    """
+    if config.map is not None:
+        game = scenarios.find(config.scenario).load()
+        find(config, game, wads.vizdoom_folder())
+
+
+def path_of(config: EnvConfig, scenario: Scenario | None = None) -> Path:
+    """Return where the map file of a Doom environment lies, without looking into it.
+
+    Args:
+        config: The environment.
+        scenario: Instead of the one that `config` names.
+
+    Raises:
+        UserError: If it is missing.
+    """
+    if config.map is not None:
+        return _chosen(config.map)
+    return wads.find_wad((scenario or scenarios.find(config.scenario)).load())
+
+
+def of(config: EnvConfig, scenario: Scenario | None = None) -> MapFile | None:
+    """Return the map file of an environment, None of Gymnasium's.
+
+    Args:
+        config: The environment.
+        scenario: Instead of the one that `config` names.
+
+    Raises:
+        UserError: If the file is missing.
+    """
+    if scenario is None and gymnasium_id(config.scenario) is not None:
+        return None
+    path = path_of(config, scenario)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = wads.home(path)
+    if origin == str(path.parent):
+        origin = LOCAL if config.map is None else CHOSEN
+    return MapFile(path.name, origin, digest)
+
+
+def _chosen(name: str) -> Path:
+    path = Path(name).expanduser().absolute()
+    if path.suffix.lower() != ".wad":
+        raise UserError(f"--map {name} must be a map file, whose name ends with .wad")
+    if not path.is_file():
+        raise UserError(
+            f"the map file {path} is not there; give its place, or another map, with "
+            "--map FILE"
+        )
+    return path
