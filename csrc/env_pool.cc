@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "hung_engines.h"
 
@@ -222,7 +223,8 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   bool last = false;
   {
     const std::scoped_lock lock(mutex_);
-    if (error && !group.error) group.error = error;
+    // Moved: whoever receives it is the last to use it.
+    if (error && !group.error) group.error = std::move(error);
     last = --group.pending == 0;
   }
   // Only then: a caller that is woken in vain takes an engine's core meanwhile.

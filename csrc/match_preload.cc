@@ -47,13 +47,12 @@ constexpr int kMostPorts = 17;  // its own, and sixteen players
 constexpr int kPortTaken = 98;
 
 struct Ports {
-  // Runs when the library is loaded, before the engine has a second thread.
-  Ports() {
+  Ports() noexcept {
     const char* text = std::getenv("JAXFACTORY_MATCH_PORTS");
-    while (text != nullptr && count < kMostPorts) {
-      number[count++] = htons(static_cast<std::uint16_t>(std::atoi(text)));
-      text = std::strchr(text, ',');
-      if (text != nullptr) ++text;
+    while (text != nullptr && *text != '\0' && count < kMostPorts) {
+      char* end = nullptr;
+      number[count++] = htons(static_cast<std::uint16_t>(std::strtol(text, &end, 10)));
+      text = *end == ',' ? end + 1 : nullptr;
     }
   }
   bool Has(const sockaddr_in& from) const {
@@ -68,7 +67,11 @@ struct Ports {
   std::uint16_t number[kMostPorts] = {};  // as they are in addresses
   int count = 0;
 };
-const Ports ports;
+
+const Ports& Chosen() {
+  static const Ports ports;
+  return ports;
+}
 
 // Receives, and throws away what strangers sent.
 ssize_t ReceiveFromMatch(int socket, void* buffer, size_t size, int flags,
@@ -78,7 +81,7 @@ ssize_t ReceiveFromMatch(int socket, void* buffer, size_t size, int flags,
     std::memset(from, 0, sizeof(*from));
     const ssize_t got =
         syscall(SYS_recvfrom, socket, buffer, size, flags, from, &from_size);
-    if (got < 0 || ports.Has(*from)) return got;
+    if (got < 0 || Chosen().Has(*from)) return got;
   }
   errno = EAGAIN;
   return -1;
@@ -153,6 +156,7 @@ EXPORTED int bind(int socket, const sockaddr* address, socklen_t size) noexcept 
   if (address->sa_family != AF_INET) {
     return static_cast<int>(syscall(SYS_bind, socket, address, size));
   }
+  const Ports& ports = Chosen();
   sockaddr_in local = {};
   local.sin_family = AF_INET;
   local.sin_port = ports.number[0];

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <random>
 #include <string>
@@ -18,10 +19,16 @@ namespace {
 constexpr int kFirst = 20000;
 constexpr int kCount = 12000;
 
+int Socket(int family) {
+  const int made = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (made >= 0) return made;
+  throw EngineError(std::string("Cannot open a socket for a match (") +
+                    std::strerror(errno) + "); use fewer matches at once.");
+}
+
 // Takes the name of a port; -1 if another pool has it.
 int Lock(int port) {
-  const int lock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (lock < 0) return -1;
+  const int lock = Socket(AF_UNIX);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   // A name that begins with a zero is no file.
@@ -35,8 +42,7 @@ int Lock(int port) {
 }
 
 bool Free(int port) {
-  const int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (probe < 0) return false;
+  const int probe = Socket(AF_INET);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_ANY);
@@ -56,10 +62,15 @@ UdpPort::UdpPort() {
     const int port = kFirst + (start + i) % kCount;
     const int lock = Lock(port);
     if (lock < 0) continue;
-    if (Free(port)) {
-      number_ = port;
-      lock_ = lock;
-      return;
+    try {
+      if (Free(port)) {
+        number_ = port;
+        lock_ = lock;
+        return;
+      }
+    } catch (...) {
+      close(lock);
+      throw;
     }
     close(lock);
   }

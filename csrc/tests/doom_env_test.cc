@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,10 +24,17 @@ namespace {
 constexpr int kEnvs = 4;
 constexpr std::chrono::seconds kPatience{60};
 
+// Where engines run: they want a folder of this name there, and may not make it.
+std::string EngineFolder() {
+  const auto folder = std::filesystem::temp_directory_path() / "jaxfactory-cpp-test";
+  std::filesystem::create_directories(folder / "_vizdoom");
+  return folder;
+}
+
 DoomConfig Config(const std::string& folder) {
   DoomConfig config;
   config.engine.executable = folder + "/vizdoom";
-  config.engine.directory = "/tmp";
+  config.engine.directory = EngineFolder();
   // Under the rules that Python gives it, where the kernel has them.
   config.engine.confined = true;
   config.engine.readable = {
