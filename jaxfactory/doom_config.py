@@ -61,8 +61,8 @@ def make(
     for row in rows:
         if isinstance(row, HeldWeapon):
             doom.held_weapon = _held_weapon(row)
-    rows = scenario.measured(game) if config.measurements else ()
-    doom.measurements = [_measurement(row) for row in rows]
+    measured = scenario.measured(game) if config.measurements else ()
+    doom.measurements = [_measurement(row) for row in measured]
     doom.reward_scale = scenario.reward_scale
     doom.map = game.map
     doom.frame_skip = config.frame_skip
