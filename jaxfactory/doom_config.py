@@ -57,8 +57,8 @@ def make(
     for row in rows:
         if isinstance(row, HeldWeapon):
             doom.held_weapon = _held_weapon(row)
-    rows = scenario.measured(game) if config.measurements else ()
-    doom.measurements = [_measurement(row) for row in rows]
+    measured = scenario.measured(game) if config.measurements else ()
+    doom.measurements = [_measurement(row) for row in measured]
     doom.reward_scale = scenario.reward_scale
     if not callable(scenario.shaping):  # else the pool does it, after shaping
         doom.trained.scale = config.reward_scale
