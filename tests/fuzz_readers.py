@@ -1,0 +1,278 @@
+"""Fuzzers of the readers of files that strangers make.
+
+Each feeds one reader with broken and invented files. The reader may return, or raise a
+`UserError` of one line; it may do nothing else, nor take much longer or much more
+memory than the file is worth.
+
+    python tests/fuzz_readers.py READER SECONDS [SEED]
+"""
+
+import contextlib
+import functools
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import fuzz_inputs
+import hostile_runs
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from jaxfactory import (
+    bundle,
+    checkpoint_files,
+    game_config,
+    hub,
+    model_card,
+    report,
+    run_data,
+    runs,
+    sample_factory,
+    sample_factory_files,
+    torch_file,
+    wads,
+)
+from jaxfactory import config as config_lib
+from jaxfactory.errors import UserError
+
+
+DATA = Path(__file__).parent / "data" / "sample_factory"
+# Of processor time for a file.
+SECONDS = 5.0
+# Of memory: for each byte of the file, and for any file.
+BYTES_PER_BYTE, BYTES_AT_LEAST = 150, 20_000_000
+# Orbax and the report's pages need some for themselves.
+ADDRESS_SPACE = 24 * 2**30
+
+
+@contextlib.contextmanager
+def harmless(size, longest=1000):
+    """Fail if the block raises anything but a short sentence, or takes too much."""
+    tracemalloc.start()
+    start = time.thread_time()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            yield
+    except UserError as error:
+        said = str(error)
+        assert "\n" not in said, said
+        assert len(said) < longest, said
+    finally:
+        seconds = time.thread_time() - start
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert seconds < SECONDS, f"{seconds} s"
+    assert peak < BYTES_PER_BYTE * size + BYTES_AT_LEAST, f"{peak} bytes of {size}"
+
+
+@functools.cache
+def folder():
+    """Return a directory that is there as long as the process."""
+    path = Path(tempfile.mkdtemp(prefix="jaxfactory-fuzz-"))
+    import atexit
+
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def written(name, data):
+    """Write a file and return its path."""
+    path = folder() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+@functools.cache
+def agent(name="gru"):
+    """Return an agent's .pth file of Sample Factory, and its settings."""
+    (file,) = (DATA / name).rglob("*.pth")
+    return file.read_bytes(), json.loads((DATA / name / "config.json").read_text())
+
+
+def read_torch_file(data):
+    with harmless(len(data)):
+        repr(torch_file.load(written("x.pth", data)))
+    with harmless(len(data)):
+        sample_factory_files.Checkpoint(folder() / "x.pth").model()
+
+
+@st.composite
+def _published(draw):
+    files = dict(hostile_runs.packed_files())
+    host = json.loads(files[bundle.HOST])
+    files[bundle.HOST] = draw(fuzz_inputs.changed_json(host))
+    for name in (bundle.MODEL, bundle.OPTIMIZER):
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            files[name] = draw(fuzz_inputs.changed_bytes(files[name]))
+        elif kind == 1:
+            length = int.from_bytes(files[name][:8], "little")
+            header = json.loads(files[name][8 : 8 + length])
+            text = draw(fuzz_inputs.changed_json(header))
+            rest = files[name][8 + length :]
+            files[name] = len(text).to_bytes(8, "little") + text + rest
+        elif kind == 2:
+            files.pop(name)
+    return files
+
+
+def read_checkpoint(files):
+    packed, run = folder() / "packed", folder() / "unpacked"
+    for path in (packed, run):
+        shutil.rmtree(path, ignore_errors=True)
+    for name, data in files.items():
+        written(f"packed/{name}", data)
+    with harmless(sum(map(len, files.values()))):
+        frames = bundle.unpack(packed, run)
+        made = runs.checkpoint_dirs(run, "latest")[-1]
+        host, _ = checkpoint_files.read_arrays(made)
+        assert host["frames"] == frames
+
+
+def read_config(data):
+    written("run/config.json", data)
+    with harmless(len(data)):
+        config = runs.load_config(folder() / "run")
+        again = json.loads(json.dumps(config_lib.to_dict(config), allow_nan=False))
+        assert config_lib.from_dict(again) == config
+
+
+@st.composite
+def _experiments(draw):
+    name = draw(st.sampled_from(["gru", "lstm", "measurements"]))
+    whole, values = agent(name)
+    text = draw(fuzz_inputs.changed_json(values))
+    data = whole
+    if draw(st.booleans()):
+        members = fuzz_inputs.members_of(whole)
+        pickled = next(n for n in members if n.endswith("data.pkl"))
+        members[pickled] = draw(fuzz_inputs.changed_bytes(members[pickled], 2))
+        data = fuzz_inputs.archive(members)
+    return text, data
+
+
+def read_experiment(files):
+    text, data = files
+    written("experiment/config.json", text)
+    written("experiment/checkpoint_p0/checkpoint_000000007_123456.pth", data)
+    with (
+        harmless(len(text) + len(data)),
+        mock.patch.object(sample_factory, "_write_run", _without_writing),
+    ):
+        sample_factory.convert(folder() / "experiment", None, folder() / "made")
+
+
+def _without_writing(run, settings, checkpoint, layout, scenario, heads):
+    """Do what is done for a run before JAX is needed."""
+    from jaxfactory import sample_factory_statistics as statistics
+    from jaxfactory.sample_factory_settings import translate
+    from jaxfactory.sample_factory_slots import arranged
+
+    del run, heads
+    model = checkpoint.model()
+    _, folded = statistics.observation_moments(settings, model, layout.observation)
+    statistics.return_moments(settings, model)
+    rate = checkpoint.number("curr_lr", settings.get("learning_rate", 1e-4))
+    _, notes = translate(settings, layout.network, scenario, rate)
+    statistics.fold(arranged(layout.slots, model), folded)
+    sample_factory._adam_moments(checkpoint, layout)
+    return notes
+
+
+@st.composite
+def _results(draw):
+    evaluation = draw(fuzz_inputs.changed_json(hostile_runs.EVALUATION))
+    lines = [json.dumps(hostile_runs.METRICS).encode()]
+    for number in range(draw(st.integers(0, 6))):
+        row = {**hostile_runs.METRICS, "frames": 300 + 100 * number}
+        lines.append(draw(fuzz_inputs.changed_json(row)))
+    return evaluation, b"\n".join(lines)
+
+
+@functools.cache
+def _run():
+    run = hostile_runs.make_run(folder() / "shown")
+    return run, runs.load_config(run)
+
+
+def read_results(files):
+    run, config = _run()
+    evaluation, metrics = files
+    (run / "evaluation.json").write_bytes(evaluation)
+    (run / "metrics.jsonl").write_bytes(metrics)
+    size = len(evaluation) + len(metrics)
+    with harmless(size):
+        page = report.render([run_data.read(run)])
+        assert "\x1b" not in page
+    with harmless(size):
+        _, result, _ = hub._evaluated(run)
+        model_card.make_card("a/b", config, result, optimizer=True, video=False)
+
+
+def read_cfg(data):
+    # A line of the file is shown as a whole.
+    with harmless(len(data), 20_000):
+        game_config.read_cfg(written("x.cfg", data))
+
+
+def read_wad(data):
+    wad = written("x.wad", data)
+    game = game_config.GameConfig(path=folder() / "x.cfg", scenario_path=wad.name)
+    with harmless(len(data)):
+        wads.find_map(game, wad)
+
+
+READERS = {
+    "torch": (read_torch_file, fuzz_inputs.torch_files(agent()[0])),
+    "checkpoint": (read_checkpoint, _published()),
+    "config": (
+        read_config,
+        fuzz_inputs.changed_json(config_lib.to_dict(config_lib.Config())),
+    ),
+    "sample_factory": (read_experiment, _experiments()),
+    "results": (read_results, _results()),
+    "cfg": (
+        read_cfg,
+        fuzz_inputs.cfg_files((Path(game_config.__file__).parent / "cfgs" /
+                               "battle.cfg").read_bytes()),
+    ),
+    "wad": (read_wad, fuzz_inputs.wad_files()),
+}  # fmt: skip
+
+
+def fuzz(name, examples, start=None):
+    """Feed a reader with so many files; the same ones each time, or those of a seed."""
+    read, files = READERS[name]
+    options = settings(
+        max_examples=examples,
+        derandomize=start is None,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+    test = options(given(files)(lambda data: read(data)))
+    (test if start is None else seed(start)(test))()
+
+
+def main(name, seconds, start=0):
+    """Feed a reader until the time is over; say how often."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    end, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        fuzz(name, 100, start + count)
+        count += 1
+    print(f"{name}: {100 * count} files from seed {start}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]), *map(int, sys.argv[3:]))

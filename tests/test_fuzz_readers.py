@@ -1,0 +1,34 @@
+"""Readers of files that strangers make, fed with broken and invented ones.
+
+The long form takes `JAXFACTORY_FUZZ_SECONDS` for each reader, ten minutes by default.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fuzz_readers
+import pytest
+
+
+SECONDS = float(os.environ.get("JAXFACTORY_FUZZ_SECONDS", "600"))
+
+
+@pytest.mark.parametrize("name", fuzz_readers.READERS)
+def test_a_reader_returns_or_refuses(name):
+    fuzz_readers.fuzz(name, 25)
+
+
+@pytest.mark.slow
+@pytest.mark.stress
+@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("name", fuzz_readers.READERS)
+def test_a_reader_returns_or_refuses_for_long(name):
+    # In a process of its own, whose memory is limited and where nothing but the reader
+    # takes time.
+    script = Path(fuzz_readers.__file__)
+    command = [sys.executable, script, name, str(SECONDS), str(time.time_ns() % 2**31)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
