@@ -143,13 +143,18 @@ def with_settings_of(name: str, config: Config, *, own_encoder: bool = False) ->
         own_encoder: The encoder of `config` is to stay.
 
     Raises:
-        UserError: If there is no such run, or its network is made by code that came
-            from a repository.
+        UserError: If there is no such run, its network is made by code that came from a
+            repository, or its encoder is another of ours than `config` is to keep.
     """
     source = runs.load_config(find(name))
-    network = source.network
+    network, encoder = source.network, config.network.encoder
     if own_encoder:
-        network = dataclasses.replace(network, encoder=config.network.encoder)
+        if ":" not in encoder + network.encoder and encoder != network.encoder:
+            raise UserError(
+                f"nothing of {name} fits an encoder of another kind, {encoder} instead "
+                f"of {network.encoder}; leave --encoder or --init-from out"
+            )
+        network = dataclasses.replace(network, encoder=encoder)
     elif is_remote(name) and ":" in network.encoder:
         raise UserError(
             f"the agent of {name} reads observations by code of its own, "
