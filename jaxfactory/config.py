@@ -218,6 +218,9 @@ class EvaluateOptions:
     """Another scenario than the run's own, or where that one is now."""
     map: str | None = None
     """Map file (.wad) to use instead of the run's own."""
+    allow_game_args: bool = False
+    """Pass all game_args of your own .cfg file to the engine, also those that could
+    make it write files or run commands."""
     encoder: str | None = None
     """Where the run's own encoder is now, if it has moved (--network is the same)."""
     render_mp4: bool = False

@@ -108,6 +108,11 @@ def score(
     if options.map is not None:
         place = Path(options.map).expanduser().absolute()
         env = dataclasses.replace(env, map=str(place))
+    elif Path(name).name != Path(saved.config.env.scenario).name:
+        # A map that was chosen is one for the run's own scenario.
+        env = dataclasses.replace(env, map=None)
+    if options.allow_game_args:
+        env = dataclasses.replace(env, allow_game_args=True)
     env = env_for(env, min(options.num_envs, options.episodes), scenario)
     if options.render_mp4 and scenario is None:
         environments.check(env, video=True)  # Before the episodes, not after them.
