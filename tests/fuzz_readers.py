@@ -24,6 +24,7 @@ import fuzz_inputs
 import hostile_runs
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 from jaxfactory import (
     bundle,
@@ -261,7 +262,10 @@ def fuzz(name, examples, start=None):
         phases=[Phase.generate, Phase.shrink],
     )
     test = options(given(files)(lambda data: read(data)))
-    (test if start is None else seed(start)(test))()
+    with warnings.catch_warnings():
+        # That a failing example is long.
+        warnings.simplefilter("ignore", HypothesisWarning)
+        (test if start is None else seed(start)(test))()
 
 
 def main(name, seconds, start=0):

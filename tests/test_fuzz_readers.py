@@ -18,7 +18,9 @@ SECONDS = float(os.environ.get("JAXFACTORY_FUZZ_SECONDS", "600"))
 
 @pytest.mark.parametrize("name", fuzz_readers.READERS)
 def test_a_reader_returns_or_refuses(name):
-    fuzz_readers.fuzz(name, 25)
+    # A report, an import and a checkpoint take longest.
+    slow = ("results", "sample_factory", "checkpoint")
+    fuzz_readers.fuzz(name, 8 if name in slow else 20)
 
 
 @pytest.mark.slow

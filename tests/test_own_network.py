@@ -146,7 +146,7 @@ def test_a_broken_contract_is_a_sentence(kind, sentence):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("cnv", "is no encoder of ours (conv)"),
+        ("cnv", "is no encoder of ours (conv, resnet_impala)"),
         ("fractions:Fraction", "must be a class derived from flax.nnx.Module"),
         ("math:sqrt", "must be a class derived from flax.nnx.Module"),
         ("fractions:Own", "has no 'Own'"),
