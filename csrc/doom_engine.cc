@@ -35,6 +35,14 @@ steady_clock::time_point After(double seconds) {
                                    std::chrono::duration<double>(seconds));
 }
 
+// How it ended, as part of a sentence.
+std::string ExitText(int status) {
+  if (WIFSIGNALED(status)) {
+    return "was killed by signal " + std::to_string(WTERMSIG(status));
+  }
+  return "ended with exit status " + std::to_string(WEXITSTATUS(status));
+}
+
 }  // namespace
 
 // A Boost.Interprocess message queue with a bounded wait.

@@ -139,13 +139,6 @@ void EndProcess(pid_t pid) {
   }
 }
 
-std::string ExitText(int status) {
-  if (WIFSIGNALED(status)) {
-    return "was killed by signal " + std::to_string(WTERMSIG(status));
-  }
-  return "ended with exit status " + std::to_string(WEXITSTATUS(status));
-}
-
 bool HasLoaded(pid_t pid, const std::string& library) {
   const std::size_t slash = library.rfind('/');
   const std::string_view name =

@@ -26,9 +26,6 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
 // Ends it. What cannot be ended, as it is stuck in the kernel, is left after a while.
 void EndProcess(pid_t pid);
 
-// How it ended, as part of a sentence.
-std::string ExitText(int status);
-
 // Whether it has loaded a library of this file name. The dynamic linker skips one that
 // it cannot load, with a message that nobody sees.
 bool HasLoaded(pid_t pid, const std::string& library);
