@@ -146,6 +146,7 @@ class FakeEnv:
         made.close()
 
 
+@pytest.mark.slow
 def test_train_without_measurements(tmp_path):
     run = tmp_path / "run"
     sizes = ("--conv-channels", 4, 4, 4, "--hidden-size", 8, "--core-size", 8)
