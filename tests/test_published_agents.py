@@ -67,7 +67,9 @@ def pulled(hub, name, capsys):
     return run
 
 
+# A whole match, and its engines once more for the video, on a machine that is busy.
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["health", "deathmatch"])
 def test_pull_watch_push_and_go_on_training(hub, capsys, name):
     run = pulled(hub, name, capsys)
