@@ -42,9 +42,12 @@ def close(ours, expected):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"core": "gru", "core_layers": 3},
+        pytest.param({"core": "gru", "core_layers": 3}, marks=pytest.mark.slow),
         {"core": "lstm", "core_layers": 2, "separate_critic": True},
-        {"core": "none", "separate_critic": True, "decoder_sizes": (6,)},
+        pytest.param(
+            {"core": "none", "separate_critic": True, "decoder_sizes": (6,)},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
@@ -70,7 +73,8 @@ def test_two_layers_and_a_critic_match_numpy():
     carry = jax.tree.map(
         lambda x: jax.random.normal(next(keys), x.shape), network.initial_carry(3)
     )
-    logits, value, after = network.apply(params, obs, carry, jnp.zeros(3, bool))
+    step = jax.jit(network.apply)
+    logits, value, after = step(params, obs, carry, jnp.zeros(3, bool))
     p, before = to_numpy(params), to_numpy(carry)
     made, expected = [], []
     for tower, (lower, upper) in zip((p, p["critic"]), before):
@@ -96,7 +100,8 @@ def test_the_critic_leaves_the_policy_alone():
     def answer(params, index):
         return network.apply(params, obs, carry, jnp.zeros(2, bool))[index].sum()
 
-    policy, value = (jax.grad(answer)(params, index) for index in (0, 1))
+    gradient = jax.jit(jax.grad(answer), static_argnums=1)
+    policy, value = (gradient(params, index) for index in (0, 1))
     moved = jax.tree.map(lambda leaf: bool(jnp.any(leaf != 0.0)), (policy, value))
     assert not any(jax.tree.leaves([moved[0]["critic"], moved[0]["value"]]))
     judged = {"critic", "value"}
@@ -114,7 +119,7 @@ def test_further_dense_layers():
     # With the 5 of the measurements.
     assert params["core"]["kernel"].shape == (10, 24)
     obs, carry = observations(2), network.initial_carry(2)
-    logits, _, _ = network.apply(params, obs, carry, jnp.zeros(2, bool))
+    logits, _, _ = jax.eval_shape(network.apply, params, obs, carry, jnp.zeros(2, bool))
     assert logits.shape == (2, 5)
 
 

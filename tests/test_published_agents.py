@@ -67,7 +67,9 @@ def pulled(hub, name, capsys):
     return run
 
 
+# A whole match, and its engines once more for the video, on a machine that is busy.
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["health", "deathmatch"])
 def test_pull_watch_push_and_go_on_training(hub, capsys, name):
     run = pulled(hub, name, capsys)
@@ -146,6 +148,7 @@ class FakeEnv:
         made.close()
 
 
+@pytest.mark.slow
 def test_train_without_measurements(tmp_path):
     run = tmp_path / "run"
     sizes = ("--conv-channels", 4, 4, 4, "--hidden-size", 8, "--core-size", 8)
