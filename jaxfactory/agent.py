@@ -13,10 +13,10 @@ from jaxfactory.config import Config
 from jaxfactory.encoders import EncoderClass
 from jaxfactory.env_policy import EnvPolicy
 from jaxfactory.errors import UserError
-from jaxfactory.learner import init_train_state
 from jaxfactory.networks import ActorCritic
 from jaxfactory.normalization import Normalizer, denormalize, normalize_obs
 from jaxfactory.pool import env_spec
+from jaxfactory.saved_state import load_state
 from jaxfactory.types import Carry, Observation, Params
 
 
@@ -244,9 +244,7 @@ def load_agent(
     """Return a run's agent; see `jaxfactory.load`."""
     saved = load_for_evaluation(run, checkpoint)
     network = ActorCritic(env_spec(saved.config.env), saved.config.network, encoder)
-    state = saved.restore(
-        init_train_state(network, saved.config.ppo, jax.random.key(0))
-    )
+    state = load_state(saved, network)
     return Agent(
         network,
         state.params,

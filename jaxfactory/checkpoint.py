@@ -56,6 +56,17 @@ class SavedRun(NamedTuple):
     path: Path
     frames: int
 
+    def leaves(self) -> dict[str, str]:
+        """Return shape and type of every array of it, as in ``"float32[3,4]"``.
+
+        Raises:
+            UserError: If its description cannot be read.
+        """
+        try:
+            return read_host(self.path)["leaves"]
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+
     def restore(self, target: State) -> State:
         """Return the saved state in the structure of ``target``.
 
@@ -70,11 +81,16 @@ class SavedRun(NamedTuple):
         except UserError:
             raise
         except Exception as error:  # Orbax raises many kinds on damaged files.
-            other = "latest" if self.path.parent.name == "best" else "best"
-            raise UserError(
-                f"the checkpoint {self.path} is damaged ({why(error)}); "
-                f"--checkpoint {other} may be whole"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        if isinstance(error, UserError):
+            return error
+        other = "latest" if self.path.parent.name == "best" else "best"
+        return UserError(
+            f"the checkpoint {self.path} is damaged ({why(error)}); "
+            f"--checkpoint {other} may be whole"
+        )
 
 
 def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:

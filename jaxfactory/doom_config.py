@@ -159,7 +159,7 @@ def _measurement(row: Measurement) -> _core.Measurement:
 def _button(name: str) -> int:
     index = _core.button_index(name)
     if index < 0:
-        raise UserError(f"there is no button named {name!r}; see ViZDoom's Button")
+        raise UserError(f"there is no button named {name!r:.60}; see ViZDoom's Button")
     return index
 
 
@@ -172,7 +172,7 @@ def variable(name: str) -> int:
     index = _core.variable_index(name)
     if index < 0:
         raise UserError(
-            f"there is no game variable named {name!r}; see ViZDoom's GameVariable"
+            f"there is no game variable named {name!r:.60}; see ViZDoom's GameVariable"
         )
     return index
 

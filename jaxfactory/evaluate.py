@@ -28,10 +28,11 @@ from jaxfactory.config import EnvConfig, EvaluateOptions
 from jaxfactory.encoders import EncoderClass
 from jaxfactory.env_config import gymnasium_id
 from jaxfactory.errors import UserError
-from jaxfactory.learner import TrainState, init_train_state
+from jaxfactory.learner import TrainState
 from jaxfactory.networks import ActorCritic
 from jaxfactory.pool import open_pool
 from jaxfactory.sampler import Episode, ended_episodes
+from jaxfactory.saved_state import load_state
 from jaxfactory.scenario import Scenario
 from jaxfactory.video import Recording, write_mp4
 
@@ -122,9 +123,7 @@ def score(
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
         network = ActorCritic(pool.spec, shape, encoder)
-        state = saved.restore(
-            init_train_state(network, saved.config.ppo, jax.random.key(0))
-        )
+        state = load_state(saved, network)
         played = play(pool, network, state, options)
     episodes = [episode for row in played.episodes for episode in row]
     result = _result(name, saved.frames, options, episodes)

@@ -163,7 +163,7 @@ def _files(
     settings = config_lib.to_dict(config)
     video = run / RUN_VIDEO
     # An older one shows another agent: evaluate writes the video last.
-    if video.is_file() and _age(video) >= _age(run / EVALUATION):
+    if _is_of(run, video) and _age(video) >= _age(run / EVALUATION):
         files[VIDEO] = video
     card = model_card.make_card(
         options.repo, config, result, optimizer=options.optimizer, video=VIDEO in files
@@ -172,9 +172,11 @@ def _files(
     files[runs.CONFIG] = _json(settings)
     files[EVALUATION] = _json({**result, "scenario": name})
     for kept in (runs.METRICS, runs.TRAINED_ON):
-        if (run / kept).is_file():
+        if _is_of(run, run / kept):
             files[kept] = run / kept
     for event in sorted((run / runs.TENSORBOARD).glob("*tfevents*")):
+        if not _is_of(run, event):
+            continue
         # Their names carry the machine's.
         short = re.sub(r"^(.*tfevents\.\d+)\..*?(\.\d+)?$", r"\1\2", event.name)
         files[f"{runs.TENSORBOARD}/{short}"] = event
@@ -185,6 +187,14 @@ def _files(
         settings=settings,
     )
     return files
+
+
+def _is_of(run: Path, file: Path) -> bool:
+    """Whether a file lies in a run, and is no link to somebody's private file.
+
+    A run directory may have been handed over by a stranger.
+    """
+    return file.is_file() and file.resolve().is_relative_to(run.resolve())
 
 
 def without_accounts(config: Config) -> Config:

@@ -29,7 +29,7 @@ _OURS = (
     runs.METRICS, runs.TRAINED_ON, f"{runs.TENSORBOARD}/events.out.tfevents.*",
     *(f"{hub.SCENARIO}/*{suffix}" for suffix in pulled.SCENARIO_FILES),
 )  # fmt: skip
-_SAMPLE_FACTORY = ("checkpoint_p*/*.pth",)
+_SAMPLE_FACTORY = ("checkpoint_p*/*.pth", "policy_*_cfg.json")
 # A run's settings can name a network or a scenario in a Python file, which is then run:
 # no stranger's file of that kind may come along.
 _CODE = ("*.py", "*.pyc", "*.so")

@@ -82,17 +82,15 @@ def watch(job: dict[str, Any], acts: dict[str, Callable]) -> dict[str, Any]:
     Returns:
         ``metrics``, empty without a score, and ``video``.
     """
-    import jax
-
     from jaxfactory import runs
     from jaxfactory.acting import make_act
     from jaxfactory.checkpoint import SavedRun
     from jaxfactory.config import EvaluateOptions
     from jaxfactory.evaluate import env_for, first_episode, play
     from jaxfactory.gif import write_gif
-    from jaxfactory.learner import init_train_state
     from jaxfactory.networks import ActorCritic
     from jaxfactory.pool import make_pool
+    from jaxfactory.saved_state import load_state
     from jaxfactory.video import write_mp4
 
     config = runs.load_config(Path(job["run"]))
@@ -106,7 +104,7 @@ def watch(job: dict[str, Any], acts: dict[str, Callable]) -> dict[str, Any]:
         if "act" not in acts:
             acts["act"] = make_act(network)
         saved = SavedRun(config, Path(job["checkpoint"]), job["frames"])
-        state = saved.restore(init_train_state(network, config.ppo, jax.random.key(0)))
+        state = load_state(saved, network)
         played = play(pool, network, state, options, act=acts["act"])
     metrics: dict[str, float] = {}
     if job["episodes"]:

@@ -124,6 +124,7 @@ LAYERS = (
         "map_notes",
         "sample_factory_checks",
         "sampler",
+        "saved_state",
     ),
     (
         "async_sampler",
