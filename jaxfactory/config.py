@@ -217,7 +217,7 @@ class EvaluateOptions:
     scenario: str | None = None
     """Another scenario than the run's own, or where that one is now."""
     map: str | None = None
-    """Map file (.wad) to use instead of the run's own."""
+    """Map file (.wad or .pk3) to use instead of the run's own."""
     allow_game_args: bool = False
     """Pass all game_args of your own .cfg file to the engine, also those that could
     make it write files or run commands."""

@@ -76,7 +76,7 @@ class EnvConfig:
     your own as package.module:NAME or file.py:NAME, or any environment of Gymnasium's
     as gymnasium:CartPole-v1 (--env is the same flag)."""
     map: str | None = None
-    """Map file (.wad) to use instead of the scenario's own."""
+    """Map file (.wad or .pk3) to use instead of the scenario's own."""
     num_envs: int = 64
     """Environments stepped in parallel, each one engine process; or auto."""
     num_groups: int = 2

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxfactory import plain_files, plain_json
 from jaxfactory.errors import UserError
+from jaxfactory.map_file import MapFile
 
 
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
@@ -87,9 +88,11 @@ def _is_episode(value: Any) -> bool:
 
 
 def _is_map(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        _is_text(value.get(name)) for name in ("file", "from", "sha256")
-    )
+    try:
+        MapFile.from_dict(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _are_maps(value: Any) -> bool:

@@ -71,8 +71,13 @@ class Pulled(NamedTuple):
     notes: list[str]
 
 
-def pull(options: PullOptions) -> Pulled:
+def pull(options: PullOptions, *, weights_only: bool = False) -> Pulled:
     """Make a run of a repository.
+
+    Args:
+        options: Which, and what of it may be used.
+        weights_only: Only its weights will be read: its settings may name a scenario
+            and an encoder that are not here.
 
     Raises:
         UserError: If the repository cannot be had or holds no agent, or the run
@@ -85,7 +90,8 @@ def pull(options: PullOptions) -> Pulled:
     # The same commit, whatever is pushed meanwhile.
     revision = signs.name
     if (signs / "checkpoint.json").is_file():
-        return _pull_ours(options, _download(options, revision, (*_SIGNS, *_OURS)))
+        folder = _download(options, revision, (*_SIGNS, *_OURS))
+        return _pull_ours(options, folder, weights_only)
     if any((signs / name).is_file() for name in ("config.json", "cfg.json")):
         folder = _download(options, revision, (*_SIGNS, *_SAMPLE_FACTORY))
         made = _pull_sample_factory(options, folder)
@@ -112,11 +118,14 @@ def _download(
     return Path(folder)
 
 
-def _pull_ours(options: PullOptions, folder: Path) -> Pulled:
+def _pull_ours(options: PullOptions, folder: Path, weights_only: bool) -> Pulled:
     from jaxfactory import bundle, checkpoint_files
 
     choices = pulled.Choices(
-        options.scenario or "", options.encoder or "", options.trust_scenario
+        options.scenario or "",
+        options.encoder or "",
+        options.trust_scenario,
+        weights_only,
     )
     config, scenario_files, notes = pulled.settle(
         runs.load_config(folder), folder, choices
@@ -125,7 +134,8 @@ def _pull_ours(options: PullOptions, folder: Path) -> Pulled:
     with _Scratch(run) as scratch:
         frames = bundle.unpack(folder, scratch.path)
         (saved,) = runs.checkpoint_dirs(scratch.path, "latest")
-        pulled.check_fits(config, checkpoint_files.read_host(saved)["leaves"])
+        if not weights_only:
+            pulled.check_fits(config, checkpoint_files.read_host(saved)["leaves"])
         for there, here in _copied(folder).items():
             (scratch.path / here).parent.mkdir(exist_ok=True)
             shutil.copyfile(there, scratch.path / here)
@@ -154,7 +164,7 @@ def _copied(folder: Path) -> dict[Path, str]:
     events = folder / runs.TENSORBOARD
     if events.is_dir():
         for path in events.iterdir():
-            if _EVENTS.fullmatch(path.name):
+            if _EVENTS.fullmatch(path.name) and f"*{path.suffix}" not in _CODE:
                 name = f"{runs.TENSORBOARD}/{path.name}"
                 here[name] = name
     found = {folder / there: name for there, name in here.items()}
@@ -167,6 +177,12 @@ def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:
 
     if not sample_factory.is_experiment(folder):
         return None
+    if options.trust_scenario or options.encoder:
+        flag = "--trust-scenario" if options.trust_scenario else "--network"
+        raise UserError(
+            f"{options.repo} is an agent of Sample Factory, which brings neither "
+            f"scenario nor encoder; leave {flag} out"
+        )
     # What it plays, and so its place, is known only once it has been read.
     with _Scratch(options.run or runs.ROOT / options.repo.partition("/")[2]) as scratch:
         made = sample_factory.convert(

@@ -71,14 +71,15 @@ def _scratch() -> tempfile.TemporaryDirectory:
 def _pulled(repo: str) -> Path:
     from jaxfactory import hub_pull
 
-    if repo.count("/") != 1 or repo.startswith(("/", ".", "~")):
+    if repo.count("/") != 1 or repo.startswith(("/", ".", "~", f"{runs.ROOT}/")):
         raise UserError(
             f"--init-from {repo}: there is no such directory; give a run's directory, "
             "or user/repo on the Hugging Face Hub"
         )
     run = Path(_scratch().name) / repo.replace("/", "--")
     try:
-        return hub_pull.pull(hub_pull.PullOptions(repo=repo, run=run)).run
+        options = hub_pull.PullOptions(repo=repo, run=run)
+        return hub_pull.pull(options, weights_only=True).run
     except UserError as error:
         raise UserError(
             f"--init-from {repo}: there is no directory of that name, and on the "

@@ -7,8 +7,8 @@ from typing import Any
 from jaxfactory import maps, scenarios, wads
 from jaxfactory.env_config import EnvConfig
 from jaxfactory.errors import UserError
+from jaxfactory.map_file import MapFile
 from jaxfactory.map_record import differs
-from jaxfactory.maps import MapFile
 from jaxfactory.scenario import Scenario
 
 
@@ -48,10 +48,8 @@ def of_result(result: dict[str, Any]) -> str:
     """Return the maps of an evaluation.json in a few words, "" where it names none."""
     if result.get("map") is None:
         return ""
-    used, *trained = [
-        MapFile(one["file"], one["from"], one["sha256"])
-        for one in (result["map"], *(result.get("trained_on") or ()))
-    ]
+    rows = (result["map"], *(result.get("trained_on") or ()))
+    used, *trained = map(MapFile.from_dict, rows)
     text = f"map {used.file} ({used.origin}, SHA-256 {used.short_hash})"
     if differs(used, tuple(trained)):
         text += f", trained on {_names(trained)}"

@@ -6,18 +6,15 @@ record stays with the run when it is pushed, pulled and resumed.
 
 import json
 from pathlib import Path
-from typing import Any
 
 from jaxfactory import plain_json, runs, scenarios
-from jaxfactory.maps import MapFile
+from jaxfactory.map_file import MapFile
 
 
 # The package whose maps an imported agent was trained on; their hashes are not known.
 _FIELD = "sample-factory"
-_HASH_LENGTH = 64
 # More than any run's record has; one that was pulled may hold anything.
 _MOST_BYTES = 100_000
-_LONGEST_NAME = 255
 
 
 def trained_on(run: Path) -> tuple[MapFile, ...]:
@@ -29,7 +26,7 @@ def trained_on(run: Path) -> tuple[MapFile, ...]:
     file = run / runs.TRAINED_ON
     try:
         rows = plain_json.read(file, limit=_MOST_BYTES)
-        return tuple(_read(row) for row in rows)
+        return tuple(MapFile.from_dict(row) for row in rows)
     except (OSError, ValueError, TypeError, KeyError):
         return ()
 
@@ -67,17 +64,3 @@ def record_imported(run: Path, scenario: str | None) -> None:
     # The first choice of each scenario is the map that is used there.
     first = (row.wads or (row.load().scenario_path,))[0]
     record(run, MapFile(Path(first).name, _FIELD, ""))
-
-
-def _read(row: Any) -> MapFile:
-    found = MapFile(row["file"], row["from"], row["sha256"])
-    for text in found:
-        # They are printed, and may come from a stranger's repository.
-        good = isinstance(text, str) and text.isprintable()
-        if not good or len(text) > _LONGEST_NAME:
-            raise ValueError(f"{text!r:.60} is no name")
-    if not found.file or "/" in found.file:
-        raise ValueError(f"{found.file!r} is no file's name")
-    if len(found.sha256) not in (0, _HASH_LENGTH):
-        raise ValueError(f"{found.sha256!r} is no SHA-256")
-    return found

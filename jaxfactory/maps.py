@@ -3,49 +3,13 @@
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 from jaxfactory import scenarios, wads
 from jaxfactory.env_config import EnvConfig, gymnasium_id
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
+from jaxfactory.map_file import CHOSEN, LOCAL, MapFile
 from jaxfactory.scenario import Scenario
-
-
-# Where a map comes from that no package brings. Never its folder: what `push` publishes
-# tells nothing of the user's machine.
-CHOSEN = "--map"
-LOCAL = "local folder"
-_HEX_SHOWN = 12
-
-
-class MapFile(NamedTuple):
-    """A map file as it is written down.
-
-    Attributes:
-        file: Its name, without a folder.
-        origin: The package that brings it, `CHOSEN` or `LOCAL`.
-        sha256: Of its bytes, in hexadecimal; "" where only its name is known.
-    """
-
-    file: str
-    origin: str
-    sha256: str
-
-    def as_dict(self) -> dict[str, str]:
-        """Return what files of a run hold of it."""
-        return {"file": self.file, "from": self.origin, "sha256": self.sha256}
-
-    @property
-    def short_hash(self) -> str:
-        """The hash's first digits, enough to tell two files apart."""
-        return self.sha256[:_HEX_SHOWN]
-
-    def is_same(self, other: "MapFile") -> bool:
-        """Whether both are one file, by its bytes where these are known of both."""
-        if self.sha256 and other.sha256:
-            return self.sha256 == other.sha256
-        return wads.first_name(self.file) == wads.first_name(other.file)
 
 
 def find(config: EnvConfig, game: GameConfig, iwad: Path) -> Path:
@@ -116,8 +80,10 @@ def of(config: EnvConfig, scenario: Scenario | None = None) -> MapFile | None:
 
 def _chosen(name: str) -> Path:
     path = Path(name).expanduser().absolute()
-    if path.suffix.lower() != ".wad":
-        raise UserError(f"--map {name} must be a map file, whose name ends with .wad")
+    if path.suffix.lower() not in (".wad", ".pk3"):
+        raise UserError(
+            f"--map {name} must be a map file, whose name ends with .wad or .pk3"
+        )
     if not path.is_file():
         raise UserError(
             f"the map file {path} is not there; give its place, or another map, with "

@@ -6,11 +6,12 @@ metric of the model-index, "mean +/- std".
 """
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from jaxfactory.config import Config
-from jaxfactory.maps import CHOSEN, LOCAL
+from jaxfactory.map_file import CHOSEN, LOCAL, MapFile
 
 
 LIBRARY = "jaxfactory"
@@ -158,16 +159,17 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
 
 def _map(result: dict[str, Any]) -> str:
     """Return the line about the map file; "" of environments that have none."""
-    used = result.get("map")
-    if used is None:
+    if result.get("map") is None:
         return ""
-    origin = f"from the package {used['from']}"
-    if used["from"] in (CHOSEN, LOCAL):
+    rows = (result["map"], *(result.get("trained_on") or ()))
+    used, *trained_on = map(MapFile.from_dict, rows)
+    origin = f"from the package {used.origin}"
+    if used.origin in (CHOSEN, LOCAL):
         origin = "a file of the author's"
-    names = " and ".join(f"`{one['file']}`" for one in result["trained_on"])
+    names = " and ".join(f"`{_harmless(one.file)}`" for one in trained_on)
     trained = f"; trained on {names}" if names else ""
     return (
-        f"- Map file: `{used['file']}`, {origin}, SHA-256\n  `{used['sha256']}`"
+        f"- Map file: `{_harmless(used.file)}`, {origin}, SHA-256\n  `{used.sha256}`"
         f"{trained}.\n  Scores on different maps do not compare.\n"
     )
 
@@ -197,8 +199,10 @@ files without protection, so `--trust-scenario` says that they may be used.
         flags += f" --num-envs {result['num_envs']}"
     flags += f" --checkpoint {result['checkpoint']}"
     flags += " --deterministic" * bool(result["deterministic"])
-    if result.get("map", {}).get("from") == CHOSEN:
-        flags += f" --map {result['map']['file']}"
+    used = result.get("map")
+    if used and used["from"] == CHOSEN:
+        # To be copied into a shell.
+        flags += f" --map {shlex.quote(_harmless(used['file']))}"
     return f"""\
 ## Use it
 

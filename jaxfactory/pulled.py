@@ -31,11 +31,14 @@ class Choices(NamedTuple):
         scenario: Takes the place of the repository's, "" for none.
         encoder: Takes the place of the repository's, "" for none.
         trust_scenario: Whether the scenario's files in the repository may be used.
+        weights_only: The run is only read for its weights: nothing that its settings
+            name is looked for, and nothing is refused.
     """
 
     scenario: str = ""
     encoder: str = ""
     trust_scenario: bool = False
+    weights_only: bool = False
 
 
 class Settled(NamedTuple):
@@ -70,6 +73,8 @@ def settle(config: Config, folder: Path, choices: Choices) -> Settled:
         origin = None
     config = dataclasses.replace(config, env=env, init_from=origin)
     config = hub.without_accounts(config)
+    if choices.weights_only:
+        return Settled(config)
     config = _with_encoder(config, choices.encoder)
     brought = scenario_files(folder)
     named = ", ".join(f"{file.name} ({_size(file)})" for file in brought)
@@ -81,10 +86,10 @@ def settle(config: Config, folder: Path, choices: Choices) -> Settled:
         _check_name(scenario)
         return Settled(config)
     cfg = next((f for f in brought if f.name == scenario.partition("/")[2]), None)
-    if cfg is None:
+    if cfg is None or cfg.suffix != ".cfg" or ":" in scenario:
         raise UserError(
-            f"the repository's settings name a scenario {scenario[:80]!r} that is not "
-            "in it; name one with --scenario"
+            f"the repository's settings name a scenario {scenario[:80]!r} that is no "
+            ".cfg file in it; name one with --scenario"
         )
     if choices.trust_scenario:
         _check_game_args(cfg)
@@ -134,11 +139,21 @@ def copy_scenario(files: tuple[Path, ...], run: Path) -> None:
     for file in files:
         if file.suffix.lower() == ".cfg":
             row = scenarios.find(str(run / hub.SCENARIO / file.name))
-            wads.find_map(row.load(), wads.iwad())
+            wad = wads.find_map(row.load(), wads.iwad())
+            beside = wad.parent == (run / hub.SCENARIO).resolve()
+            # A file of the user's would be published with the next push.
+            if not beside and wads.home(wad) == str(wad.parent):
+                raise UserError(
+                    f"the repository's {file.name} names the map {wad}, which is "
+                    "neither in the repository nor in a package; it cannot be trusted"
+                )
 
 
 def check_fits(config: Config, leaves: Mapping[str, str]) -> None:
-    """Refuse a built-in scenario that asks for other actions than the agent decides.
+    """Compare a checkpoint with the settings that came with it, and its scenario.
+
+    Settings can describe a network of any size, which would be made before it turned
+    out that it is another one.
 
     Args:
         config: The run's settings.
@@ -147,6 +162,44 @@ def check_fits(config: Config, leaves: Mapping[str, str]) -> None:
     Raises:
         UserError: If they differ.
     """
+    _check_actions(config, leaves)
+    from jaxfactory.encoders import ENCODERS
+
+    if config.network.encoder in ENCODERS:
+        _check_network(config, leaves)
+
+
+def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
+    from jaxfactory.networks import ActorCritic
+    from jaxfactory.saved_state import first_difference
+    from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
+
+    def shape(name: str) -> tuple[int, ...]:
+        _, _, sizes = leaves.get(name, "").rstrip("]").partition("[")
+        return tuple(int(size) for size in sizes.split(",") if size)
+
+    image = shape("normalizer.obs.image.mean")
+    spec = EnvSpec(
+        ObservationSpec(
+            image=image if len(image) == 3 else None,
+            measurements=sum(shape("normalizer.obs.measurements.mean")),
+        ),
+        # How the choices are split into heads does not matter for the parameters.
+        ActionSpec(
+            heads=shape("params.policy.bias"),
+            continuous=sum(shape("params.mean.bias")),
+        ),
+    )
+    different = first_difference(leaves, ActorCritic(spec, config.network))
+    if different:
+        raise UserError(
+            f"the repository's checkpoint does not fit its settings: {different}; "
+            "the repository is damaged: pull another --revision"
+        )
+
+
+def _check_actions(config: Config, leaves: Mapping[str, str]) -> None:
+    """Refuse a built-in scenario that asks for other actions than the agent decides."""
     from jaxfactory import scenarios
 
     if not _is_built_in(config.env.scenario):

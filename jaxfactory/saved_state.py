@@ -1,5 +1,7 @@
 """A saved agent: from a checkpoint to the state that acts."""
 
+from collections.abc import Mapping
+
 import jax
 
 from jaxfactory import checkpoint_files
@@ -32,13 +34,28 @@ def check_network(saved: SavedRun, network: ActorCritic) -> None:
     Raises:
         UserError: If they differ.
     """
+    try:
+        leaves = saved.leaves()
+    except UserError:
+        return  # It is damaged, which whoever restores it reports or goes around.
+    different = first_difference(leaves, network)
+    if different:
+        raise UserError(
+            f"the checkpoint {saved.path} does not fit these settings: {different}; "
+            "give --run another directory"
+        )
+
+
+def first_difference(leaves: Mapping[str, str], network: ActorCritic) -> str:
+    """Return in which parameter a network differs from a checkpoint, "" if in none.
+
+    Args:
+        leaves: The checkpoint's, as in ``{"params.policy.bias": "float32[5]"}``.
+        network: The network; nothing of it is made.
+    """
     abstract = {"params": jax.eval_shape(network.init, jax.random.key(0))}
-    wanted = checkpoint_files.shapes_of(abstract)
-    leaves = saved.leaves()
-    for name, shape in wanted.items():
-        if leaves.get(name) != shape:
-            raise UserError(
-                f"the checkpoint {saved.path} does not fit these settings: {name} is "
-                f"{leaves.get(name, 'missing')} there and {shape} here; give --run "
-                "another directory"
-            )
+    for name, shape in checkpoint_files.shapes_of(abstract).items():
+        there = leaves.get(name, "missing")
+        if there != shape:
+            return f"{name} is {there} there and {shape} here"
+    return ""

@@ -9,7 +9,7 @@ import jax
 from jaxfactory import init_from, map_record, maps, plugins, transfer
 from jaxfactory.async_sampler import AsyncSampler
 from jaxfactory.callbacks import Callback, Callbacks
-from jaxfactory.checkpoint import Checkpointer
+from jaxfactory.checkpoint import Checkpointer, load_for_evaluation
 from jaxfactory.config import Config
 from jaxfactory.errors import UserError
 from jaxfactory.interrupt import TrainingInterrupted, catch_interrupts
@@ -18,6 +18,7 @@ from jaxfactory.metrics import EpisodeStats, Stopwatch, Throughput
 from jaxfactory.networks import ActorCritic, EncoderClass, with_encoder
 from jaxfactory.pool import env_spec, make_pool
 from jaxfactory.sampler import Player, SyncSampler
+from jaxfactory.saved_state import check_network
 from jaxfactory.scenario import Scenario
 from jaxfactory.scenarios import with_scenario
 from jaxfactory.spectator import Spectator
@@ -89,6 +90,8 @@ def train(
         ) as pool,
         Spectator(config, checkpointer, output) as spectator,
     ):
+        if checkpointer.saved_frames:
+            check_network(load_for_evaluation(run_dir), network)
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(transfer.begin(state, start), stats)

@@ -23,6 +23,7 @@ _PACKAGES = (
     ("envpool-assets", "envpool_assets", "vizdoom/maps"),
     ("sample-factory", "sf_examples", "vizdoom/doom/scenarios"),
 )
+PACKAGES = tuple(name for name, *_ in _PACKAGES)
 _ASSETS = "pip install envpool-assets"
 # For its maps alone: what it depends on is large, and wants an older NumPy.
 _FIELD = "pip install --no-deps sample-factory"

@@ -67,8 +67,9 @@ def test_a_choice_a_number_and_switches_are_learned_together():
 
 
 def test_an_image_and_two_heads_are_learned():
-    # At most 1, by chance 1/2.
-    assert learn("Corner", 60) > 0.9
+    # At most 1, by chance 1/2. With the step size of the others it stays at 0.87 on
+    # some CPUs, whose rounding is another.
+    assert learn("Corner", 80, learning_rate=3e-3) > 0.9
 
 
 def test_a_spread_is_a_parameter_of_its_own():

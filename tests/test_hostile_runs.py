@@ -426,8 +426,8 @@ def test_an_evaluation_that_is_no_score(tmp_path, changes, capsys):
 
 
 def test_an_evaluation_of_a_later_version_is_read(tmp_path):
-    run = shown_run(tmp_path / "run", map="cig.wad", more={"a": [1, None, "b"]})
-    assert run_data.read(run).evaluation["map"] == "cig.wad"
+    run = shown_run(tmp_path / "run", weather="rain", more={"a": [1, None, "b"]})
+    assert run_data.read(run).evaluation["weather"] == "rain"
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ def test_every_ready_scenario_has_the_spaces_of_its_pool():
     ready = [row.name for row in listing.table() if row.state == "ready"]
     assert "health_gathering_supreme" in ready
     for name in ready:
-        # In a match of four agents four play at least.
-        envs = gymnasium.make_vec(registration.env_id(name), num_envs=4)
+        # As many as the agents of the largest match.
+        envs = gymnasium.make_vec(registration.env_id(name), num_envs=8)
         heads = envs.unwrapped.pool.spec.action.heads
         single = envs.single_action_space
         if len(heads) == 1:
