@@ -99,7 +99,7 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
   SyscallFilter filter;
   if (config.confined) {
     sandbox.Prepare(config.readable, config.writable);
-    filter.Prepare(!config.preload.empty());
+    filter.Prepare(config.udp);
   }
   const std::vector<char*> argv = Pointers(words);
   const std::vector<char*> envp = Pointers(environment);
