@@ -167,8 +167,8 @@ void EndProcess(pid_t pid) {
 }
 
 void RequireLibrary(const EngineConfig& config) {
-  using Key = std::tuple<std::string, std::string, bool, dev_t, ino_t, off_t, long,
-                         long>;
+  using Key =
+      std::tuple<std::string, std::string, bool, dev_t, ino_t, off_t, long, long>;
   static std::mutex mutex;
   static std::set<Key> known;
   struct stat info{};
