@@ -147,6 +147,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("confined", &EngineConfig::confined)
       .def_rw("readable", &EngineConfig::readable)
       .def_rw("writable", &EngineConfig::writable)
+      .def_rw("udp", &EngineConfig::udp)
       .def_rw("start_timeout", &EngineConfig::start_timeout)
       .def_rw("timeout", &EngineConfig::timeout)
       .def_rw("screen_loop", &EngineConfig::screen_loop);

@@ -134,6 +134,7 @@ void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
   std::vector<std::string> environment = config_.environment;
   environment.insert(environment.end(), role.environment.begin(),
                      role.environment.end());
+  if (!config_.preload.empty()) RequireLibrary(config_);
   pid_ = StartProcess(config_, std::move(words), std::move(environment));
   spawned_ = true;
   // It only makes the engine faster: where it is forbidden, go on without.
@@ -143,9 +144,9 @@ void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
 
 void DoomEngine::Attach() {
   if (!config_.preload.empty() && !HasLoaded(pid_, config_.preload)) {
-    throw EngineError("An engine of a match did not load " + config_.preload +
-                      ", so that it would listen on all network addresses; install "
-                      "jaxfactory where programs may be run from, with /proc mounted.");
+    throw EngineError("An engine of a match has not loaded " + config_.preload +
+                      ", so that it would listen on all network addresses; start "
+                      "again, with /proc mounted.");
   }
   segment_.Open(kSegmentName + id_);
   RemoveNames();  // both sides are attached: nothing can be left behind any more

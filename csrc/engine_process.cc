@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,12 +13,16 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
+#include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "sandbox.h"
+#include "syscall_filter.h"
 
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -30,6 +35,8 @@ namespace {
 // will not do: the dynamic linker splits it at spaces and colons.
 constexpr int kLibrary = 3;
 constexpr char kPreload[] = "LD_PRELOAD=/proc/self/fd/3";
+// Where it is set, the library of a match's engines ends the process: it is loaded.
+constexpr char kAskLibrary[] = "JAXFACTORY_PRELOAD_PROBE=1";
 
 // What exec takes; valid as long as the words are.
 std::vector<char*> Pointers(std::vector<std::string>& words) {
@@ -67,6 +74,21 @@ class Library {
   int fd_ = -1;
 };
 
+// Waits until a process ends by itself, or ends it after a while; its status.
+int WaitForEnd(pid_t pid) {
+  using std::chrono::steady_clock;
+  const auto limit = steady_clock::now() + std::chrono::seconds(10);
+  int status = 0;
+  while (waitpid(pid, &status, WNOHANG) == 0) {
+    if (steady_clock::now() > limit) {
+      EndProcess(pid);
+      return SIGKILL;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return status;
+}
+
 }  // namespace
 
 pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
@@ -74,7 +96,11 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
   const Library library(config.preload);
   if (library.fd() >= 0) environment.emplace_back(kPreload);
   Sandbox sandbox;
-  if (config.confined) sandbox.Prepare(config.readable, config.writable);
+  SyscallFilter filter;
+  if (config.confined) {
+    sandbox.Prepare(config.readable, config.writable);
+    filter.Prepare(config.udp);
+  }
   const std::vector<char*> argv = Pointers(words);
   const std::vector<char*> envp = Pointers(environment);
 
@@ -102,7 +128,8 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
     if (chdir(directory) != 0) _exit(kNotStarted);
     // Neither may what it executes give it rights that we have not.
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox.Enter()) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox.Enter() ||
+        !filter.Enter()) {
       _exit(kNotConfined);
     }
     if (library.fd() >= 0) dup2(library.fd(), kLibrary);
@@ -139,14 +166,44 @@ void EndProcess(pid_t pid) {
   }
 }
 
+void RequireLibrary(const EngineConfig& config) {
+  using Key =
+      std::tuple<std::string, std::string, bool, dev_t, ino_t, off_t, long, long>;
+  static std::mutex mutex;
+  static std::set<Key> known;
+  struct stat info{};
+  stat(config.preload.c_str(), &info);  // what is missing, the next call says
+  const Key key(config.executable, config.preload, config.confined, info.st_dev,
+                info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+  const std::lock_guard lock(mutex);
+  if (known.contains(key)) return;
+
+  std::vector<std::string> environment = config.environment;
+  environment.emplace_back(kAskLibrary);
+  const pid_t child = StartProcess(config, {config.executable}, std::move(environment));
+  const int status = WaitForEnd(child);
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  if (code == kLoaded) {
+    known.insert(key);
+  } else if (code != kNotStarted && code != kNotConfined) {
+    throw EngineError(
+        "An engine of a match did not load " + config.preload +
+        ", so that it would listen on all network addresses; install jaxfactory again, "
+        "where programs may be run from, and for this processor.");
+  }  // else an engine does not start either, and says why
+}
+
 bool HasLoaded(pid_t pid, const std::string& library) {
   const std::size_t slash = library.rfind('/');
   const std::string_view name =
       std::string_view(library).substr(slash == std::string::npos ? 0 : slash);
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
   std::string line;
+  constexpr std::string_view kDeleted = " (deleted)";  // installed again since
   while (std::getline(maps, line)) {
-    if (line.ends_with(name)) return true;
+    std::string_view path = line;
+    if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());
+    if (path.ends_with(name)) return true;
   }
   return false;
 }

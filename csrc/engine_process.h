@@ -16,6 +16,7 @@ inline constexpr int kNotConfined = 126;  // it could not be put into its sandbo
 inline constexpr int kNotStarted = 127;   // as a shell says it
 // The library of a match's engines says it; see match_preload.cc.
 inline constexpr int kPortTaken = 98;
+inline constexpr int kLoaded = 77;
 
 // Starts an engine. It has the environment variables that are given and no others, runs
 // in the configured folder and sandbox, gains no rights by what it executes, leaves no
@@ -26,8 +27,13 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
 // Ends it. What cannot be ended, as it is stuck in the kernel, is left after a while.
 void EndProcess(pid_t pid);
 
-// Whether it has loaded a library of this file name. The dynamic linker skips one that
-// it cannot load, with a message that nobody sees.
+// Throws EngineError unless a process of the configured executable loads the configured
+// library. The dynamic linker skips one that it cannot load, with a message that nobody
+// sees, and without it an engine would listen on all network addresses. Asked once for
+// each library, of a process that ends before the engine begins.
+void RequireLibrary(const EngineConfig& config);
+
+// Whether it has loaded a library of this file name, even if its file is gone since.
 bool HasLoaded(pid_t pid, const std::string& library);
 
 }  // namespace jaxfactory

@@ -1,7 +1,8 @@
 """What an engine is given: environment variables, files, and nothing else.
 
 Engines parse maps and scripts that may come from strangers. They get no variables with
-keys or tokens in them and, where the kernel has Landlock, no files but their own.
+keys or tokens in them and, where the kernel has Landlock, no files but their own. Where
+it has seccomp filters, they may not call it for what they do not need.
 """
 
 import os
@@ -52,6 +53,7 @@ def apply(engine: _core.EngineConfig, *, in_match: bool) -> None:
         engine.executable, engine.arguments, os.environ.get("LD_LIBRARY_PATH", "")
     )
     engine.writable = list(_WRITABLE)
+    engine.udp = in_match
     if in_match:
         if not PRELOAD.is_file():
             raise UserError(

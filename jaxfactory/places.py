@@ -105,14 +105,20 @@ def _writable_by_others(path: Path, found: os.stat_result, *, last: bool) -> str
 
 def _own_group(gid: int) -> bool:
     """Whether a group has nobody in it but this user, as on many systems by default."""
-    if gid == 0:
-        return True
+    if gid == 0 and os.getuid() == 0:
+        return True  # who is in root's group is trusted by root
     try:
         user = pwd.getpwuid(os.getuid())
-        members = grp.getgrgid(gid).gr_mem
+        group = grp.getgrgid(gid)
     except KeyError:
         return False
-    return gid == user.pw_gid and set(members) <= {user.pw_name}
+    # Members are listed only where it is not their first group. Whether it is anybody
+    # else's cannot be asked, but a group made for one user has the user's name.
+    return (
+        gid == user.pw_gid
+        and group.gr_name == user.pw_name
+        and set(group.gr_mem) <= {user.pw_name}
+    )
 
 
 def _user(uid: int) -> str:

@@ -1,7 +1,9 @@
 """What engines are given and may do, and what other users' processes may not."""
 
+import errno
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -28,9 +30,13 @@ pytestmark = pytest.mark.vizdoom
 needs_landlock = pytest.mark.skipif(
     _core.landlock_version() == 0, reason="this kernel has no Landlock"
 )
+FILTERS = (
+    Path("/proc/sys/kernel/seccomp/actions_avail").exists()
+    and platform.machine() in ("x86_64", "aarch64")
+)  # fmt: skip
 
 
-def of_process(pid: int, what: str) -> str:
+def of_process(pid: int | str, what: str) -> str:
     return Path(f"/proc/{pid}/{what}").read_text()
 
 
@@ -128,8 +134,11 @@ def test_an_engine_that_is_told_to_write_a_file(monkeypatch, tmp_path, sandbox):
 
 
 PROBE = """
-    import json, os, signal, socket, sys
+    import ctypes, json, os, platform, resource, shutil, signal, socket, sys
     home, port, report = sys.argv[-3:]
+    if "-join" in sys.argv:  # one of a match is enough
+        signal.pause()
+    libc = ctypes.CDLL(None, use_errno=True)
     def attempt(what):
         try:
             what()
@@ -138,6 +147,81 @@ PROBE = """
         return 0
     def connect():
         socket.create_connection(("127.0.0.1", int(port)), timeout=5).close()
+    def call(name, *arguments):
+        def what():
+            if getattr(libc, name)(*arguments) < 0:
+                raise OSError(ctypes.get_errno(), name)
+        return what
+    def service(kind):
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            other.connect(f"{home}/service")
+    def of_another_processor():
+        # int 0x80, with the 32-bit number of chmod
+        if platform.machine() != "x86_64":
+            raise OSError(1, "no such call")
+        import mmap
+        page = mmap.mmap(-1, 4096, prot=7)
+        page.write(bytes.fromhex("53b80f000000bb00000000b9b6010000cd805bc3"))
+        got = ctypes.CFUNCTYPE(ctypes.c_int)(
+            ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+        if got < 0:
+            raise OSError(-got, "chmod")
+    def x32():
+        if libc.syscall(0x40000000 + 90, f"{home}/secret".encode(), 0o666) < 0:
+            raise OSError(ctypes.get_errno(), "chmod")
+    own = os.open(f"/dev/shm/{os.path.basename(report)}.own", os.O_CREAT | os.O_RDWR)
+    os.unlink(f"/dev/shm/{os.path.basename(report)}.own")
+    os.fchmod(own, 0o644)  # as the engine does
+    secret = f"{home}/secret".encode()
+    filtered = {
+        "speak to a service of the user's": attempt(
+            lambda: service(socket.SOCK_STREAM)),
+        "send to a service of the user's": attempt(lambda: service(socket.SOCK_DGRAM)),
+        "change a file's mode": attempt(lambda: os.chmod(secret, 0o666)),
+        "change it by another call": attempt(call("fchmodat", -100, secret, 0o666, 0)),
+        "change it by a 32-bit call": attempt(of_another_processor),
+        "change it by an x32 call": attempt(x32),
+        "let others write an open file": attempt(lambda: os.fchmod(own, 0o646)),
+        "give rights with an open file": attempt(lambda: os.fchmod(own, 0o4644)),
+        "change a file's owner": attempt(lambda: os.chown(secret, -1, os.getgid())),
+        "change a file's times": attempt(lambda: os.utime(secret, (0, 0))),
+        "give a file an attribute": attempt(
+            lambda: os.setxattr(secret, "user.a", b"1")),
+        "empty a file": attempt(lambda: os.truncate(secret, 0)),
+        "watch a folder": attempt(
+            call("inotify_add_watch", libc.inotify_init(), home.encode(), 0x100)),
+        "slow down the trainer": attempt(
+            lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)),
+        "move the trainer": attempt(
+            lambda: os.sched_setaffinity(
+                os.getppid(), os.sched_getaffinity(os.getppid()))),
+        "limit the trainer": attempt(
+            lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)),
+        "trace the trainer": attempt(call("ptrace", 16, os.getppid(), 0, 0)),
+        "use UDP": attempt(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()),
+        "use TCP": attempt(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()),
+        "use UDP over IPv6": attempt(
+            lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()),
+        "use raw sockets": attempt(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 17).close()),
+        "send pings": attempt(
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 1).close()),
+        "speak of routes": attempt(
+            lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close()),
+        "make a pair of sockets": attempt(lambda: socket.socketpair()),
+        "make a namespace": attempt(call("unshare", 0x10000000)),
+        "share memory by a number": attempt(call("shmget", 0, 4096, 0o1600)),
+        "make a queue": attempt(
+            call("syscall", 425, 1, ctypes.create_string_buffer(120))),
+    }
+    resource.getrlimit(resource.RLIMIT_NOFILE)  # its own, and threads, go on
+    import threading
+    threads = [threading.Thread(target=os.getpid) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
     found = {
         "read a file of the user's": attempt(lambda: open(f"{home}/secret").read()),
         "read what the trainer was given": attempt(
@@ -153,26 +237,34 @@ PROBE = """
         "signal the trainer": attempt(lambda: os.kill(os.getppid(), 0)),
     }
     with open(report, "w") as file:
-        json.dump(found, file)
+        json.dump([found, filtered], file)
 """
 
 
 @needs_landlock
-def test_what_a_taken_over_engine_cannot_do(monkeypatch, tmp_path):
+@pytest.mark.parametrize("scenario", ["basic", "duel"])
+def test_what_a_taken_over_engine_cannot_do(monkeypatch, tmp_path, scenario):
     """A Python program in the engine's place tries; it may read Python besides."""
     python = Path(sys.executable).resolve()
     probe = tmp_path / "probe.py"
     probe.write_text(textwrap.dedent(PROBE))
     home = tmp_path / "home"
     home.mkdir()
-    (home / "secret").touch()
+    (home / "secret").write_text("secret")
+    (home / "secret").chmod(0o600)
+    before = (home / "secret").stat()
     report = Path(f"/dev/shm/jaxfactory-probe-{os.getpid()}.json")
     readable = engine_sandbox.readable
     monkeypatch.setattr(
         engine_sandbox, "readable",
         lambda *args: [*readable(*args), str(probe), sys.base_prefix, str(python)],
     )  # fmt: skip
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as service,
+    ):
+        service.bind(str(home / "service"))
+        service.listen()
         port = server.getsockname()[1]
         words = ["-I", str(probe)]
         broken(monkeypatch, lambda exe, args: (str(python), words))
@@ -182,12 +274,12 @@ def test_what_a_taken_over_engine_cannot_do(monkeypatch, tmp_path):
             + probe.read_text()
         )
         with (
-            make_pool("basic", num_envs=1, on_failure="raise") as pool,
+            make_pool(scenario, num_envs=2, num_groups=1, on_failure="raise") as pool,
             pytest.raises(EngineError, match="ended with exit status 0"),
         ):
             pool.reset()
     try:
-        found = json.loads(report.read_text())
+        found, filtered = json.loads(report.read_text())
     finally:
         report.unlink(missing_ok=True)
     if _core.landlock_version() < 4:
@@ -195,8 +287,31 @@ def test_what_a_taken_over_engine_cannot_do(monkeypatch, tmp_path):
     if _core.landlock_version() < 6:
         found.pop("signal the trainer")
     assert len(found) >= 7
+    if scenario == "duel":
+        assert filtered.pop("use UDP") == 0
+    if FILTERS:
+        found |= filtered
     assert [name for name, error in found.items() if error == 0] == []
-    assert [path.name for path in home.iterdir()] == ["secret"]
+    assert {path.name for path in home.iterdir()} == {"secret", "service"}
+    if FILTERS:
+        assert set(filtered.values()) <= {errno.EPERM, errno.EACCES}
+        # Its mode, owner, times and size.
+        after = (home / "secret").stat()
+        assert [*after[:7], *after[8:]] == [*before[:7], *before[8:]]
+
+
+@pytest.mark.skipif(not FILTERS, reason="this kernel has no seccomp filters")
+@pytest.mark.parametrize("scenario", ["basic", "duel"])
+@pytest.mark.parametrize("sandbox", ["on", "off"])
+def test_the_switch_is_for_the_filter_too(monkeypatch, scenario, sandbox):
+    monkeypatch.setenv(engine_sandbox.SWITCH, sandbox)
+    with make_pool(scenario, num_envs=2) as pool:
+        pool.reset()
+        for pid in pool.engine_pids:
+            mode = re.search(r"Seccomp:\s+(\d)", of_process(pid, "status"))[1]
+            # Off, it has what we have ourselves.
+            own = re.search(r"Seccomp:\s+(\d)", of_process("self", "status"))[1]
+            assert mode == ("2" if sandbox == "on" else own)
 
 
 def test_the_switch_is_on_or_off(monkeypatch):
@@ -307,11 +422,18 @@ def test_without_the_library_no_match_is_started(monkeypatch, tmp_path):
         make_pool("duel", num_envs=2)
     make_pool("basic", num_envs=1).close()
     (tmp_path / "gone.so").write_text("no library")
+    log = tmp_path / "log"
+    wrapper = tmp_path / "engine"
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv(engine_sandbox.SWITCH, "off")
+    broken(monkeypatch, lambda exe, args: (str(wrapper), args))
     with (
         make_pool("duel", num_envs=2, on_failure="raise") as pool,
         pytest.raises(EngineError, match=r"did not load .*gone\.so"),
     ):
         pool.reset()
+    assert log.read_text() == "\n"  # asked without a match's arguments, and no more
 
 
 RECEIVER = """

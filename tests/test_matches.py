@@ -363,8 +363,9 @@ def test_levels_whose_nodes_are_kept_are_played(tmp_path, monkeypatch):
     game = "+gl_cachenodes 1 +gl_cachetime 0"
     cfg.write_text(f"{row.cfg.read_text()}\ngame_args += {game}\n")
     kept = dataclasses.replace(row, cfg=cfg)
-    options = {"start_timeout": 30.0, "on_failure": "raise", "allow_game_args": True}
-    with make(kept, num_envs=2, **options) as pool:
+    with make(
+        kept, num_envs=2, start_timeout=30.0, on_failure="raise", allow_game_args=True
+    ) as pool:
         pool.reset()
         pool.step(drawn(pool, 1)[0])
     assert list((tmp_path / "home").rglob("*.gzc"))

@@ -96,15 +96,26 @@ def test_a_folder_on_the_way_that_a_group_writes(home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gid", "members", "own"),
-    [(0, ["bin"], True), (7, [], True), (7, ["me"], True), (7, ["you"], False),
-     (8, [], False), (9, [], False)],
-)  # fmt: skip
-def test_a_group_of_one_s_own(monkeypatch, gid, members, own):
-    group = SimpleNamespace(gr_mem=members)
+    ("uid", "gid", "name", "members", "own"),
+    [
+        (0, 0, "root", ["bin"], True),
+        (5, 0, "root", [], False),
+        (5, 7, "me", [], True),
+        (5, 7, "me", ["me"], True),
+        (5, 7, "me", ["you"], False),
+        # As "users" on many systems: everybody's first group, with no members listed.
+        (5, 7, "users", [], False),
+        (5, 8, "me", [], False),
+        (5, 9, "", [], False),
+    ],
+)
+def test_a_group_of_one_s_own(monkeypatch, uid, gid, name, members, own):
+    group = SimpleNamespace(gr_name=name, gr_mem=members)
     user = SimpleNamespace(pw_name="me", pw_gid=7)
+    monkeypatch.setattr(places.os, "getuid", lambda: uid)
     monkeypatch.setattr(places.pwd, "getpwuid", lambda uid: user)
-    monkeypatch.setattr(places.grp, "getgrgid", {7: group, 8: group}.__getitem__)
+    groups = {0: group, 7: group, 8: group}
+    monkeypatch.setattr(places.grp, "getgrgid", groups.__getitem__)
     assert places._own_group(gid) == own
 
 

@@ -2,12 +2,14 @@
 #include "doom_engine.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -21,6 +23,7 @@
 #include "doom_env.h"
 #include "doom_player.h"
 #include "engine_names.h"
+#include "engine_process.h"
 #include "worker_pool.h"
 
 namespace jaxfactory {
@@ -307,17 +310,35 @@ void TestThreadsThatCannotStart() {
 void TestAPortThatIsTaken() {
   EngineConfig config = Attack("port taken");
   config.preload = "/etc/passwd";  // which the loader leaves, as it is no library
+  config.environment = {"FAKE_LIBRARY=1"};
   DoomEngine engine(config, 1);
   CHECK_THROWS(WaitFor(engine), EngineError, "could not bind its UDP port");
 }
 
 void TestALibraryThatIsNotLoaded() {
   EngineConfig config = Attack("none");
-  config.preload = "/etc/passwd";
+  config.preload = "/etc/group";  // another one than above: what is loaded is kept
+  CHECK_THROWS(DoomEngine(config, 1), EngineError, "did not load");
+  // One that is loaded when asked, and then is not.
+  config.environment = {"FAKE_LIBRARY=1"};
   DoomEngine engine(config, 1);
-  CHECK_THROWS(WaitFor(engine), EngineError, "did not load");
+  CHECK_THROWS(WaitFor(engine), EngineError, "has not loaded");
   config.preload = "/no/such/library.so";
   CHECK_THROWS(DoomEngine(config, 1), EngineError, "Cannot read /no/such/library.so");
+}
+
+// As when jaxfactory is installed again while a training runs.
+void TestALibraryWhoseFileIsGone() {
+  std::string path = "/tmp/jaxfactory-library-XXXXXX";
+  const int fd = mkstemp(path.data());
+  CHECK(fd >= 0 && ftruncate(fd, 4096) == 0);
+  void* memory = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+  CHECK(memory != MAP_FAILED && HasLoaded(getpid(), path));
+  unlink(path.c_str());
+  CHECK(HasLoaded(getpid(), path));
+  munmap(memory, 4096);
+  CHECK(!HasLoaded(getpid(), path));
+  close(fd);
 }
 
 }  // namespace
@@ -337,4 +358,5 @@ int main(int, char** argv) {
   jaxfactory::TestAnEngineThatShouts();
   jaxfactory::TestAPortThatIsTaken();
   jaxfactory::TestALibraryThatIsNotLoaded();
+  jaxfactory::TestALibraryWhoseFileIsGone();
 }

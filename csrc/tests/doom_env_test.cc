@@ -206,6 +206,7 @@ void TestMatches(DoomConfig config) {
     if (at != std::string::npos) word.replace(at, std::string::npos, "multi_duel.wad");
   }
   config.match.agents = 2;
+  config.engine.udp = true;
   config.match.bots = 1;
   config.match.rules = {"-deathmatch", "+timelimit", "0.1"};  // 210 tics
   config.own_variable = VariableIndex("FRAGCOUNT");
