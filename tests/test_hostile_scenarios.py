@@ -184,7 +184,8 @@ def test_a_map_file_is_one_whatever_it_is_called(tmp_path, name, content):
 def archive(path: Path, **members: bytes) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
-            file.writestr(name.replace("__", "/") + ".wad", content)
+            name = name.replace("__", "/")
+            file.writestr(name if "." in name else f"{name}.wad", content)
     return path
 
 
@@ -193,7 +194,7 @@ def test_an_archive_is_looked_into(tmp_path):
     game = dataclasses.replace(
         scenarios.find("basic").load(), path=tmp_path / "a.cfg", map="map07"
     )
-    archive(tmp_path / "basic.pk3", maps__MAP07=basic, sounds__x=b"RIFF")
+    archive(tmp_path / "basic.pk3", maps__MAP07=basic, **{"x.wav": b"RIFF"})
     game.wads = ["basic.pk3"]
     assert wads.find_map(game, wads.iwad()) == tmp_path / "basic.pk3"
     archive(tmp_path / "other.pk3", maps__e9m9=basic)
@@ -290,7 +291,7 @@ def test_an_archive_that_is_damaged_or_says_too_much(tmp_path):
         (8, b"\1", "encrypted"),
         (20, b"\xff\xff\xff\x7f", "overlap"),
         (24, b"\0\0\0\x11", "has more than 256 MiB"),
-        (24, b"\x10\0\0\0", "not a map file"),
+        (24, b"\x10\0\0\0", "cut short"),
         (42, b"\xff\xff", "cut short"),
     ]:
         data = bytearray(whole)
