@@ -31,6 +31,7 @@ from jaxfactory import (
     bundle,
     checkpoint_files,
     cli,
+    evaluation_file,
     model_card,
     plain_files,
     plain_json,
@@ -71,6 +72,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, make):
         run = shown_run(tmp_path / name.partition(".")[0])
         (run / name).unlink()
         make(run / name)
+        if name == "evaluation.json":
+            assert name in sentence(evaluation_file.read, run / name, "again")
+            continue
         assert name in sentence(run_data.read, run)
     make(tmp_path / "x.pth")
     assert "x.pth" in sentence(torch_file.load, tmp_path / "x.pth")
@@ -128,7 +132,7 @@ def test_json_that_is_a_trap(tmp_path, data, words):
     if b"[1]" not in data and b" " * 9 not in data:
         run = shown_run(tmp_path / "shown")
         (run / "evaluation.json").write_bytes(data)
-        assert words in sentence(run_data.read, run)
+        assert words in sentence(evaluation_file.read, run / "evaluation.json", "")
 
 
 def test_json_of_too_many_items():
