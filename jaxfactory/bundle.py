@@ -51,7 +51,7 @@ def pack(
         host, arrays = checkpoint_files.read_arrays(path)
     except Exception as error:  # Orbax raises many kinds on damaged files.
         raise UserError(
-            f"the checkpoint {path} cannot be read ({_first_line(error)}); "
+            f"the checkpoint {path} cannot be read ({checkpoint_files.why(error)}); "
             "train a little longer to get another one"
         ) from error
     if not best:
@@ -147,7 +147,7 @@ def _read(path: Path, *, optional: bool = False) -> dict[str, np.ndarray]:
         return tensor_file.load(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({_first_line(error)}); pull it again"
+            f"{path} cannot be read ({plain_json.reason(error)}); pull it again"
         ) from error
 
 
@@ -171,7 +171,3 @@ def _read_host(path: Path) -> dict[str, Any]:
             "pip install --upgrade jaxfactory"
         )
     return host
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxfactory import checks, typed_fields
+from jaxfactory import checks, plain_json, typed_fields
 from jaxfactory.env_config import MAX_ENVS, EnvConfig
 from jaxfactory.errors import UserError
 from jaxfactory.network_config import NetworkConfig as NetworkConfig
@@ -18,7 +18,7 @@ from jaxfactory.network_config import NetworkConfig as NetworkConfig
 
 # More than these cannot be meant; a file that holds more would start processes or take
 # memory without end.
-MAX_FRAMES = 2**53  # Up to here a float counts exactly, and so does JSON.
+MAX_FRAMES = plain_json.MOST_FRAMES
 MAX_EPISODES = 1_000_000
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxfactory import (
     environments,
+    evaluation_file,
     map_notes,
     map_record,
     maps,
@@ -126,9 +127,10 @@ def score(
         state = load_state(saved, network)
         played = play(pool, network, state, options)
     episodes = [episode for row in played.episodes for episode in row]
+    path = options.run / "evaluation.json"
+    evaluation_file.check_returns(episodes, path)
     result = _result(name, saved.frames, options, episodes)
     notes = _add_map(result, options.run, env, scenario) if scenario else []
-    path = options.run / "evaluation.json"
     runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
     if options.render_mp4:
         video = options.run / "evaluation.mp4"

@@ -5,21 +5,27 @@ would end in a traceback, and its texts into pages that others read.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxfactory import plain_files, plain_json
 from jaxfactory.errors import UserError
 from jaxfactory.map_file import MapFile
 
 
+if TYPE_CHECKING:
+    from jaxfactory.sampler import Episode
+
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
 # Larger scores are refused: three hundred digits fit into no table.
 _LARGEST = 1e30
-_MOST_FRAMES = 2**53
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.,+Z-]{1,32})?", re.ASCII)
 _LONGEST_TEXT = 4096
+
+
+class NoEpisodes(UserError):  # noqa: N818 - says what is missing
+    """An evaluation lists no episodes, as those of the first versions."""
 
 
 def read(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -31,10 +37,13 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
 
     Raises:
         UserError: If it cannot be read, or a field is missing or not what it should be.
+        NoEpisodes: If it is the list of episodes that is missing.
     """
     if not path.exists():
         return None
     result = plain_json.read_object(path, remedy)
+    if result.get("each") is None:
+        raise NoEpisodes(f"{path} cannot be read: its each is None; {remedy}")
     for name in (*_REQUIRED, *(result.keys() - _REQUIRED.keys())):
         holds = _REQUIRED.get(name) or _OPTIONAL.get(name, _is_other)
         if not holds(result.get(name)):
@@ -45,13 +54,25 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
     return result
 
 
+def check_returns(episodes: Iterable["Episode"], path: Path) -> None:
+    """Refuse to write a score that nothing could read again.
+
+    Raises:
+        UserError: If a return is not finite, or too large.
+    """
+    for number, episode in enumerate(episodes):
+        for value in (episode.own_return, episode.return_):
+            if not is_number(value):
+                raise UserError(
+                    f"the return of episode {number} is {value:g}, so that there is no "
+                    f"score and {path} is not written; look for a reward of the "
+                    "environment that is NaN, infinite or very large"
+                )
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a number that can be shown."""
-    return type(value) in (int, float) and abs(value) <= _LARGEST
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _MOST_FRAMES
+    return plain_json.is_number(value, _LARGEST)
 
 
 def _is_text(value: Any) -> bool:
@@ -112,21 +133,21 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "own_return": _is_summary,
     "shaped_return": _is_summary,
     "length": _is_summary,
-    "episodes": _is_count,
-    "frames_trained": _is_count,
+    "episodes": plain_json.is_count,
+    "frames_trained": plain_json.is_count,
     "checkpoint": lambda value: value in ("best", "latest"),
     "each": _are_episodes,
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "scenario": _is_text,
     "deterministic": _is_flag,
-    "seed": _is_count,
-    "num_envs": _is_count,
+    "seed": plain_json.is_count,
+    "num_envs": plain_json.is_count,
     "date": lambda value: isinstance(value, str) and bool(_DATE.fullmatch(value)),
-    "truncated": _is_count,
+    "truncated": plain_json.is_count,
     "frags": _is_summary,
     "place": _is_summary,
-    "first_places": _is_count,
+    "first_places": plain_json.is_count,
     # Of Doom's scenarios alone.
     "map": lambda value: value is None or _is_map(value),
     "trained_on": lambda value: value is None or _are_maps(value),

@@ -14,7 +14,8 @@ from pathlib import Path
 from jaxfactory.errors import UserError
 
 
-_VARIABLE = re.compile(r"\+(sv|am)_[a-z0-9_]{1,40}", re.IGNORECASE)
+# (Without ASCII the long s of old prints would be an s.)
+_VARIABLE = re.compile(r"\+(sv|am)_[a-z0-9_]{1,40}", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,9}(\.\d{1,9})?|true|false", re.IGNORECASE | re.ASCII)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jaxfactory import plain_files, plain_json
 from jaxfactory.errors import UserError
 
 
@@ -98,6 +99,8 @@ _MAX_GAME_ARGS = 512
 # Tics: a year and more of the game's time, and far below the engine's 2^32.
 _MAX_COUNT = 10**9
 _MAX_NUMBER = 1e9
+# Bytes; a folder comes before it.
+_MAX_PATH = 1024
 _MAP_NAME = re.compile(r"[A-Za-z0-9_]{1,8}")
 
 
@@ -123,18 +126,19 @@ def read_cfg(path: Path) -> GameConfig:
 
 def _read(path: Path) -> str:
     try:
-        if not path.is_file():  # Opening a pipe would wait for whoever writes to it.
-            raise UserError(f"cannot read {path}: it is not a file")
-        with path.open("rb") as file:
+        with plain_files.open_regular(path) as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise UserError(
-                f"cannot read {path}: a .cfg file may have {_MAX_BYTES:,} bytes and "
-                "this one has more"
+            raise ValueError(
+                f"a .cfg file may have {_MAX_BYTES:,} bytes and this one has more"
             )
-        return data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        # Windows' editors put a byte order mark before the text.
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: it is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        reason = plain_json.reason(error)
+        raise UserError(f"cannot read {path}: {reason}") from error
 
 
 def _entries(text: str, path: Path) -> Iterator[tuple[int, str, str, bool]]:
@@ -200,7 +204,7 @@ def _apply(  # noqa: C901 - one branch for each kind of key
     elif key in _COUNT_KEYS:
         setattr(config, _COUNT_KEYS[key], _count(value))
     elif key == "doom_scenario_path":
-        if not value.isprintable() or any(len(p) > 200 for p in value.split("/")):
+        if not _is_path(value):
             raise ValueError(f"expected the name of a map file, got {value[:80]!r}")
         config.scenario_path = value
     elif key == "doom_map":
@@ -223,6 +227,13 @@ def _apply(  # noqa: C901 - one branch for each kind of key
         config.render[key.removeprefix("render_")] = _switch(value)
     elif key not in _IGNORED:
         raise ValueError(f"unknown key {key[:80]!r}")
+
+
+def _is_path(value: str) -> bool:
+    """Whether a text can be a path: Linux has 255 bytes for each name in it."""
+    path = value.encode()
+    names = path.split(b"/")
+    return value.isprintable() and len(path) <= _MAX_PATH and max(map(len, names)) < 256
 
 
 def _names(value: str) -> list[str]:

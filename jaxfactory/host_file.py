@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfactory import plain_files
+from jaxfactory import plain_files, plain_json
 from jaxfactory.metrics import EpisodeStats
 
 
@@ -19,7 +19,6 @@ DTYPES = frozenset((
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64",
 ))  # fmt: skip
-MOST_FRAMES = 2**53
 _LEAF = re.compile(r"([a-z0-9]{1,16})\[((?:[0-9]{1,15}(?:,[0-9]{1,15}){0,15})?)\]")
 _MOST_LEAVES = 10_000
 _MOST_ROWS = 10_000
@@ -42,7 +41,7 @@ def checked(host: Any) -> dict[str, Any]:
     if missing:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     checks = {
-        "frames": _is_count,
+        "frames": plain_json.is_count,
         "seconds": lambda value: _is_number(value) and value >= 0,
         "best": lambda value: value is None or _is_number(value),
         "best_by": lambda value: value in ("training", "evaluation"),
@@ -86,17 +85,13 @@ def size_of(leaf: Leaf) -> int:
     return math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= MOST_FRAMES
-
-
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
 def _is_window(value: Any) -> bool:
     """Whether it is what `EpisodeStats.state` returns."""
-    if not isinstance(value, dict) or not _is_count(value.get("total")):
+    if not isinstance(value, dict) or not plain_json.is_count(value.get("total")):
         return False
     alone = len(EpisodeStats.FIELDS)
     lengths = (alone, alone + len(EpisodeStats.MATCH_FIELDS))

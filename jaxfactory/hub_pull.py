@@ -203,7 +203,8 @@ class _Scratch:
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        self.path = final.with_name(f".{final.name}.unfinished")
+        place = final.absolute()  # "." has no name.
+        self.path = place.with_name(f".{place.name}.unfinished")
 
     def __enter__(self) -> "_Scratch":
         try:
@@ -216,8 +217,12 @@ class _Scratch:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
             if error is None:
-                self.final.parent.mkdir(parents=True, exist_ok=True)
-                self.path.rename(self.final)
+                if self.final.is_dir():  # An empty one, where somebody may be.
+                    for child in self.path.iterdir():
+                        child.rename(self.final / child.name)
+                else:
+                    self.final.parent.mkdir(parents=True, exist_ok=True)
+                    self.path.rename(self.final)
             elif isinstance(error, OSError):
                 raise self._sentence(error) from error
         except OSError as failed:

@@ -14,7 +14,6 @@ from jaxfactory.errors import UserError
 
 _LINE_BYTES = plain_json.MIB
 _FILE_BYTES = 1024 * plain_json.MIB
-_MOST_FRAMES = 2**53
 _MOST_METRICS = 1_000
 _LONGEST_NAME = 200
 # Beyond this a picture's scale, or the sum of squares of a mean, is no number.
@@ -74,7 +73,7 @@ def parse(line: bytes | str) -> dict[str, float] | None:
         for name, value in values.items()
         if _is_name(name) and (value is None or _is_number(value))
     }
-    return row if 0 <= row.get("frames", math.nan) <= _MOST_FRAMES else None
+    return row if 0 <= row.get("frames", math.nan) <= plain_json.MOST_FRAMES else None
 
 
 def _is_name(name: str) -> bool:
@@ -82,6 +81,6 @@ def _is_name(name: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and (
-        abs(value) <= _LARGEST or not math.isfinite(value)
+    return plain_json.is_number(value, _LARGEST) or (
+        type(value) is float and not math.isfinite(value)
     )

@@ -17,6 +17,8 @@ MIB = 2**20
 # Of a file, in bytes; an evaluation of 100,000 episodes has half of it.
 LIMIT = 16 * MIB
 _DEPTH = 32
+# Up to here a float counts exactly.
+MOST_FRAMES = 2**53
 # Brackets, commas and colons: what they separate takes some 50 bytes each in memory.
 _ITEMS = 3_000_000
 # Digits of a whole number; 2^64 has 20.
@@ -89,6 +91,16 @@ def read_object(path: Path, remedy: str = "", *, limit: int = LIMIT) -> dict[str
         after = f"; {remedy}" if remedy else ""
         raise UserError(f"{path} cannot be read: {reason(error)}{after}") from error
     return value
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number that a float counts exactly, 0 or more."""
+    return type(value) is int and 0 <= value <= MOST_FRAMES
+
+
+def is_number(value: Any, largest: float) -> bool:
+    """Whether a value is a number, and no larger than this in size."""
+    return type(value) in (int, float) and abs(value) <= largest
 
 
 def reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ Imports no JAX. Everything here reads; nothing writes to a run.
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,7 +145,13 @@ def read(path: Path) -> Run:
 
 
 def _read_evaluation(file: Path) -> dict[str, Any] | None:
-    data = evaluation_file.read(file, "evaluate the run again")
+    try:
+        data = evaluation_file.read(file, "evaluate the run again")
+    except evaluation_file.NoEpisodes:
+        return None
+    except UserError as error:  # The other runs are shown all the same.
+        warnings.warn(f"{error}; the report is without it", stacklevel=2)
+        return None
     return data if data and data["each"] else None
 
 

@@ -14,13 +14,14 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from tyro.conf import arg
 
-from jaxfactory import map_record, runs, scenarios
+from jaxfactory import map_record, runs, sample_factory_optimizer, scenarios
 from jaxfactory.errors import UserError, did_you_mean
 from jaxfactory.heads import Head
 from jaxfactory.sample_factory_checks import (
     check_heads,
     check_meanings,
     check_measurements,
+    shown_env,
 )
 from jaxfactory.sample_factory_files import (
     Checkpoint,
@@ -29,8 +30,9 @@ from jaxfactory.sample_factory_files import (
     is_experiment,
     read_settings,
 )
+from jaxfactory.sample_factory_optimizer import MOST_UPDATES, Adam
 from jaxfactory.sample_factory_settings import Settings, scenario_name, translate
-from jaxfactory.sample_factory_slots import arranged, logit_order, parameter_names
+from jaxfactory.sample_factory_slots import arranged, logit_order
 from jaxfactory.sample_factory_weights import Layout, describe
 from jaxfactory.spec import EnvSpec
 
@@ -125,17 +127,19 @@ def _scenario(settings: Settings, scenario: str | None) -> str:
     if name is not None and name not in scenarios.names():
         hint = did_you_mean(name, scenarios.names())
         raise UserError(
-            f"{settings.source}: its env {settings.values.get('env')!r:.80} is none of "
+            f"{settings.source}: its env {shown_env(settings)} is none of "
             f"the built-in scenarios{hint}; name one with --scenario"
         )
     if name is None:
         raise UserError(
             f"{settings.source} does not say which Doom scenario the agent plays (its "
-            f"env is {settings.values.get('env')!r}); name it with --scenario"
+            f"env is {shown_env(settings)}); name it with --scenario"
         )
     return name
 
 
+# Settings and statistics can be too large for float32 together; `_like` sees that.
+@np.errstate(over="ignore", invalid="ignore")
 def _write_run(
     run: Path,
     settings: Settings,
@@ -180,24 +184,28 @@ def _write_run(
         params=params,
         opt_state=make_optimizer(config.ppo).init(params),
         normalizer=_normalizer(init_normalizer(spec.observation), moments, returns),
-        step=jax.numpy.int32(checkpoint.number("train_step", 0.0)),
+        step=jax.numpy.int32(checkpoint.number("train_step", 0.0, MOST_UPDATES)),
         frames=checkpoint.frames(settings),
         key=key,
     )
     adam = None
     if settings.get("optimizer", "adam") == "adam" and folded == type(folded)():
-        adam = _adam_moments(checkpoint, layout)
+        adam = sample_factory_optimizer.read(checkpoint.values, model, layout)
     if adam is None:
         notes.append("Adam's moments were not imported: they begin at zero")
     else:
-        state = state._replace(opt_state=_with_moments(state.opt_state, *adam))
+        state = state._replace(opt_state=_with_moments(state.opt_state, adam))
     with Checkpointer(run, config) as checkpointer:
         checkpointer.save(state, EpisodeStats(), 0.0)
     return notes
 
 
 def _like(target: Any, values: Any) -> Any:
-    """Return values as device arrays of the target's types; shapes must agree."""
+    """Return values as device arrays of the target's types.
+
+    Raises:
+        UserError: If a shape is another, or a number is not finite there.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -207,7 +215,13 @@ def _like(target: Any, values: Any) -> Any:
                 f"an array of the checkpoint has the shape {np.shape(value)} where "
                 f"the network needs {leaf.shape}"
             )
-        return jnp.array(value, leaf.dtype)
+        cast = np.asarray(value).astype(leaf.dtype)
+        if not np.isfinite(cast).all():
+            raise UserError(
+                "this agent cannot be imported, because its weights or statistics "
+                "with its settings are larger than float32 holds"
+            )
+        return jnp.array(cast)
 
     return jax.tree.map(one, target, values)
 
@@ -225,34 +239,14 @@ def _normalizer(fresh: Any, moments: dict[str, Any], returns: Any) -> Any:
     return normalizer._replace(returns=stats)
 
 
-def _adam_moments(
-    checkpoint: Checkpoint, layout: Layout
-) -> tuple[int, dict[str, Any], dict[str, Any]] | None:
-    """Return Adam's count and moments in our order, None if they are not all there."""
-    optimizer = checkpoint.values.get("optimizer")
-    state = optimizer.get("state") if isinstance(optimizer, dict) else None
-    model = checkpoint.model()
-    names = parameter_names(model)
-    if not isinstance(state, dict) or sorted(state) != list(range(len(names))):
-        return None
-    first, second = {}, {}
-    for index, name in enumerate(names):
-        moments = [state[index].get(key) for key in ("exp_avg", "exp_avg_sq")]
-        if any(np.shape(moment) != model[name].shape for moment in moments):
-            return None
-        first[name], second[name] = moments
-    count = int(np.asarray(state[0].get("step", 0)))
-    return count, arranged(layout.slots, first), arranged(layout.slots, second)
-
-
-def _with_moments(opt_state: Any, count: int, first: Any, second: Any) -> Any:
+def _with_moments(opt_state: Any, adam: Adam) -> Any:
     import jax.numpy as jnp
     import optax
 
     get, put = optax.tree_utils.tree_get, optax.tree_utils.tree_set
     return put(
         opt_state,
-        count=jnp.int32(count),
-        mu=_like(get(opt_state, "mu"), first),
-        nu=_like(get(opt_state, "nu"), second),
+        count=jnp.int32(adam.count),
+        mu=_like(get(opt_state, "mu"), adam.first),
+        nu=_like(get(opt_state, "nu"), adam.second),
     )

@@ -11,6 +11,11 @@ from jaxfactory.sample_factory_settings import Settings, scenario_name
 from jaxfactory.sample_factory_weights import Layout
 
 
+def shown_env(settings: Settings) -> str:
+    """Return what an experiment's settings call its environment, for a message."""
+    return f"{settings.values.get('env')!r:.80}"
+
+
 def check_heads(
     settings: Settings,
     model: Mapping[str, np.ndarray],
@@ -24,7 +29,7 @@ def check_heads(
         raise UserError(
             f"the checkpoint's policy has {len(bias)} choices and the scenario "
             f"{scenario} {wanted} ({_sizes(heads)}); name the scenario that it was "
-            f"trained on with --scenario (there it was {settings.values.get('env')})"
+            f"trained on with --scenario (there it was {shown_env(settings)})"
         )
 
 
@@ -48,7 +53,7 @@ def check_meanings(
     # that name, and nothing is known of it.
     if sum(theirs) != sum(ours) or before == heads:
         return []
-    env = settings.values.get("env")
+    env = shown_env(settings)
     if theirs != ours:
         raise UserError(
             f"the agent was trained on {env}, where it chooses among "
@@ -84,7 +89,7 @@ def check_measurements(
     raise UserError(
         f"the checkpoint's network reads {read} measurements and the scenario "
         f"{scenario} has {measured}; name the scenario that it was trained on with "
-        f"--scenario (there it was {settings.values.get('env')})"
+        f"--scenario (there it was {shown_env(settings)})"
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxfactory import plain_files, plain_json, torch_file
 from jaxfactory.config import MAX_FRAMES
 from jaxfactory.errors import UserError
+from jaxfactory.sample_factory_optimizer import is_finite
 from jaxfactory.sample_factory_settings import Settings
 
 
@@ -198,28 +199,35 @@ class Checkpoint:
                 f"{file} is no checkpoint of Sample Factory: it has no model"
             )
 
-    def model(self) -> dict[str, np.ndarray]:
-        """Return the state dictionary."""
-        model = self.values["model"]
-        for name, array in model.items():
+        for name, array in self.values["model"].items():
             if not isinstance(name, str) or not plain_files.is_plain(name):
-                raise UserError(f"{self.file}: {name!r:.60} in its model is no name")
+                raise UserError(f"{file}: {name!r:.60} in its model is no name")
             if not isinstance(array, np.ndarray):
-                raise UserError(f"{self.file}: {name} in its model is not an array")
-        return model
+                raise UserError(f"{file}: {name:.100} in its model is not an array")
+            if not is_finite(array):
+                raise UserError(
+                    f"{file}: {name:.100} in its model is NaN, infinite or too large, "
+                    "so that the agent cannot act; take another checkpoint of it"
+                )
 
-    def number(self, name: str, default: float) -> float:
+    def model(self) -> dict[str, np.ndarray]:
+        """Return the state dictionary; its numbers are finite in float32."""
+        return self.values["model"]
+
+    def number(self, name: str, default: float, most: int = MAX_FRAMES) -> float:
         """Return a number, the default where there is none.
 
         Raises:
-            UserError: If it is negative, or more than 2^53, or NaN.
+            UserError: If it is negative, too large, or NaN.
         """
         value = self.values.get(name, default)
         if type(value) not in (int, float):
             return default
-        if not 0 <= value <= MAX_FRAMES or not math.isfinite(value):
+        if not 0 <= value <= most:
+            limit = "2^53" if most == MAX_FRAMES else f"{most:,}"
             raise UserError(
-                f"{self.file}: its {name} is {value} and must lie between 0 and 2^53"
+                f"{self.file}: its {name} is {value:g} and must lie between 0 and "
+                f"{limit}"
             )
         return float(value)
 

@@ -161,4 +161,8 @@ def _read(
             f"the checkpoint does not fit {settings.source}: {root}.count is "
             f"{count.shape} and not one number"
         )
+    if (parts[1].size and parts[1].min() < 0) or count.min() < 0:
+        raise UserError(
+            f"the checkpoint is damaged: {root} has a negative variance or count"
+        )
     return Moments(parts[0], parts[1], count.astype(np.float64).reshape(()))

@@ -4,13 +4,10 @@ The packages that bring them are only looked for, never imported.
 """
 
 import importlib.util
-import itertools
 import os
-import struct
-import zipfile
-import zlib
 from pathlib import Path
 
+from jaxfactory import map_files
 from jaxfactory.errors import UserError
 from jaxfactory.game_config import GameConfig
 
@@ -150,101 +147,20 @@ def find_map(config: GameConfig, iwad: Path) -> Path:
         UserError: If the file is missing or broken, or its map is nowhere in it.
     """
     wad = find_wad(config)
-    lumps, maps = _contents(wad)
-    # The maps of an archive are files of their own beside its other lumps.
-    if config.map.upper() not in {*lumps, *maps, *_contents(iwad)[0]}:
-        names = ", ".join(name.lower() for name in maps[:_NAMED]) or "none"
-        raise UserError(f"there is no map {config.map} in {wad.name}; it has {names}")
+    found = map_files.read(wad)
+    # An archive that holds maps is there for them, and not for the game's own.
+    others = found.archived and found.maps
+    own = [] if others else map_files.read(iwad).lumps
+    if config.map.upper() not in {*found.lumps, *found.maps, *own}:
+        names = ", ".join(name.lower() for name in found.maps[:_NAMED]) or "none"
+        raise UserError(
+            f"there is no map {config.map} in {wad.name}; it has {names}; name one of "
+            f"them as doom_map in {config.path.name}"
+            if found.maps
+            else f"there is no map {config.map} in {wad.name}; it has {names}"
+        )
     return wad
 
 
 # Maps that a message names at most.
 _NAMED = 40
-# The largest collections of maps that people play have some tens of thousands.
-_MAX_LUMPS = 1 << 20
-# What an archive's members may have unpacked, together.
-_MAX_UNPACKED = 1 << 30
-
-
-def _contents(wad: Path) -> tuple[list[str], list[str]]:
-    """Return the names of a map file's lumps, and of the maps among them, upper case.
-
-    What a file is decide its first bytes and not its name, as for the engine.
-
-    Raises:
-        UserError: If it is neither a WAD file nor an archive (PK3), or is damaged.
-    """
-    try:
-        with wad.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise UserError(f"{wad} cannot be read ({error.strerror})") from error
-    if magic[:2] == b"PK":
-        return [], _archived_maps(wad)
-    lumps = _lumps(wad)
-    maps = [a for a, b in itertools.pairwise(lumps) if b in ("THINGS", "TEXTMAP")]
-    return lumps, maps
-
-
-def _archived_maps(pk3: Path) -> list[str]:
-    """Return the maps of an archive: it keeps each as ``maps/NAME.wad``.
-
-    Raises:
-        UserError: If the archive is damaged, would unpack to too much, or keeps a map
-            that is none.
-    """
-    try:
-        with zipfile.ZipFile(pk3) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > _MAX_UNPACKED:
-                raise UserError(
-                    f"{pk3} is refused: it would unpack to more than "
-                    f"{_MAX_UNPACKED >> 20} MiB"
-                )
-            maps = [
-                member
-                for member in members
-                if member.filename.lower().startswith("maps/")
-                and member.filename.lower().endswith(".wad")
-            ]
-            for member in maps:
-                with archive.open(member) as file:
-                    if file.read(4) not in _MAGIC:
-                        raise UserError(
-                            f"{pk3} is damaged: {member.filename[:80]!r} in it is not "
-                            "a map file (WAD)"
-                        )
-    except (
-        zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, zlib.error,
-        NotImplementedError, struct.error,
-    ) as error:  # fmt: skip
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"{pk3} is not a map archive (PK3), or it is cut short"
-        ) from error
-    return [Path(member.filename).stem.upper() for member in maps]
-
-
-_MAGIC = (b"IWAD", b"PWAD")
-
-
-def _lumps(wad: Path) -> list[str]:
-    """Return the names in a WAD file's directory (https://doomwiki.org/wiki/WAD)."""
-    with wad.open("rb") as file:
-        header = file.read(12)
-        magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
-        size = file.seek(0, os.SEEK_END)
-        entries = []
-        whole = magic in _MAGIC and len(header) == 12 and min(count, start) >= 0
-        whole = whole and count <= _MAX_LUMPS and start + 16 * count <= size
-        if whole:
-            file.seek(start)
-            entries = list(struct.iter_unpack("<ii8s", file.read(16 * count)))
-        # (A lump of no bytes, as a map's name is, may lie anywhere.)
-        if not whole or any(
-            length < 0 or (length and not 0 <= at <= size - length)
-            for at, length, _ in entries
-        ):
-            raise UserError(f"{wad} is not a map file (WAD), or it is cut short")
-        return [name.split(b"\0")[0].decode("latin-1").upper() for *_, name in entries]

@@ -1,5 +1,6 @@
 """What the fuzzers of the readers feed them: files broken at random, and invented."""
 
+import copy
 import io
 import json
 import math
@@ -7,6 +8,7 @@ import pickle
 import struct
 import zipfile
 
+import numpy as np
 from hypothesis import strategies as st
 
 
@@ -85,6 +87,46 @@ def _change(draw, value):
         else:
             value[place] = draw(ODD_VALUES)
         return
+
+
+# What stands where an array should, or a number as an array.
+_ARRAYS = st.one_of(
+    ODD_VALUES,
+    st.sampled_from([
+        np.float32(math.nan), np.float64(1e300), np.int64(-5), np.zeros((2, 3)),
+        np.full(5, math.inf, np.float32), np.zeros(0, np.float32), np.bool_(True),
+        np.int64(2**40), np.full((1,), -1.0),
+    ]).map(np.asarray),
+)  # fmt: skip
+
+
+@st.composite
+def changed_checkpoint(draw, value):
+    """Return a .pth file's content in which counters, arrays or moments are others."""
+    value = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        place = value
+        while True:
+            keys = [*place, *(["x", -1] if draw(st.integers(0, 8)) == 0 else [])]
+            key = draw(st.sampled_from(keys)) if keys else "x"
+            inner = place.get(key)
+            if not isinstance(inner, dict) or draw(st.integers(0, 9)) == 0:
+                break
+            place = inner
+        kind = draw(st.integers(0, 3))
+        if kind == 0:
+            place.pop(key, None)
+        elif isinstance(inner, np.ndarray) and inner.size and kind == 1:
+            odd = np.array(inner)
+            odd.flat[draw(st.integers(0, inner.size - 1))] = draw(
+                st.sampled_from([math.nan, math.inf, -1.0, 3e38])
+                if inner.dtype.kind == "f"
+                else st.just(-1)
+            )
+            place[key] = odd
+        else:
+            place[key] = draw(_ARRAYS)
+    return value
 
 
 _NAMES = st.sampled_from([

@@ -22,12 +22,16 @@ from unittest import mock
 
 import fuzz_inputs
 import hostile_runs
+import jax
+import numpy as np
+import torch_writer
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 
 from jaxfactory import (
     bundle,
+    checkpoint,
     checkpoint_files,
     game_config,
     hub,
@@ -61,6 +65,8 @@ def harmless(size, longest=1000):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
+            # A report says so where it is without an evaluation.
+            warnings.simplefilter("ignore", UserWarning)
             yield
     except UserError as error:
         said = str(error)
@@ -147,46 +153,73 @@ def read_config(data):
         assert config_lib.from_dict(again) == config
 
 
+@functools.cache
+def agents_values(name):
+    """Return what an agent's .pth file holds."""
+    return torch_file.load(written(f"{name}.pth", agent(name)[0]))
+
+
 @st.composite
 def _experiments(draw):
     name = draw(st.sampled_from(["gru", "lstm", "measurements"]))
-    whole, values = agent(name)
-    text = draw(fuzz_inputs.changed_json(values))
-    data = whole
-    if draw(st.booleans()):
-        members = fuzz_inputs.members_of(whole)
+    data, values = agent(name)
+    # A broken pickle never comes as far as settings do.
+    kind = draw(st.integers(0, 4))
+    text = json.dumps(values).encode()
+    if kind <= 1:
+        text = draw(fuzz_inputs.changed_json(values))
+    elif kind <= 3:
+        held = draw(fuzz_inputs.changed_checkpoint(agents_values(name)))
+        place = torch_writer.write(folder() / "made.pth", torch_writer.tensors(held))
+        data = place.read_bytes()
+    else:
+        members = fuzz_inputs.members_of(data)
         pickled = next(n for n in members if n.endswith("data.pkl"))
         members[pickled] = draw(fuzz_inputs.changed_bytes(members[pickled], 2))
         data = fuzz_inputs.archive(members)
     return text, data
 
 
-def read_experiment(files):
-    text, data = files
+class Unwritten:
+    """Stands for the run's checkpoints, without the time that a disk takes."""
+
+    def __init__(self, run, config):
+        run.mkdir(exist_ok=True)
+        text = json.dumps(config_lib.to_dict(config), allow_nan=False)
+        assert config_lib.from_dict(json.loads(text)) == config
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def save(self, state, episodes, seconds):
+        del episodes, seconds
+        leaves = jax.tree.leaves((state.params, state.opt_state, state.normalizer))
+        assert all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)
+        assert state.step >= 0
+
+
+@functools.cache
+def _warmed_up():
+    """Import what an import needs, and let JAX begin, before memory is measured."""
+    convert(*(json.dumps(agent()[1]).encode(), agent()[0]))
+
+
+def convert(text, data):
+    """Import an experiment, but for the writing of the run."""
     written("experiment/config.json", text)
     written("experiment/checkpoint_p0/checkpoint_000000007_123456.pth", data)
-    with (
-        harmless(len(text) + len(data)),
-        mock.patch.object(sample_factory, "_write_run", _without_writing),
-    ):
+    shutil.rmtree(folder() / "made", ignore_errors=True)
+    with mock.patch.object(checkpoint, "Checkpointer", Unwritten):
         sample_factory.convert(folder() / "experiment", None, folder() / "made")
 
 
-def _without_writing(run, settings, checkpoint, layout, scenario, heads):
-    """Do what is done for a run before JAX is needed."""
-    from jaxfactory import sample_factory_statistics as statistics
-    from jaxfactory.sample_factory_settings import translate
-    from jaxfactory.sample_factory_slots import arranged
-
-    del run, heads
-    model = checkpoint.model()
-    _, folded = statistics.observation_moments(settings, model, layout.observation)
-    statistics.return_moments(settings, model)
-    rate = checkpoint.number("curr_lr", settings.get("learning_rate", 1e-4))
-    _, notes = translate(settings, layout.network, scenario, rate)
-    statistics.fold(arranged(layout.slots, model), folded)
-    sample_factory._adam_moments(checkpoint, layout)
-    return notes
+def read_experiment(files):
+    _warmed_up()
+    with harmless(sum(map(len, files))):
+        convert(*files)
 
 
 @st.composite

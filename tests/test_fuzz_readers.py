@@ -19,8 +19,8 @@ SECONDS = float(os.environ.get("JAXFACTORY_FUZZ_SECONDS", "600"))
 @pytest.mark.parametrize("name", fuzz_readers.READERS)
 def test_a_reader_returns_or_refuses(name):
     # A report, an import and a checkpoint take longest.
-    slow = ("results", "sample_factory", "checkpoint")
-    fuzz_readers.fuzz(name, 8 if name in slow else 20)
+    slow = ("results", "sample_factory", "checkpoint", "torch")
+    fuzz_readers.fuzz(name, 4 if name in slow else 20)
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ def overwritten(data, sign, offset, value):
         ((ENTRY, 8, b"\x01\x00"), "encrypted"),
         ((ENTRY, 6, b"\xff\xff"), "damaged"),  # The version that it takes.
         ((ENTRY, 10, b"\x63\x00"), "compressed"),
-        ((ENTRY, 20, MUCH), "two sizes"),
+        ((ENTRY, 24, MUCH), "two sizes"),
         ((ENTRY, 20, MUCH + MUCH), "overlap"),
         ((ENTRY, 28, b"\xff\xff"), "no data.pkl"),  # The length of its name.
         ((ENTRY, 42, MUCH), "damaged"),  # Where it lies.

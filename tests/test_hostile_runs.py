@@ -5,8 +5,10 @@
 
 import contextlib
 import json
+import math
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from jaxfactory import (
     bundle,
     checkpoint_files,
     cli,
+    evaluation_file,
     model_card,
     plain_files,
     plain_json,
@@ -43,12 +46,14 @@ from jaxfactory.checkpoint import Checkpointer
 from jaxfactory.config import (
     Config,
     EnvConfig,
+    EvaluateOptions,
     NetworkConfig,
     PPOConfig,
     from_dict,
     to_dict,
 )
-from jaxfactory.evaluate import _print_table
+from jaxfactory.evaluate import Evaluation, _print_table, score
+from jaxfactory.sampler import Episode
 
 
 DATA = Path(__file__).parent / "data" / "sample_factory"
@@ -67,6 +72,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, make):
         run = shown_run(tmp_path / name.partition(".")[0])
         (run / name).unlink()
         make(run / name)
+        if name == "evaluation.json":
+            assert name in sentence(evaluation_file.read, run / name, "again")
+            continue
         assert name in sentence(run_data.read, run)
     make(tmp_path / "x.pth")
     assert "x.pth" in sentence(torch_file.load, tmp_path / "x.pth")
@@ -124,7 +132,7 @@ def test_json_that_is_a_trap(tmp_path, data, words):
     if b"[1]" not in data and b" " * 9 not in data:
         run = shown_run(tmp_path / "shown")
         (run / "evaluation.json").write_bytes(data)
-        assert words in sentence(run_data.read, run)
+        assert words in sentence(evaluation_file.read, run / "evaluation.json", "")
 
 
 def test_json_of_too_many_items():
@@ -378,6 +386,7 @@ def test_frames_that_are_not_the_models(tmp_path):
 # Evaluations and metrics.
 
 
+ODD_EPISODE = Episode(*(0,) * len(Episode._fields))._replace(length=4)
 EVALUATIONS = [
     {"own_return": {**SUMMARY, "mean": None}},
     {"own_return": {**SUMMARY, "mean": "1e9"}},
@@ -416,18 +425,50 @@ EVALUATIONS = [
 def test_an_evaluation_that_is_no_score(tmp_path, changes, capsys):
     run = shown_run(tmp_path / "run", **changes)
     (name,) = changes
-    for command in (["report", run], ["push", run, "ada/doom"]):
-        assert cli.main([str(arg) for arg in command]) == 2
-        said = capsys.readouterr().err
-        assert f"evaluation.json cannot be read: its {name} is " in said
-        assert said.count("\n") == 1
-        assert said.strip().isprintable()
-    assert not (run / "report.html").exists()
+    words = f"evaluation.json cannot be read: its {name} is "
+    assert cli.main(["push", str(run), "ada/doom"]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert said.strip().isprintable()
+    # A report of several runs is without it.
+    with pytest.warns(UserWarning, match=words) as caught:
+        assert run_data.read(run).evaluation is None
+    assert str(caught[0].message).isprintable()
+
+
+def test_a_report_is_without_an_evaluation_that_cannot_be_read(tmp_path, capsys):
+    run = shown_run(tmp_path / "run", own_return={**SUMMARY, "mean": math.nan})
+    with pytest.warns(UserWarning, match="holds NaN, .*the report is without it"):
+        assert cli.main(["report", str(run)]) == 0
+    assert (run / "report.html").exists()
+    # Those of the first versions list no episodes, and were never in a report.
+    whole = json.loads(json.dumps(EVALUATION))
+    del whole["each"]
+    (run / "evaluation.json").write_text(json.dumps(whole))
+    assert run_data.read(run).evaluation is None
+    assert cli.main(["push", str(run), "ada/doom"]) == 2
+    assert "its each is None; evaluate again with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e300])
+def test_a_score_that_is_no_number_is_not_written(tmp_path, monkeypatch, value):
+    run = shown_run(tmp_path / "run")
+    before = (run / "evaluation.json").read_bytes()
+    odd = ODD_EPISODE._replace(own_return=value)
+    played = Evaluation([[ODD_EPISODE, odd]], None)
+    monkeypatch.setattr(
+        sys.modules[score.__module__], "play", lambda *arguments: played
+    )
+    options = EvaluateOptions(run=run, episodes=2, num_envs=1)
+    said = sentence(score, options)
+    assert f"the return of episode 1 is {value:g}, so that there is no score" in said
+    assert (run / "evaluation.json").read_bytes() == before
 
 
 def test_an_evaluation_of_a_later_version_is_read(tmp_path):
-    run = shown_run(tmp_path / "run", weather="rain", more={"a": [1, None, "b"]})
-    assert run_data.read(run).evaluation["weather"] == "rain"
+    run = shown_run(tmp_path / "run", later="cig.wad", more={"a": [1, None, "b"]})
+    assert run_data.read(run).evaluation["later"] == "cig.wad"
 
 
 @pytest.mark.parametrize(
@@ -519,7 +560,7 @@ GIVEN = [
     *((command, "config.json", content)
       for command in ("report", "evaluate", "push", "train") for content in CONFIGS),
     *((command, "evaluation.json", content)
-      for command in ("report", "push")
+      for command in ("push",)
       for content in ("[" * 100_000, json.dumps({**EVALUATION, "each": [1]}))),
     ("evaluate", "host.json", HOST), ("train", "host.json", "[" * 100_000),
 ]  # fmt: skip

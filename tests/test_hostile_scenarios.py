@@ -46,6 +46,7 @@ def cfg_with(tmp_path: Path, text: str) -> Path:
         "+am_map\u00b2 1",
         "+sv_gravity \u0661",
         "+sv_motd @file",
+        "+\u017fv_cheats 1",
         "sv_cheats 1",
     ],
 )
@@ -103,6 +104,8 @@ def test_a_maps_name_is_no_command(tmp_path, name):
         (f"game_args = {'+sv_x 1 ' * 5000}", "more than 512 words"),
         ("doom_scenario_path = \x1b[2Jbasic.wad", "expected the name of a map file"),
         (f"doom_scenario_path = {'x' * 5000}", "expected the name of a map file"),
+        (f"doom_scenario_path = {'a/' * 5000}x.wad", "expected the name of a map"),
+        (f"doom_scenario_path = {chr(233) * 190}.wad", "expected the name of a map"),
         (f"{'x' * 100_000}", "expected 'key = value'"),
         (f"{' ' * 8}a{' ' * 200_000}b", "expected 'key = value'"),
         ("\x1b[2J = 1", "expected 'key = value', got '\\x1b"),
@@ -136,10 +139,10 @@ def test_reading_takes_no_longer_than_the_file_is_long(tmp_path, text):
 
 def test_a_file_that_is_none_or_has_no_end(tmp_path):
     os.mkfifo(tmp_path / "pipe.cfg")
-    with pytest.raises(UserError, match="it is not a file"):
+    with pytest.raises(UserError, match="it is not a regular file"):
         read_cfg(tmp_path / "pipe.cfg")
     (tmp_path / "zero.cfg").symlink_to("/dev/zero")
-    with pytest.raises(UserError, match="it is not a file"):
+    with pytest.raises(UserError, match="it is not a regular file"):
         read_cfg(tmp_path / "zero.cfg")
     (tmp_path / "large.cfg").write_text("#" * (1 << 20))
     with pytest.raises(UserError, match="may have 262,144 bytes"):
@@ -181,7 +184,8 @@ def test_a_map_file_is_one_whatever_it_is_called(tmp_path, name, content):
 def archive(path: Path, **members: bytes) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
-            file.writestr(name.replace("__", "/") + ".wad", content)
+            name = name.replace("__", "/")
+            file.writestr(name if "." in name else f"{name}.wad", content)
     return path
 
 
@@ -190,7 +194,7 @@ def test_an_archive_is_looked_into(tmp_path):
     game = dataclasses.replace(
         scenarios.find("basic").load(), path=tmp_path / "a.cfg", map="map07"
     )
-    archive(tmp_path / "basic.pk3", maps__MAP07=basic, sounds__x=b"RIFF")
+    archive(tmp_path / "basic.pk3", maps__MAP07=basic, **{"x.wav": b"RIFF"})
     game.wads = ["basic.pk3"]
     assert wads.find_map(game, wads.iwad()) == tmp_path / "basic.pk3"
     archive(tmp_path / "other.pk3", maps__e9m9=basic)
@@ -210,6 +214,118 @@ def test_an_archive_is_looked_into(tmp_path):
     game.wads = ["bomb.pk3"]
     with pytest.raises(UserError, match="would unpack to more than 1024 MiB"):
         wads.find_map(game, wads.iwad())
+
+
+def found_in(pk3: Path, name: str = "map01") -> Path:
+    """Look for a map in an archive, as a .cfg file beside it would have it."""
+    cfg = pk3.with_name("a.cfg")
+    cfg.write_text(f"doom_scenario_path = {pk3.name}\ndoom_map = {name}\n{BUTTONS}")
+    return wads.find_map(read_cfg(cfg), wads.iwad())
+
+
+EVIL = directory(10**6, 2**30)
+BEYOND = directory(2, 12, (0, 0, b"MAP01"), (12, 2**30, b"THINGS"))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"maps__map01": EVIL},
+        {"maps__map01": BEYOND},
+        {"maps__map01": b"PWAD"},
+        # The engine opens all of these.
+        {"evil": BEYOND},
+        {"EVIL": b"IWAD" + b"\xff\xff\xff\x7f" * 2},
+        {"maps__other": EVIL},
+        {"maps\\other": EVIL},
+        {"filter__doom__evil": EVIL},
+    ],
+)
+def test_a_map_in_an_archive_is_a_map_file(tmp_path, members):
+    basic = (wads.wheel_scenarios() / "basic.wad").read_bytes()
+    pk3 = archive(tmp_path / "m.pk3", **{"maps__map01": basic, **members})
+    with pytest.raises(
+        UserError, match=r"in it is not a map file \(WAD\), or"
+    ) as error:
+        found_in(pk3)
+    assert len(str(error.value)) < 300
+
+
+def test_an_archive_with_maps_must_have_the_scenarios(tmp_path):
+    basic = (wads.wheel_scenarios() / "basic.wad").read_bytes()
+    # The game's own map01 would be played.
+    with pytest.raises(UserError, match=r"no map map01 in m\.pk3; it has e9m9"):
+        found_in(archive(tmp_path / "m.pk3", maps__e9m9=basic))
+    assert found_in(archive(tmp_path / "m.pk3", inner=basic))  # As map01 in it.
+    with pytest.raises(UserError, match="no map map02 in"):
+        found_in(archive(tmp_path / "m.pk3", inner=basic), "map02")
+    # One of textures alone is for the game's maps.
+    with zipfile.ZipFile(tmp_path / "m.pk3", "w") as file:
+        file.writestr("textures/a.png", b"")
+    assert found_in(tmp_path / "m.pk3", "map02")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_an_archive_that_is_packed_in_another_way(tmp_path, packing):
+    with zipfile.ZipFile(tmp_path / "m.pk3", "w", packing) as file:
+        file.writestr("maps/map01.wad", os.urandom(500))
+    data = bytearray((tmp_path / "m.pk3").read_bytes())
+    data[60] ^= 0xFF
+    (tmp_path / "m.pk3").write_bytes(data)
+    with pytest.raises(UserError, match="not zip's usual one"):
+        found_in(tmp_path / "m.pk3")
+
+
+def test_an_archive_that_is_damaged_or_says_too_much(tmp_path):
+    basic = (wads.wheel_scenarios() / "basic.wad").read_bytes()
+    pk3 = archive(tmp_path / "m.pk3", maps__map01=basic)
+    whole = pk3.read_bytes()
+    for at in range(60, len(whole) - 200, max(1, len(whole) // 40)):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        pk3.write_bytes(data)
+        with pytest.raises(UserError):
+            found_in(pk3)
+    start = whole.rindex(b"PK\1\2")
+    for offset, value, words in [
+        (8, b"\1", "encrypted"),
+        (20, b"\xff\xff\xff\x7f", "overlap"),
+        (24, b"\0\0\0\x11", "has more than 256 MiB"),
+        (24, b"\x10\0\0\0", "cut short"),
+        (42, b"\xff\xff", "cut short"),
+    ]:
+        data = bytearray(whole)
+        data[start + offset : start + offset + len(value)] = value
+        pk3.write_bytes(data)
+        with pytest.raises(UserError, match=words):
+            found_in(pk3)
+    with zipfile.ZipFile(pk3, "w") as file:
+        for index in range(40_000):
+            file.writestr(zipfile.ZipInfo(f"maps/{index}.wad"), b"")
+    with pytest.raises(UserError, match="too many members"):
+        found_in(pk3)
+    with zipfile.ZipFile(pk3, "w") as file:
+        file.writestr("maps/map01.wad", basic)
+        file.writestr("MAPS/MAP01.WAD", basic)
+    with pytest.raises(UserError, match="is there twice"):
+        found_in(pk3)
+
+
+def test_a_pipe_in_the_place_of_a_map(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "m.pk3")
+    # As if it had been put there after it was looked at.
+    monkeypatch.setattr(wads, "find_wad", lambda config: tmp_path / "m.pk3")
+    with pytest.raises(UserError, match="it is not a regular file"):
+        found_in(tmp_path / "m.pk3")
+
+
+def test_a_cfg_file_of_an_editor_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "bom.cfg"
+    path.write_bytes(b"\xef\xbb\xbf" + BASIC.encode())
+    assert read_cfg(path).scenario_path == "basic.wad"
+    path.write_bytes(b"\xff\xfe" + BASIC.encode("utf-16-le"))
+    with pytest.raises(UserError, match="it is not UTF-8 text"):
+        read_cfg(path)
 
 
 @pytest.mark.vizdoom

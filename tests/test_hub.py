@@ -472,6 +472,20 @@ def test_a_pull_that_fails_leaves_nothing_and_can_be_retried(
     assert_equal(load_for_evaluation(pulled).restore(make_state(2)), state)
 
 
+def test_a_pull_into_the_directory_that_one_is_in(server, run, tmp_path, monkeypatch):
+    push(run)
+    place = tmp_path / "empty"
+    place.mkdir()
+    before = Path.cwd()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HF_HOME", str(before / "hf"))
+    assert pull(run=Path()) == Path()
+    assert load_for_evaluation(Path()).frames == FRAMES
+    # Somebody who is there goes on being there.
+    assert place.samefile(Path.cwd())
+    assert not list(place.parent.glob(".empty*"))
+
+
 def test_what_cannot_be_pulled(server, run, capsys):
     push(run)
     for args, words in (

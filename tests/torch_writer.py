@@ -1,5 +1,6 @@
 """Writes files as torch.save does, without PyTorch."""
 
+import itertools
 import pickle
 import zipfile
 
@@ -75,3 +76,25 @@ def tensor(array, kind="FloatStorage", key="0"):
     strides = tuple(step // array.itemsize for step in array.strides)
     flat = np.ravel(array, order="K")
     return Tensor(Storage(kind, key, flat), 0, array.shape, strides)
+
+
+_KINDS = {
+    "f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage",
+    "i8": "LongStorage", "i4": "IntStorage", "i2": "ShortStorage", "i1": "CharStorage",
+    "u1": "ByteStorage", "b1": "BoolStorage",
+}  # fmt: skip
+
+
+def tensors(value, keys=None):
+    """Return nested containers with a tensor for each array, each with a storage."""
+    keys = keys if keys is not None else itertools.count()
+    if isinstance(value, dict):
+        return {name: tensors(inner, keys) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [tensors(inner, keys) for inner in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    kind = _KINDS[value.dtype.str[1:]]
+    return tensor(
+        np.ascontiguousarray(value).reshape(value.shape), kind, f"{next(keys)}"
+    )
