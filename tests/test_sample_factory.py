@@ -290,7 +290,7 @@ def test_as_many_logits_in_other_heads_are_refused(tmp_path, capsys):
     run = tmp_path / "run"
     other = ("--scenario", "defend_the_center")
     error = refused(capsys, DATA / "gru", "--run", run, *other)
-    assert "trained on doom_health_gathering_supreme" in error
+    assert "trained on 'doom_health_gathering_supreme'" in error
     assert "chooses among 5, and the scenario defend_the_center asks for 3 x 2" in error
     assert not run.exists()
     # Of an environment that is not in the table, or is not as ours, nothing is known.
@@ -310,7 +310,7 @@ def test_heads_that_press_other_buttons_are_told(tmp_path):
     run, name = tmp_path / "run", f"{tmp_path / 'own.py'}:strafe"
     found = sample_factory.convert(DATA / "gru", name, run)
     assert found.notes == [
-        "the agent was trained on doom_health_gathering_supreme, where its choices "
+        "the agent was trained on 'doom_health_gathering_supreme', where its choices "
         f"press other buttons than in {name}"
     ]
     # The same buttons under another scenario's name are no matter.
