@@ -15,8 +15,10 @@ train: $(STAMP)
 evaluate: $(STAMP)
 	$(BIN)/jaxfactory evaluate --render-mp4 $(ARGS)
 
+# On a process for each core, up to four: a file's tests stay together.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not learning and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  -m "not slow and not learning and not gpu" $(ARGS)
 
 # All of them, with another trainer's beside: PyTorch is some GB to download.
 test-long: $(STAMP)

@@ -1,9 +1,28 @@
 """Strictness for every test: dtypes, ranks, types and shapes of arguments."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
+
+# Many tests, and the programs that they start, compile the same small networks, which
+# was half of the suite's time. Each worker has a cache of its own: JAX does not write
+# atomically.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    CACHE = tempfile.mkdtemp(prefix="jaxfactory-tests-")
+    atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+    for name, value in {
+        "jax_compilation_cache_dir": CACHE,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
