@@ -361,8 +361,8 @@ class Stranger(threading.Thread):
                 for port in udp_ports() - self._known:
                     other.sendto(b"0\0", ("127.0.0.1", port))
                     self.asked.add(port)
-                # Slowly: a flood would fill the buffers of the sockets of a match, which
-                # is another attack and none that is kept off.
+                # Slowly: a flood would fill the buffers of a match's sockets, which is
+                # another attack and none that is kept off.
                 time.sleep(0.02)
 
 
