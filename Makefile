@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*.h csrc/*.cc)
 
-.PHONY: train evaluate test test-long lint docs bench clean
+.PHONY: install train evaluate test test-long lint docs bench clean
+
+# The virtual environment and the build, and nothing run.
+install: $(STAMP)
 
 # Train on health_gathering_supreme; ARGS="--total-frames 100000" changes anything.
 train: $(STAMP)
@@ -49,4 +52,4 @@ $(STAMP): $(SOURCES)
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis

@@ -36,7 +36,7 @@ def build(folder: Path, sanitizer: str = "") -> None:
         tool("cmake"), "-S", str(ROOT), "-B", str(folder), "-G", "Ninja",
         f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}",
         f"-DPython_EXECUTABLE={sys.executable}",
-        "-DJAXFACTORY_MODULE=OFF", "-DJAXFACTORY_TESTS=ON",
+        "-DJAXFACTORY_MODULE=OFF", "-DJAXFACTORY_TESTS=ON", "-DJAXFACTORY_WERROR=ON",
         f"-DJAXFACTORY_SANITIZE={sanitizer}",
     )  # fmt: skip
     run(tool("cmake"), "--build", str(folder))
