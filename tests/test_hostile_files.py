@@ -15,6 +15,7 @@ from hostile_runs import sentence
 from torch_writer import Storage, Tensor, tensor, write
 
 from jaxfactory import plain_pickle, torch_file
+from jaxfactory.errors import UserError
 
 
 DATA = Path(__file__).parent / "data" / "sample_factory"
@@ -212,3 +213,16 @@ def test_other_odd_archives(tmp_path):
         archive.writestr("archive/data.pkl", program(b"K\x01"))
         archive.writestr("archive/byteorder", b"x" * 1000)
     assert "larger than 16 bytes" in sentence(torch_file.load, odd)
+
+
+def test_a_message_does_not_show_the_whole_file(tmp_path):
+    # A name in a member's header that goes on over the numbers behind it; found by
+    # the fuzzer.
+    source = next((DATA / "gru").glob("checkpoint_p0/*.pth")).read_bytes()
+    at = source.index(b"data.pkl")
+    length = source.rindex(b"PK\x03\x04", 0, at) + 26
+    file = tmp_path / "x.pth"
+    file.write_bytes(source[:length] + b"\x00\x18" + source[length + 2 :])
+    with pytest.raises(UserError, match="is damaged or cut short") as error:
+        torch_file.load(file)
+    assert len(str(error.value)) < 600
