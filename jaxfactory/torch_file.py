@@ -66,7 +66,8 @@ def load(path: Path) -> Any:
         raise UserError(f"{path} is refused: {error}") from error
     except (torch_archive.Damaged, OSError) as error:
         raise UserError(
-            f"{path} is damaged or cut short ({error!s:.200}); copy or download it again"
+            f"{path} is damaged or cut short ({error!s:.200}); copy or download it "
+            "again"
         ) from error
 
 
