@@ -222,6 +222,7 @@ def test_a_message_does_not_show_the_whole_file(tmp_path):
     # Not UTF-8, in which the numbers would be none.
     flags = data.index(b"PK\x01\x02") + 8
     data[flags : flags + 2] = bytes(2)
+    data[6:8] = bytes(2)
     data[26:28] = (6000).to_bytes(2, "little")
     file = tmp_path / "x.pth"
     file.write_bytes(data)
