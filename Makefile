@@ -18,10 +18,17 @@ train: $(STAMP)
 evaluate: $(STAMP)
 	$(BIN)/jaxfactory evaluate --render-mp4 $(ARGS)
 
-# On a process for each core, up to four: a file's tests stay together.
+# On a process for each core, up to four, in which a file's tests stay together; then
+# those that need the machine to themselves. With ARGS in one process.
+ORDINARY := not slow and not learning and not gpu
 test: $(STAMP)
+ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
-	  -m "not slow and not learning and not gpu" $(ARGS)
+	  -m "$(ORDINARY) and not alone"
+	$(BIN)/python -m pytest -m "$(ORDINARY) and alone"
+else
+	$(BIN)/python -m pytest -m "$(ORDINARY)" $(ARGS)
+endif
 
 # All of them, with another trainer's beside: PyTorch is some GB to download.
 test-long: $(STAMP)

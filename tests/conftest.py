@@ -32,6 +32,18 @@ jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("jaxfactory", "beartype.beartype")
 
 
+# They look at all engines, ports and names of the machine, and at how soon things happen.
+ALONE = {"test_engine_safety.py", "test_faults.py", "test_matches.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the tests that no others may run beside."""
+    for item in items:
+        if item.path.name in ALONE:
+            item.add_marker("alone")
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(request, tmp_path, monkeypatch):
     """Run engine tests in a folder of their own: `DoomGame` writes where it runs."""

@@ -51,16 +51,32 @@ def lock_holders() -> dict[int, int]:
 
 def names_of(pid: int) -> set[str]:
     """What a process uses or left: it locks its queues as long as it lives."""
-    holders, queues = lock_holders(), {}
+    held, free = names_by_lock(pid)
+    limit = time.monotonic() + 2.0
+    # Other tests' processes start engines meanwhile, whose names nobody holds for a
+    # moment; what was left stays.
+    while free and not held and time.monotonic() < limit:
+        time.sleep(0.05)
+        held, now = names_by_lock(pid)
+        free &= now
+    return held | free
+
+
+def names_by_lock(pid: int) -> tuple[set[str], set[str]]:
+    """The names of engines that a process holds, and those that nobody does."""
+    queues = {}
     for name in shared_names():
         if name.startswith("ViZDoomMQDoomjx"):
             with contextlib.suppress(FileNotFoundError):
                 queues[name[-10:]] = os.stat(f"/dev/shm/{name}").st_ino
-    return {
-        name for name in shared_names()
-        if name[-10:].startswith("jx")
-        and holders.get(queues.get(name[-10:], 0), pid) == pid
-    }  # fmt: skip
+    holders = lock_holders()
+    held, free = set(), set()
+    for name in shared_names():
+        if name[-10:].startswith("jx"):
+            holder = holders.get(queues.get(name[-10:], 0))
+            if holder in (None, pid):
+                (free if holder is None else held).add(name)
+    return held, free
 
 
 def children() -> set[int]:
