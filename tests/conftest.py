@@ -32,7 +32,8 @@ jax.config.update("jax_num_cpu_devices", 2)
 install_import_hook("jaxfactory", "beartype.beartype")
 
 
-# They look at all engines, ports and names of the machine, and at how soon things happen.
+# They look at all engines, ports and names of the machine, and at how soon things
+# happen.
 ALONE = {"test_engine_safety.py", "test_faults.py", "test_matches.py"}
 
 
