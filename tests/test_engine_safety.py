@@ -101,7 +101,7 @@ def test_what_an_engine_may_read(tmp_path):
     (tmp_path / "vizdoom.libs" / "lib.so").symlink_to(store / "lib.so")
     arguments = [
         *("-iwad", "/d/doom2.wad", "-file", "/m/a.wad", "/m/b.wad", "b.wad"),
-        *("-config", "/root/x", "+map", "/root/y", "-file", "/m/c.wad"),
+        *("-config", "/home/x", "+map", "/home/y", "-file", "/m/c.wad"),
     ]
     found = engine_sandbox.readable(
         str(folder / "vizdoom"), arguments, "/opt/libraries::here:/opt/more"
