@@ -28,8 +28,8 @@ import run_sample_factory
 from contenders import CONTENDERS, OURS
 from rich.console import Console
 
-from jaxfactory import scenarios
-from jaxfactory.errors import UserError, did_you_mean
+from jaxfactory._util.errors import UserError, did_you_mean
+from jaxfactory.scenarios import scenario_table
 
 
 _START_ALLOWANCE_S = 90.0
@@ -303,8 +303,8 @@ def _validate(parser: Parser, options: argparse.Namespace) -> None:
         # Workers find it there.
         os.environ[run_sample_factory.VARIABLE] = str(folder)
     try:
-        scenario = scenarios.find(options.scenario)
-        scenarios.find_wad(scenario.load())
+        scenario = scenario_table.find(options.scenario)
+        scenario_table.find_wad(scenario.load())
     except UserError as error:
         parser.error(str(error))
     if options.scenario.endswith(".cfg"):

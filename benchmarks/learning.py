@@ -39,10 +39,10 @@ def summarise(run: Path, rows: list[dict[str, float]]) -> dict:
 
 
 def _first_reached(rows: list[dict[str, float]]) -> dict | None:
-    """Return when the last 100 episodes' own return first had mean - std >= 5."""
+    """Return when the last 100 episodes' raw return first had mean - std >= 5."""
     for row in rows:
-        own = row.get("episode/own_return")
-        if own is not None and own - row["episode/own_return_std"] >= 5:
+        own = row.get("episode/raw_return")
+        if own is not None and own - row["episode/raw_return_std"] >= 5:
             return {"frames": row["frames"], "seconds": round(row["time/wall_clock"])}
     return None
 
@@ -54,7 +54,7 @@ def plot(rows: list[dict[str, float]], path: Path, title: str) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    rows = [row for row in rows if "episode/return" in row]
+    rows = [row for row in rows if "episode/shaped_return" in row]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     millions = [row["frames"] / 1e6 for row in rows]
     minutes = [row["time/wall_clock"] / 60 for row in rows]
@@ -62,7 +62,10 @@ def plot(rows: list[dict[str, float]], path: Path, title: str) -> None:
         (axes[0], millions, "million frames"),
         (axes[1], minutes, "minutes of wall clock"),
     ):
-        for name, words in (("return", "shaped return"), ("own_return", "own return")):
+        for name, words in (
+            ("shaped_return", "shaped return"),
+            ("raw_return", "raw return"),
+        ):
             mean = [row[f"episode/{name}"] for row in rows]
             std = [row[f"episode/{name}_std"] for row in rows]
             (line,) = axis.plot(x, mean, label=f"{words}, mean of 100 episodes")
@@ -129,7 +132,7 @@ def main() -> int:
     strip = base.with_name(f"{arguments.name}_strip.png")
     moving_pictures(needed[2], base.with_suffix(".gif"), strip)
     print(json.dumps({k: result[k] for k in ("minutes", "frames_per_second")}))
-    print(json.dumps(result["evaluation"]["own_return"]))
+    print(json.dumps(result["evaluation"]["raw_return"]))
     return 0
 
 

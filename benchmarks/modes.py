@@ -40,20 +40,20 @@ def attempt(seed: int, mode: str, options: argparse.Namespace) -> dict[str, Any]
             "seed": seed,
             "seconds": seconds,
             "frames": result["frames_trained"],
-            "own_return": result["own_return"],
+            "raw_return": result["raw_return"],
             "shaped_return": result["shaped_return"],
             "curve": _curve(run),
         }
 
 
 def _curve(run: Path) -> list[tuple[int, float]]:
-    """Return (frames, own return of the last training episodes), thinned out."""
+    """Return (frames, raw return of the last training episodes), thinned out."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     points = [
-        (int(row["frames"]), round(row["episode/own_return"], 3))
+        (int(row["frames"]), round(row["episode/raw_return"], 3))
         for row in rows
-        if "episode/own_return" in row
+        if "episode/raw_return" in row
     ]
     return points[:: max(1, len(points) // _POINTS)]
 
@@ -64,11 +64,11 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
         title=f"{report['scenario']} after {report['frames']:,} frames, "
         f"{report['episodes']} fresh episodes each"
     )
-    for name in ("mode", "seed", "own return", "shaped return", "seconds"):
+    for name in ("mode", "seed", "raw return", "shaped return", "seconds"):
         table.add_column(name, justify="right")
     for mode, rows in report["modes"].items():
         for row in rows:
-            own, shaped = row["own_return"], row["shaped_return"]
+            own, shaped = row["raw_return"], row["shaped_return"]
             table.add_row(
                 mode,
                 str(row["seed"]),
@@ -78,10 +78,10 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
             )
     console.print(table)
     for mode, rows in report["modes"].items():
-        means = [row["own_return"]["mean"] for row in rows]
+        means = [row["raw_return"]["mean"] for row in rows]
         spread = statistics.stdev(means) if len(means) > 1 else 0.0
         console.print(
-            f"{mode}: own return over the seeds {statistics.mean(means):.2f} "
+            f"{mode}: raw return over the seeds {statistics.mean(means):.2f} "
             f"+- {spread:.2f}",
             highlight=False,
         )

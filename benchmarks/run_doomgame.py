@@ -21,7 +21,7 @@ from measuring import (
     settle,
 )
 
-from jaxfactory import scenarios
+from jaxfactory.scenarios import scenario_table
 
 
 _ANSWER_TIMEOUT_S = 30.0
@@ -143,18 +143,18 @@ def _doom_game(name: str, *, seed: int) -> tuple[Any, list[list[float]]]:
     """Return a game on the pool's files and settings, and random actions for it."""
     import vizdoom
 
-    scenario = scenarios.find(name)
+    scenario = scenario_table.find(name)
     config = scenario.load()
     game = vizdoom.DoomGame()
     game.load_config(str(scenario.cfg))
-    game.set_doom_scenario_path(str(scenarios.find_wad(config)))
+    game.set_doom_scenario_path(str(scenario_table.find_wad(config)))
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_window_visible(False)
     game.set_mode(vizdoom.Mode.PLAYER)
     game.set_seed(seed)
     buttons = [button.name for button in game.get_available_buttons()]
-    heads = scenarios.action_heads(scenario, config)
+    heads = scenario_table.action_heads(scenario, config)
     choices = np.random.default_rng(seed).integers(
         0, [len(head) for head in heads], (NUM_PREPARED, len(heads))
     )

@@ -16,7 +16,7 @@ from measuring import (
     missing,
 )
 
-from jaxfactory import scenarios
+from jaxfactory.scenarios import scenario_table
 
 
 def settings(cores: int) -> list[Setting]:
@@ -64,7 +64,7 @@ def run(job: Job) -> dict[str, Any]:
         # The faster one of its two ways to resize.
         use_inter_area_resize=False,
         # The same buttons and rendering switches as the others; it ignores the size.
-        cfg_path=str(scenarios.find(job.scenario).cfg),
+        cfg_path=str(scenario_table.find(job.scenario).cfg),
         **job.setting,
     )
     try:

@@ -18,7 +18,7 @@ from measuring import (
     settle,
 )
 
-from jaxfactory import scenarios
+from jaxfactory.scenarios import scenario_table
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def _measure(job: Job, *, same_engine: bool) -> dict[str, Any]:
         raise UnavailableError(f"ViZDoom has no Gymnasium environment {name}")
     options: dict[str, Any] = {"max_buttons_pressed": 1}
     if same_engine:
-        scenario = scenarios.find(job.scenario)
+        scenario = scenario_table.find(job.scenario)
         options |= {
             "scenario_config_file": str(scenario.cfg),
-            "doom_scenario_path": str(scenarios.find_wad(scenario.load())),
+            "doom_scenario_path": str(scenario_table.find_wad(scenario.load())),
             "screen_resolution": vizdoom.ScreenResolution.RES_160X120,
         }
     parent = os.getpid()

@@ -39,7 +39,7 @@ def run_queued(job: Job) -> dict[str, Any]:
 
 def _measure(job: Job, **options: Any) -> dict[str, Any]:
     try:
-        from jaxfactory.pool import make_pool
+        from jaxfactory.envs.pool import make_pool
     except ImportError as error:
         raise UnavailableError(
             f"jaxfactory's C++ core is not built ({error})"

@@ -2,28 +2,22 @@
 
 import sys
 
-from jaxfactory import backend
+from jaxfactory._util import jax_setup
 
 
-backend.configure()
+jax_setup.configure()
 
 import jax  # noqa: E402 - the flags come first
 import numpy as np  # noqa: E402
 from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
 
-from jaxfactory.acting import make_act  # noqa: E402
-from jaxfactory.config import PPOConfig  # noqa: E402
-from jaxfactory.learner import init_train_state, make_update  # noqa: E402
-from jaxfactory.losses import ppo_loss  # noqa: E402
-from jaxfactory.networks import ActorCritic  # noqa: E402
-from jaxfactory.presets import PRESETS  # noqa: E402
-from jaxfactory.types import (  # noqa: E402
-    ActionSpec,
-    Batch,
-    EnvSpec,
-    ObservationSpec,
-    Rollout,
-)
+from jaxfactory.config.presets import PRESETS  # noqa: E402
+from jaxfactory.config.train import PPOConfig  # noqa: E402
+from jaxfactory.models.actor_critic import ActorCritic  # noqa: E402
+from jaxfactory.ppo.learner import init_train_state, make_update  # noqa: E402
+from jaxfactory.ppo.losses import ppo_loss  # noqa: E402
+from jaxfactory.rollout.policy import make_act  # noqa: E402
+from jaxfactory.types import ActionSpec, Batch, EnvSpec, ObservationSpec, Rollout  # noqa: E402
 
 
 def main() -> None:

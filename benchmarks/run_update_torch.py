@@ -11,7 +11,7 @@ import sys
 import machine
 from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve
 
-from jaxfactory.presets import PRESETS
+from jaxfactory.config.presets import PRESETS
 
 
 try:

@@ -59,8 +59,8 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
         "frames": options.frames,
         "seconds": seconds,
         "episodes": result["episodes"],
-        "own_return": result["own_return"],
-        "random_own_return": play_at_random(scenario, options.episodes, options.seed),
+        "raw_return": result["raw_return"],
+        "random_raw_return": play_at_random(scenario, options.episodes, options.seed),
         "shaped_return": result["shaped_return"],
         "seed": options.seed,
         "shared_machine": options.shared_machine,
@@ -70,7 +70,7 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def play_at_random(scenario: str, episodes: int, seed: int) -> dict[str, float]:
-    """Return the own return of as many episodes of actions drawn evenly.
+    """Return the raw return of as many episodes of actions drawn evenly.
 
     Each environment plays its share to the end, so that long episodes count as often
     as short ones.
@@ -86,7 +86,7 @@ def play_at_random(scenario: str, episodes: int, seed: int) -> dict[str, float]:
             step = pool.step(draw.integers(heads, size=(num_envs, len(heads))))
             for env in np.flatnonzero(step.terminated | step.truncated):
                 if len(returns[env]) < share:
-                    returns[env].append(float(step.info.episode_own_return[env]))
+                    returns[env].append(float(step.info.episode_raw_return[env]))
     return {"mean": float(np.mean(returns)), "std": float(np.std(returns))}
 
 
@@ -102,13 +102,13 @@ def write_table(found: dict[str, Any], path: Path) -> None:
         "with start-up and compilation, in brackets where other programs ran beside "
         "it. The machine and commit of each row are in `scenarios.json`.",
         "",
-        "| scenario | frames | seconds | own return | at random "
+        "| scenario | frames | seconds | raw return | at random "
         "| shaped return, as trained on | published | its frames | options |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, row in sorted(found.items()):
-        own, shaped = row["own_return"], row["shaped_return"]
-        drawn = row["random_own_return"]
+        own, shaped = row["raw_return"], row["shaped_return"]
+        drawn = row["random_raw_return"]
         seconds = f"{row['seconds']:.0f}"
         if row["shared_machine"]:
             seconds = f"({seconds})"
@@ -153,9 +153,9 @@ def main() -> int:
             console.print(f"{scenario}: {error}", markup=False, highlight=False)
             failed += 1
             continue
-        own = row["own_return"]
+        own = row["raw_return"]
         console.print(
-            f"{scenario}: own return {own['mean']:.2f} +- {own['std']:.2f} after "
+            f"{scenario}: raw return {own['mean']:.2f} +- {own['std']:.2f} after "
             f"{row['frames']:,} frames, {row['seconds']:.0f} s",
             highlight=False,
         )

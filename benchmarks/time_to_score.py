@@ -1,6 +1,6 @@
 """Wall-clock and frames until an agent has the certificate's score, for several seeds.
 
-The clock runs from the command's start, compilation included. When the own return of
+The clock runs from the command's start, compilation included. When the raw return of
 the last 100 training episodes has a mean - std of the bar, training is stopped and 100
 fresh episodes are played, off the clock. If those fall short of the bar, training goes
 on, on the clock again, until the training episodes are a quarter better.
@@ -41,7 +41,7 @@ def attempt(
         if not reached:
             break
         result = training.evaluate(run, options.episodes, "latest")
-        score = {"frames": result["frames_trained"], **result["own_return"]}
+        score = {"frames": result["frames_trained"], **result["raw_return"]}
         evaluations.append({"seconds": used, "wanted": wanted, **score})
         console.print(
             f"  seed {seed}: after {used:.0f} s and {score['frames']:,} frames, "
@@ -103,7 +103,7 @@ def _new_rows(path: Path, position: int) -> tuple[list[dict], int]:
 def _score(row: dict[str, float]) -> float:
     if row.get("episode/count", 0) < 100:
         return -1.0
-    return row["episode/own_return"] - row["episode/own_return_std"]
+    return row["episode/raw_return"] - row["episode/raw_return_std"]
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
@@ -112,7 +112,7 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
         title=f"time to mean - std >= {report['bar']:g} on {report['scenario']}, "
         f"{report['machine']['cores']} cores"
     )
-    for name in ("seed", "seconds", "frames", "own return, 100 fresh episodes"):
+    for name in ("seed", "seconds", "frames", "raw return, 100 fresh episodes"):
         table.add_column(name, justify="right")
     for row in report["seeds"]:
         reached = row["reached"]
@@ -152,7 +152,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
             )
     axes.axhline(report["bar"], color="#555555", ls=":")
     axes.set_xlabel("minutes of wall clock; dots: 100 fresh episodes")
-    axes.set_ylabel("own return, mean - std")
+    axes.set_ylabel("raw return, mean - std")
     axes.set_title(
         f"{report['scenario']}, {report['machine']['cores']} cores of "
         f"{report['machine']['cpu']}",

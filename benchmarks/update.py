@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
         parser.error("--rounds must be 1 or more and --seconds greater than 0")
     if options.torch and not (options.torch / "bin" / "python").exists():
         parser.error(f"--torch {options.torch} is no virtual environment")
-    from jaxfactory.presets import PRESETS
+    from jaxfactory.config.presets import PRESETS
 
     for preset in options.presets:
         if preset not in PRESETS:

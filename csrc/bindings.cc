@@ -113,13 +113,13 @@ class Pool {
     arrays["measurements"] =
         Rows(slabs.measurements.data(), {slabs.measurements.size() / rows});
     arrays["reward"] = Rows(slabs.reward.data());
-    arrays["own_reward"] = Rows(slabs.own_reward.data());
+    arrays["raw_reward"] = Rows(slabs.raw_reward.data());
     arrays["terminated"] = Rows(slabs.terminated.data());
     arrays["truncated"] = Rows(slabs.truncated.data());
     arrays["is_first"] = Rows(slabs.is_first.data());
     arrays["restarted"] = Rows(slabs.restarted.data());
-    arrays["episode_return"] = Rows(slabs.episode_return.data());
-    arrays["episode_own_return"] = Rows(slabs.episode_own_return.data());
+    arrays["episode_shaped_return"] = Rows(slabs.episode_shaped_return.data());
+    arrays["episode_raw_return"] = Rows(slabs.episode_raw_return.data());
     arrays["episode_length"] = Rows(slabs.episode_length.data());
     arrays["frags"] = Rows(slabs.frags.data());
     arrays["place"] = Rows(slabs.place.data());
@@ -248,7 +248,7 @@ void BindConfigs(nb::module_& m) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  m.doc() = "The C++ environment pool; jaxfactory.doom_pool is its face.";
+  m.doc() = "The C++ environment pool; jaxfactory.envs.doom.pool is its face.";
   // At the interpreter's exit whatever still lives is freed by the process's end.
   nb::set_leak_warnings(false);
   m.attr("ENGINE_VERSION") = protocol::kEngineVersionText;

@@ -46,7 +46,7 @@ class CountingEnv final : public Env {
                         std::to_string(total_) + ".");
     }
     const double reward = step_ + action[0];
-    episode_return_ += reward;
+    episode_shaped_return_ += reward;
     const bool last = step_ == config_.episode_length;
     Write(reward, last);
     if (last) {
@@ -68,7 +68,7 @@ class CountingEnv final : public Env {
 
   void Open() {
     step_ = 0;
-    episode_return_ = 0;
+    episode_shaped_return_ = 0;
     std::memset(slot_.obs, Pattern(), config_.obs_bytes);
     *slot_.is_first = 1;
   }
@@ -76,12 +76,12 @@ class CountingEnv final : public Env {
   void Write(double reward, bool last) {
     const bool cut = episode_ % 3 == 2;
     *slot_.reward = static_cast<float>(reward);
-    *slot_.own_reward = reward;
+    *slot_.raw_reward = reward;
     *slot_.terminated = last && !cut ? 1 : 0;
     *slot_.truncated = last && cut ? 1 : 0;
     *slot_.restarted = 0;
-    *slot_.episode_return = static_cast<float>(episode_return_);
-    *slot_.episode_own_return = static_cast<float>(episode_return_);
+    *slot_.episode_shaped_return = static_cast<float>(episode_shaped_return_);
+    *slot_.episode_raw_return = static_cast<float>(episode_shaped_return_);
     *slot_.episode_length = step_;
     *slot_.frags = 0;
     *slot_.place = 0;
@@ -91,7 +91,7 @@ class CountingEnv final : public Env {
   std::uint32_t seed_;
   StepSlot slot_;
   int step_ = 0, total_ = 0, episode_ = 0;
-  double episode_return_ = 0;
+  double episode_shaped_return_ = 0;
 };
 
 }  // namespace jaxfactory

@@ -98,8 +98,8 @@ void DoomPlayer::OpenEpisode(unsigned tic) {
   if (config_.own_variable >= 0) {
     own_variable_ = ReadVariable(state(), config_.own_variable);
   }
-  episode_return_ = 0;
-  episode_own_return_ = 0;
+  episode_shaped_return_ = 0;
+  episode_raw_return_ = 0;
   frags_ = 0;
   place_ = Place();
   WriteObservation(slot_.obs);
@@ -109,12 +109,12 @@ void DoomPlayer::OpenEpisode(unsigned tic) {
 
 void DoomPlayer::FinishReset() {
   *slot_.reward = 0;
-  *slot_.own_reward = 0;
+  *slot_.raw_reward = 0;
   *slot_.terminated = 0;
   *slot_.truncated = 0;
   *slot_.restarted = 0;
-  *slot_.episode_return = 0;
-  *slot_.episode_own_return = 0;
+  *slot_.episode_shaped_return = 0;
+  *slot_.episode_raw_return = 0;
   *slot_.episode_length = 0;
   *slot_.frags = frags_;
   *slot_.place = place_;
@@ -132,16 +132,16 @@ void DoomPlayer::FinishStep(unsigned tic, bool terminated, bool truncated) {
     const double now = ReadVariable(state(), config_.own_variable);
     own = now - std::exchange(own_variable_, now);
   }
-  episode_own_return_ += own;
-  episode_return_ += reward;
+  episode_raw_return_ += own;
+  episode_shaped_return_ += reward;
 
   *slot_.reward = static_cast<float>(Trained(reward, config_.trained));
-  *slot_.own_reward = own;
+  *slot_.raw_reward = own;
   *slot_.terminated = terminated ? 1 : 0;
   *slot_.truncated = truncated ? 1 : 0;
   *slot_.restarted = 0;
-  *slot_.episode_return = static_cast<float>(episode_return_);
-  *slot_.episode_own_return = static_cast<float>(episode_own_return_);
+  *slot_.episode_shaped_return = static_cast<float>(episode_shaped_return_);
+  *slot_.episode_raw_return = static_cast<float>(episode_raw_return_);
   *slot_.episode_length = static_cast<std::int32_t>(tic - episode_tic_);
   frags_ = config_.match.agents > 0 ? state().player_frag_count : 0;
   place_ = Place();
@@ -160,11 +160,11 @@ void DoomPlayer::FinishStep(unsigned tic, bool terminated, bool truncated) {
 
 void DoomPlayer::Abandon() {
   *slot_.reward = 0;
-  *slot_.own_reward = 0;
+  *slot_.raw_reward = 0;
   *slot_.terminated = 0;
   *slot_.truncated = 1;
-  *slot_.episode_return = static_cast<float>(episode_return_);
-  *slot_.episode_own_return = static_cast<float>(episode_own_return_);
+  *slot_.episode_shaped_return = static_cast<float>(episode_shaped_return_);
+  *slot_.episode_raw_return = static_cast<float>(episode_raw_return_);
   *slot_.episode_length = static_cast<std::int32_t>(reward_tic_ - episode_tic_);
   *slot_.frags = frags_;
   *slot_.place = place_;

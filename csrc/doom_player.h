@@ -61,8 +61,8 @@ class DoomPlayer {
   unsigned reward_tic_ = 0;   // up to which the living reward is paid
   unsigned episode_tic_ = 0;  // when the episode opened
   double own_variable_ = 0;
-  double episode_return_ = 0;
-  double episode_own_return_ = 0;
+  double episode_shaped_return_ = 0;
+  double episode_raw_return_ = 0;
   int frags_ = 0, place_ = 0;
 };
 

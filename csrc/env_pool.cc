@@ -33,13 +33,13 @@ EnvPool::EnvPool(const PoolConfig& config, const RowSizes& sizes,
   slabs_.measurements = AlignedArray<float>(rows * sizes.measurements);
   slabs_.final_measurements = AlignedArray<float>(envs * sizes.measurements);
   slabs_.reward = AlignedArray<float>(rows);
-  slabs_.own_reward = AlignedArray<double>(rows);
+  slabs_.raw_reward = AlignedArray<double>(rows);
   for (auto* flags :
        {&slabs_.terminated, &slabs_.truncated, &slabs_.is_first, &slabs_.restarted}) {
     *flags = AlignedArray<std::uint8_t>(rows);
   }
-  slabs_.episode_return = AlignedArray<float>(rows);
-  slabs_.episode_own_return = AlignedArray<float>(rows);
+  slabs_.episode_shaped_return = AlignedArray<float>(rows);
+  slabs_.episode_raw_return = AlignedArray<float>(rows);
   slabs_.episode_length = AlignedArray<std::int32_t>(rows);
   slabs_.frags = AlignedArray<std::int32_t>(rows);
   slabs_.place = AlignedArray<std::int32_t>(rows);
@@ -277,13 +277,13 @@ StepSlot EnvPool::SlotOf(int index, Position position) const {
   slot.final_measurements =
       slabs_.final_measurements.data() + env * sizes_.measurements;
   slot.reward = slabs_.reward.data() + at;
-  slot.own_reward = slabs_.own_reward.data() + at;
+  slot.raw_reward = slabs_.raw_reward.data() + at;
   slot.terminated = slabs_.terminated.data() + at;
   slot.truncated = slabs_.truncated.data() + at;
   slot.is_first = slabs_.is_first.data() + at;
   slot.restarted = slabs_.restarted.data() + at;
-  slot.episode_return = slabs_.episode_return.data() + at;
-  slot.episode_own_return = slabs_.episode_own_return.data() + at;
+  slot.episode_shaped_return = slabs_.episode_shaped_return.data() + at;
+  slot.episode_raw_return = slabs_.episode_raw_return.data() + at;
   slot.episode_length = slabs_.episode_length.data() + at;
   slot.frags = slabs_.frags.data() + at;
   slot.place = slabs_.place.data() + at;

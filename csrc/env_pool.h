@@ -39,9 +39,9 @@ struct Slabs {
   AlignedArray<float> measurements;        // [slabs, slots, B, M]
   AlignedArray<float> final_measurements;  // [B, M]
   AlignedArray<float> reward;              // [slabs, slots, B], as all that follow
-  AlignedArray<double> own_reward;
+  AlignedArray<double> raw_reward;
   AlignedArray<std::uint8_t> terminated, truncated, is_first, restarted;
-  AlignedArray<float> episode_return, episode_own_return;
+  AlignedArray<float> episode_shaped_return, episode_raw_return;
   AlignedArray<std::int32_t> episode_length, frags, place;
   AlignedArray<double> variables;  // [slabs, slots, B, V]
 };

@@ -103,7 +103,7 @@ struct DoomConfig {
   FrameSpec frame;
   MatchConfig match;
   GameReward reward;
-  int own_variable = -1;  // whose change is the own reward instead; -1 for none
+  int own_variable = -1;  // whose change is the raw reward instead; -1 for none
   std::vector<ShapingTerm> shaping;
   HeldWeapon held_weapon;
   std::vector<Measurement> measurements;
@@ -143,13 +143,13 @@ struct StepSlot {
   float* measurements = nullptr;
   float* final_measurements = nullptr;
   float* reward = nullptr;
-  double* own_reward = nullptr;
+  double* raw_reward = nullptr;
   std::uint8_t* terminated = nullptr;
   std::uint8_t* truncated = nullptr;
   std::uint8_t* is_first = nullptr;
   std::uint8_t* restarted = nullptr;
-  float* episode_return = nullptr;
-  float* episode_own_return = nullptr;
+  float* episode_shaped_return = nullptr;
+  float* episode_raw_return = nullptr;
   std::int32_t* episode_length = nullptr;  // tics
   std::int32_t* frags = nullptr;           // in a match: kills less suicides,
   std::int32_t* place = nullptr;           // and 1 for who leads; else 0

@@ -25,9 +25,9 @@ struct Results {
   Out<ffi::S32> token;
   Out<ffi::U8> obs, final_obs;
   Out<ffi::F32> measurements, final_measurements;
-  Out<ffi::F32> reward, own_reward;
+  Out<ffi::F32> reward, raw_reward;
   Out<ffi::PRED> terminated, truncated, is_first, restarted;
-  Out<ffi::F32> episode_return, episode_own_return;
+  Out<ffi::F32> episode_shaped_return, episode_raw_return;
   Out<ffi::S32> episode_length, frags, place;
   Out<ffi::F32> variables;
 };
@@ -77,13 +77,13 @@ void Receive(EnvPool& pool, const Token& token, Results results) {
   Copy(slabs.final_measurements.data(), results.final_measurements->typed_data(),
        results.final_measurements->element_count());
   copy(slabs.reward, results.reward);
-  copy(slabs.own_reward, results.own_reward);
+  copy(slabs.raw_reward, results.raw_reward);
   copy(slabs.terminated, results.terminated);
   copy(slabs.truncated, results.truncated);
   copy(slabs.is_first, results.is_first);
   copy(slabs.restarted, results.restarted);
-  copy(slabs.episode_return, results.episode_return);
-  copy(slabs.episode_own_return, results.episode_own_return);
+  copy(slabs.episode_shaped_return, results.episode_shaped_return);
+  copy(slabs.episode_raw_return, results.episode_raw_return);
   copy(slabs.episode_length, results.episode_length);
   copy(slabs.frags, results.frags);
   copy(slabs.place, results.place);
@@ -108,10 +108,10 @@ EnvPool& At(std::int64_t address) {
 ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
                  Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> measurements,
                  Out<ffi::F32> final_measurements, Out<ffi::F32> reward,
-                 Out<ffi::F32> own_reward, Out<ffi::PRED> terminated,
+                 Out<ffi::F32> raw_reward, Out<ffi::PRED> terminated,
                  Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
-                 Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
-                 Out<ffi::F32> episode_own_return, Out<ffi::S32> episode_length,
+                 Out<ffi::PRED> restarted, Out<ffi::F32> episode_shaped_return,
+                 Out<ffi::F32> episode_raw_return, Out<ffi::S32> episode_length,
                  Out<ffi::S32> frags, Out<ffi::S32> place, Out<ffi::F32> variables) {
   return Guarded([&] {
     EnvPool& pool = At(address);
@@ -119,19 +119,19 @@ ffi::Error Reset(std::int64_t address, Token token, Out<ffi::S32> next,
       pool.SendReset(group);
     }
     Receive(pool, token,
-            {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
-             terminated, truncated, is_first, restarted, episode_return,
-             episode_own_return, episode_length, frags, place, variables});
+            {next, obs, final_obs, measurements, final_measurements, reward, raw_reward,
+             terminated, truncated, is_first, restarted, episode_shaped_return,
+             episode_raw_return, episode_length, frags, place, variables});
   });
 }
 
 ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32> next,
                 Out<ffi::U8> obs, Out<ffi::U8> final_obs, Out<ffi::F32> measurements,
                 Out<ffi::F32> final_measurements, Out<ffi::F32> reward,
-                Out<ffi::F32> own_reward, Out<ffi::PRED> terminated,
+                Out<ffi::F32> raw_reward, Out<ffi::PRED> terminated,
                 Out<ffi::PRED> truncated, Out<ffi::PRED> is_first,
-                Out<ffi::PRED> restarted, Out<ffi::F32> episode_return,
-                Out<ffi::F32> episode_own_return, Out<ffi::S32> episode_length,
+                Out<ffi::PRED> restarted, Out<ffi::F32> episode_shaped_return,
+                Out<ffi::F32> episode_raw_return, Out<ffi::S32> episode_length,
                 Out<ffi::S32> frags, Out<ffi::S32> place, Out<ffi::F32> variables) {
   return Guarded([&] {
     EnvPool& pool = At(address);
@@ -144,9 +144,9 @@ ffi::Error Step(std::int64_t address, Token token, Actions actions, Out<ffi::S32
       pool.Send(group, all.subspan(static_cast<std::size_t>(group) * part, part));
     }
     Receive(pool, token,
-            {next, obs, final_obs, measurements, final_measurements, reward, own_reward,
-             terminated, truncated, is_first, restarted, episode_return,
-             episode_own_return, episode_length, frags, place, variables});
+            {next, obs, final_obs, measurements, final_measurements, reward, raw_reward,
+             terminated, truncated, is_first, restarted, episode_shaped_return,
+             episode_raw_return, episode_length, frags, place, variables});
   });
 }
 

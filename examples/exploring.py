@@ -43,7 +43,7 @@ def main() -> None:
         for _ in range(500):
             actions = rng.integers(0, heads, (4, len(heads)), dtype=np.int32)
             step = pool.step(actions)
-        shaped, own = step.info.episode_return, step.info.episode_own_return
+        shaped, own = step.info.episode_shaped_return, step.info.episode_raw_return
         for number in range(4):
             print(f"environment {number}: {shaped[number]:.2f}, own {own[number]:.2f}")
 

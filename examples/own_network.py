@@ -64,7 +64,7 @@ def main() -> None:
     shape = state.params["encoder"]["look"]["kernel"].shape
     print(f"trained for {state.frames:,} frames; each patch is looked at by {shape}")
     score = jaxfactory.evaluate("runs/own_network", episodes=2, num_envs=2)
-    print(f"return {score['own_return']['mean']:.1f}")
+    print(f"return {score['raw_return']['mean']:.1f}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main(run: str) -> None:
             value = agent.values(step.observation, carry, is_first=step.is_first)
             action, carry = agent.act(step.observation, carry, is_first=step.is_first)
             step = pool.step(action)
-            total += step.info.own_reward
+            total += step.info.raw_reward
             if number % 10 == 0:
                 chosen = [names[head][index] for head, index in enumerate(action[0])]
                 print(f"decision {number:2}: {chosen}, expects {value[0]:.2f}")

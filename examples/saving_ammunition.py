@@ -9,15 +9,8 @@ Run it, or name it to the command line, where everything works as with a built-i
 import argparse
 from pathlib import Path
 
-from jaxfactory import (
-    Config,
-    EnvConfig,
-    HeldWeapon,
-    Measurement,
-    Scenario,
-    Shaping,
-)
-from jaxfactory.scenarios import CFG_FOLDER
+from jaxfactory import Config, EnvConfig, HeldWeapon, Measurement, Scenario, Shaping
+from jaxfactory.scenarios.scenario_table import CFG_FOLDER
 
 
 SCENARIO = Scenario(
@@ -38,13 +31,13 @@ SCENARIO = Scenario(
 def main() -> None:
     """Train on it and print the score."""
     # JAX starts here and not where others import the scenario.
-    from jaxfactory import backend
+    from jaxfactory._util import jax_setup
 
-    backend.configure()
-    from jaxfactory.config import EvaluateOptions
-    from jaxfactory.evaluate import run
-    from jaxfactory.train import train
-    from jaxfactory.writers import TerminalWriter
+    jax_setup.configure()
+    from jaxfactory.config.train import EvaluateOptions
+    from jaxfactory.evaluation.evaluate import run
+    from jaxfactory.metrics.writers import TerminalWriter
+    from jaxfactory.training.loop import train
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--total-frames", type=int, default=1_000_000)

@@ -25,7 +25,7 @@ def main() -> None:
     print(f"trained for {state.frames:,} frames, {int(state.step)} updates")
 
     score = jaxfactory.evaluate("runs/example", episodes=4, num_envs=4)
-    own = score["own_return"]
+    own = score["raw_return"]
     print(
         f"return {own['mean']:.1f} +- {own['std']:.1f} over {score['episodes']} games"
     )

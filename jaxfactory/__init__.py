@@ -12,59 +12,57 @@ environment for each scenario, such as ``jaxfactory/HealthGatheringSupreme-v0``.
 """
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxfactory.registration import register_with_gymnasium
+from jaxfactory.envs.wrappers.registration import register_with_gymnasium
 
 
 if TYPE_CHECKING:
-    from jaxfactory.agent import Agent as Agent
+    from jaxfactory._util.errors import UserCodeError as UserCodeError
+    from jaxfactory._util.errors import UserError as UserError
     from jaxfactory.api import evaluate as evaluate
     from jaxfactory.api import load as load
     from jaxfactory.api import train as train
-    from jaxfactory.callbacks import Iteration as Iteration
-    from jaxfactory.config import Config as Config
-    from jaxfactory.config import EnvConfig as EnvConfig
-    from jaxfactory.config import NetworkConfig as NetworkConfig
-    from jaxfactory.config import PPOConfig as PPOConfig
-    from jaxfactory.doom_pool import EngineError as EngineError
-    from jaxfactory.doom_pool import EnvPool as EnvPool
-    from jaxfactory.errors import UserCodeError as UserCodeError
-    from jaxfactory.errors import UserError as UserError
-    from jaxfactory.matches import Match as Match
-    from jaxfactory.measurements import Measurement as Measurement
-    from jaxfactory.pool import make_pool as make_pool
-    from jaxfactory.scenario import Scenario as Scenario
-    from jaxfactory.scenarios import register as register
-    from jaxfactory.shaping import HeldWeapon as HeldWeapon
-    from jaxfactory.shaping import Shaping as Shaping
-    from jaxfactory.step import Step as Step
+    from jaxfactory.config.train import Config as Config
+    from jaxfactory.config.train import EnvConfig as EnvConfig
+    from jaxfactory.config.train import NetworkConfig as NetworkConfig
+    from jaxfactory.config.train import PPOConfig as PPOConfig
+    from jaxfactory.envs.doom.pool import EngineError as EngineError
+    from jaxfactory.envs.doom.pool import EnvPool as EnvPool
+    from jaxfactory.envs.pool import make_pool as make_pool
+    from jaxfactory.envs.step import Step as Step
+    from jaxfactory.evaluation.agent import Agent as Agent
+    from jaxfactory.scenarios.matches import Match as Match
+    from jaxfactory.scenarios.measurements import Measurement as Measurement
+    from jaxfactory.scenarios.scenario import Scenario as Scenario
+    from jaxfactory.scenarios.scenario_table import register as register
+    from jaxfactory.scenarios.shaping import HeldWeapon as HeldWeapon
+    from jaxfactory.scenarios.shaping import Shaping as Shaping
+    from jaxfactory.training.callbacks import Iteration as Iteration
 
     __version__: str
 
 _HOMES = {
-    "Agent": "agent",
-    "Config": "config",
-    "EngineError": "doom_pool",
-    "EnvConfig": "config",
-    "EnvPool": "doom_pool",
-    "HeldWeapon": "shaping",
-    "Iteration": "callbacks",
-    "Match": "matches",
-    "Measurement": "measurements",
-    "NetworkConfig": "config",
-    "PPOConfig": "config",
-    "Scenario": "scenario",
-    "Shaping": "shaping",
-    "Step": "step",
-    "UserCodeError": "errors",
-    "UserError": "errors",
+    "Agent": "evaluation.agent",
+    "Config": "config.train",
+    "EngineError": "envs.doom.pool",
+    "EnvConfig": "config.train",
+    "EnvPool": "envs.doom.pool",
+    "HeldWeapon": "scenarios.shaping",
+    "Iteration": "training.callbacks",
+    "Match": "scenarios.matches",
+    "Measurement": "scenarios.measurements",
+    "NetworkConfig": "config.train",
+    "PPOConfig": "config.train",
+    "Scenario": "scenarios.scenario",
+    "Shaping": "scenarios.shaping",
+    "Step": "envs.step",
+    "UserCodeError": "_util.errors",
+    "UserError": "_util.errors",
     "evaluate": "api",
     "load": "api",
-    "make_pool": "pool",
-    "register": "scenarios",
+    "make_pool": "envs.pool",
+    "register": "scenarios.scenario_table",
     "train": "api",
 }
 
@@ -85,18 +83,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _Package(ModuleType):
-    """The package; `jaxfactory.train` is the function, whatever has been imported.
-
-    Importing the module `jaxfactory.train` would make it an attribute of the package
-    and hide the function of that name. Modules are imported with
-    ``from jaxfactory.train import ...``, which does not need the attribute.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 register_with_gymnasium()

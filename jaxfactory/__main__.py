@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxfactory.cli import main
+from jaxfactory.cli.main import main
 
 
 if __name__ == "__main__":

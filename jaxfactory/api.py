@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxfactory.config import Config, EvaluateOptions
+from jaxfactory.config.train import Config, EvaluateOptions
 
 
 if TYPE_CHECKING:
-    import jaxfactory.agent
-    import jaxfactory.learner
-    import jaxfactory.scenario
+    import jaxfactory.evaluation.agent
+    import jaxfactory.ppo.learner
+    import jaxfactory.scenarios.scenario
 
 
 def train(
@@ -23,11 +23,11 @@ def train(
     run: str | Path,
     *,
     encoder: Any = None,
-    scenario: "str | jaxfactory.scenario.Scenario | None" = None,
+    scenario: "str | jaxfactory.scenarios.scenario.Scenario | None" = None,
     init_from: str | Path | None = None,
     callbacks: Sequence[Callable[..., Any]] = (),
     show: bool = False,
-) -> "jaxfactory.learner.TrainState":
+) -> "jaxfactory.ppo.learner.TrainState":
     """Train an agent, or go on with a run.
 
     Args:
@@ -41,8 +41,8 @@ def train(
         scenario: One of your own to train on, instead of the one that `config` names.
         init_from: Another run's directory, or user/repo on the Hugging Face Hub: a new
             run begins with its weights, as far as they fit `config`
-            (`jaxfactory.init_from.with_settings_of` makes them fit). The same as
-            `Config.init_from`.
+            (`jaxfactory.training.init_from.with_settings_of` makes them fit). The same
+            as `Config.init_from`.
         callbacks: Functions that are called with a `jaxfactory.Iteration` after every
             update, and may return metrics, a dictionary of numbers, to be written with
             the others. ``iteration.stop(reason)`` ends the training.
@@ -70,8 +70,8 @@ def train(
         256
     """
     _prepare_jax()
-    from jaxfactory.terminal_writer import TerminalWriter
-    from jaxfactory.train import train as corridor
+    from jaxfactory.metrics.terminal_writer import TerminalWriter
+    from jaxfactory.training.loop import train as corridor
 
     run = Path(run)
     if init_from is not None:
@@ -96,7 +96,7 @@ def evaluate(
     seed: int = 1000,
     render_mp4: bool = False,
     encoder: Any = None,
-    scenario: "jaxfactory.scenario.Scenario | None" = None,
+    scenario: "jaxfactory.scenarios.scenario.Scenario | None" = None,
     map: str | Path | None = None,
 ) -> dict[str, Any]:
     """Play a trained agent's episodes and return its score.
@@ -116,7 +116,7 @@ def evaluate(
         map: Map file (.wad) to use instead of the run's own.
 
     Returns:
-        ``own_return``, ``shaped_return`` and ``length`` with their ``mean``, ``std``,
+        ``raw_return``, ``shaped_return`` and ``length`` with their ``mean``, ``std``,
         ``mean_minus_std``, ``min`` and ``max``; ``each`` episode, the ``map`` file, and
         how they were played.
 
@@ -128,7 +128,7 @@ def evaluate(
         >>> score = jaxfactory.evaluate("runs/tiny", episodes=2, num_envs=2)
         >>> score["episodes"], score["frames_trained"]
         (2, 256)
-        >>> score["own_return"]["min"] <= score["own_return"]["mean"]
+        >>> score["raw_return"]["min"] <= score["raw_return"]["mean"]
         True
     """
     options = EvaluateOptions(
@@ -142,7 +142,7 @@ def evaluate(
         map=None if map is None else str(map),
     )
     _prepare_jax()
-    from jaxfactory.evaluate import score
+    from jaxfactory.evaluation.evaluate import score
 
     return score(options, encoder=encoder, scenario=scenario).result
 
@@ -153,7 +153,7 @@ def load(
     checkpoint: Literal["best", "latest"] = "best",
     seed: int = 0,
     encoder: Any = None,
-) -> "jaxfactory.agent.Agent":
+) -> "jaxfactory.evaluation.agent.Agent":
     """Return a trained run's agent, to act with.
 
     Args:
@@ -175,12 +175,12 @@ def load(
         ((3, 1), (3,))
     """
     _prepare_jax()
-    from jaxfactory.agent import load_agent
+    from jaxfactory.evaluation.agent import load_agent
 
     return load_agent(Path(run), checkpoint, seed=seed, encoder=encoder)
 
 
 def _prepare_jax() -> None:
-    from jaxfactory import backend
+    from jaxfactory._util import jax_setup
 
-    backend.configure()
+    jax_setup.configure()

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from jaxfactory.scenario import Scenario
-from jaxfactory.vector_env import DoomVectorEnv
-from jaxfactory.vector_info import of_row
+from jaxfactory.envs.wrappers.vector_env import DoomVectorEnv
+from jaxfactory.envs.wrappers.vector_info import of_row
+from jaxfactory.scenarios.scenario import Scenario
 
 
 try:
@@ -34,8 +34,8 @@ class StableBaselinesEnv(VecEnv):
 
     Observations and actions are those of `DoomVectorEnv`: an image ``[H, W, C]``, which
     `CnnPolicy` takes, or with measurements a dictionary, for `MultiInputPolicy`. Each
-    game's information holds ``own_reward``, the scenario's own reward, and
-    ``game_variables``; at an episode's end also ``own_return``, ``tics``, ``episode``
+    game's information holds ``raw_reward``, the scenario's raw reward, and
+    ``game_variables``; at an episode's end also ``raw_return``, ``tics``, ``episode``
     as `Monitor` writes it, ``terminal_observation`` and ``TimeLimit.truncated``.
 
     Attributes:

@@ -34,7 +34,7 @@ has the flags beside theirs.
 
 def help_of(*arguments: str) -> str:
     """Return what the program prints for some arguments, in 88 columns."""
-    from jaxfactory import cli
+    from jaxfactory.cli import main as cli
 
     printed = io.StringIO()
     before = os.environ.get("COLUMNS")
@@ -70,7 +70,8 @@ def command_reference() -> str:
 
 def scenario_table() -> str:
     """Return the table of docs/scenarios.md, the same on every machine."""
-    from jaxfactory import listing, scenarios
+    from jaxfactory.cli import listing
+    from jaxfactory.scenarios import scenario_table as scenarios
 
     rows = [
         "| scenario | actions | rewards | time-out | map |",
@@ -94,18 +95,18 @@ def _learned(name: str) -> list[str]:
     if data is None:
         return []
     rows = [
-        "One training each with the default preset on 2 cores, and the own return of "
+        "One training each with the default preset on 2 cores, and the raw return of "
         "100 episodes of its best checkpoint, beside that of actions drawn at random "
         f"([{name}](results/{name}) has the rest, [the table](results/scenarios.md) "
         "the published scores and the options that were given):",
         "",
-        "| scenario | frames | own return | at random |",
+        "| scenario | frames | raw return | at random |",
         "|---|---|---|---|",
     ]
     for scenario, row in sorted(data.items()):
         own, drawn = (
             f"{row[key]['mean']:.2f} +- {row[key]['std']:.2f}"
-            for key in ("own_return", "random_own_return")
+            for key in ("raw_return", "random_raw_return")
         )
         rows.append(f"| `{scenario}` | {row['frames']:,} | {own} | {drawn} |")
     return rows

@@ -110,11 +110,7 @@ def note(options: argparse.Namespace) -> str:
 
 def make(options: argparse.Namespace):
     """Return the notebook, not yet executed."""
-    from nbformat.v4 import (
-        new_code_cell,
-        new_markdown_cell,
-        new_notebook,
-    )
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     made = []
     for number, cell in enumerate(cells(PAGE.read_text())):

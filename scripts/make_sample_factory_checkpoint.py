@@ -5,7 +5,7 @@ Run it with a Python that has sample-factory and PyTorch; jaxfactory is not need
     python scripts/make_sample_factory_checkpoint.py FOLDER [NAME ...]
 
 Each experiment has a narrow network of Sample Factory's own layers, statistics of made
-up observations, and a few steps of its optimiser behind it. Its learner saves it; what
+up observations, and a few steps of its optimizer behind it. Its learner saves it; what
 the network then answers to some observations and hidden states goes into answers.npz.
 """
 
@@ -96,7 +96,7 @@ EXPERIMENTS = {
 OLD_CONFIG = ("health", "deathmatch")
 # Until mid-2023 the encoder did not find the measurements of newer Gymnasiums.
 WITHOUT_HEAD = ("deathmatch",)
-# What each policy saves, after one step of the optimiser each: its last checkpoints, or
+# What each policy saves, after one step of the optimizer each: its last checkpoints, or
 # its best with a mean reward. The answers are those of the best of all.
 SAVED: dict[str, list[list[float | None]]] = {
     "health": [[6.5, None, None]],
@@ -227,7 +227,7 @@ def made_learner(cfg: AttrDict, policy: int = 0) -> Learner:
 
 
 def train(learner: Learner, obs_space: gym.spaces.Dict) -> None:
-    """Take one step of the optimiser, and let the normalisers see observations."""
+    """Take one step of the optimizer, and let the normalisers see observations."""
     model = learner.actor_critic
     model.train()
     obs = prepare_and_normalize_obs(model, observations(obs_space, 200, seed=1))

@@ -164,8 +164,8 @@ struct Row {
     slot.previous_obs = slot.obs = slot.final_obs = obs.data();
     slot.previous_measurements = slot.measurements = slot.final_measurements =
         measurements.data();
-    slot.reward = slot.episode_return = slot.episode_own_return = floats;
-    slot.own_reward = slot.variables = doubles;
+    slot.reward = slot.episode_shaped_return = slot.episode_raw_return = floats;
+    slot.raw_reward = slot.variables = doubles;
     slot.terminated = slot.truncated = slot.is_first = slot.restarted = flags;
     slot.episode_length = slot.frags = slot.place = numbers;
   }

@@ -85,13 +85,14 @@ std::vector<double> Rollout(const PoolConfig& config, int steps) {
            position.slot) *
               kEnvs +
           static_cast<std::size_t>(i);
-      seen.insert(seen.end(), {static_cast<double>(slabs.obs.data()[at * kObsBytes]),
-                               static_cast<double>(slabs.reward.data()[at]),
-                               static_cast<double>(slabs.terminated.data()[at]),
-                               static_cast<double>(slabs.truncated.data()[at]),
-                               static_cast<double>(slabs.is_first.data()[at]),
-                               static_cast<double>(slabs.episode_return.data()[at]),
-                               static_cast<double>(slabs.episode_length.data()[at])});
+      seen.insert(seen.end(),
+                  {static_cast<double>(slabs.obs.data()[at * kObsBytes]),
+                   static_cast<double>(slabs.reward.data()[at]),
+                   static_cast<double>(slabs.terminated.data()[at]),
+                   static_cast<double>(slabs.truncated.data()[at]),
+                   static_cast<double>(slabs.is_first.data()[at]),
+                   static_cast<double>(slabs.episode_shaped_return.data()[at]),
+                   static_cast<double>(slabs.episode_length.data()[at])});
     }
   }
   return seen;

@@ -1,0 +1,93 @@
+"""Mistakes of the user, told in one sentence and without a stack trace."""
+
+import difflib
+import errno
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """Something that the user can put right; the message says what and how."""
+
+    # The public name, in tracebacks too.
+    __module__ = "jaxfactory"
+
+
+class UserCodeError(UserError):
+    """Code that the user gave (a network, a callback) raised; ``__cause__`` is what."""
+
+    __module__ = "jaxfactory"
+
+    def trace(self) -> str:
+        """Return the traceback of ``__cause__``, from the user's code on."""
+        import traceback
+
+        if self.__cause__ is None:
+            return ""
+        summary = traceback.TracebackException.from_exception(self.__cause__)
+        library = [_is_library(Path(frame.filename)) for frame in summary.stack]
+        # Libraries that the user's code called stay: they may say what is wrong. In a
+        # file that cannot be parsed no frame is the user's, but the error shows where.
+        unparsed = len(library) if isinstance(self.__cause__, SyntaxError) else 0
+        first = library.index(False) if False in library else unparsed
+        summary.stack = traceback.StackSummary.from_list(list(summary.stack)[first:])
+        return "".join(summary.format(chain=False))
+
+
+def _is_library(file: Path) -> bool:
+    ours, python = Path(__file__).parents[1], Path(importlib.util.__file__).parents[1]
+    if str(file).startswith("<frozen") or "site-packages" in file.parts:
+        return True
+    return file.is_relative_to(ours) or file.is_relative_to(python)
+
+
+# What is wrong with the user's disk or files, and not with a program.
+_DISK = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR,
+    errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
+)  # fmt: skip
+
+
+def disk_sentence(error: OSError) -> str:
+    """Return a sentence about a file that cannot be read or written, "" for others."""
+    if error.errno not in _DISK:
+        return ""
+    place = error.filename2 or error.filename or "a file"
+    return (
+        f"{place} cannot be read or written ({error.strerror}); make room, permit it, "
+        "or name another place"
+    )
+
+
+def require(module: str, *, extra: str, what: str) -> None:
+    """Complain if a package is not installed that only some need.
+
+    Args:
+        module: The module to import, not yet imported here.
+        extra: The extra of jaxfactory that installs it.
+        what: What needs it: ``"--wandb"``.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # Its parent package is missing.
+        found = False
+    if not found:
+        raise UserError(
+            f"{what} needs {module.partition('.')[0]}, which is not installed; "
+            f"install it with: pip install 'jaxfactory[{extra}]'"
+        )
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'X'?"`` for the nearest choice, or ``""``.
+
+    Args:
+        word: What was typed.
+        choices: What would have been understood.
+    """
+    nearest = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,0 +1,142 @@
+"""Reading JSON that strangers made.
+
+Python's own reader takes any size and depth, numbers of any length, NaN, and keys that
+are there twice. What it returns can then fail far from here: a deep list when it is
+shown, a long number when it becomes a float. Here such files are refused at once.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxfactory._util import plain_files
+from jaxfactory._util.errors import UserError
+
+
+MIB = 2**20
+# Of a file, in bytes; an evaluation of 100,000 episodes has half of it.
+LIMIT = 16 * MIB
+_DEPTH = 32
+# Up to here a float counts exactly.
+MOST_FRAMES = 2**53
+# Brackets, commas and colons: what they separate takes some 50 bytes each in memory.
+_ITEMS = 3_000_000
+# Digits of a whole number; 2^64 has 20.
+_DIGITS = 20
+
+
+def loads(data: bytes | str, *, allow_nan: bool = False) -> Any:
+    """Return what a JSON text holds.
+
+    Args:
+        data: The text, in UTF-8 if it is bytes.
+        allow_nan: Take NaN and Infinity, which Python writes and JSON lacks.
+
+    Raises:
+        ValueError: If it is not JSON, or is nested too deeply, has a key twice, a
+            number of more than 20 digits or too many items; the text says which.
+    """
+    if isinstance(data, bytes):
+        try:
+            data = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is not UTF-8 text (byte {error.start})") from None
+    if sum(map(data.count, ",:[{")) > _ITEMS:
+        raise ValueError(f"it holds more than {_ITEMS:,} items")
+    constant = float if allow_nan else _no_constant
+    try:
+        value = json.loads(
+            data,
+            object_pairs_hook=_unique,
+            parse_int=_whole,
+            parse_constant=constant,
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    _check_depth(value)
+    return value
+
+
+def read(path: Path, *, limit: int = LIMIT, allow_nan: bool = False) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: The file.
+        limit: The most bytes that it may have.
+        allow_nan: As in `loads`.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not a regular file, too large, or refused by `loads`.
+    """
+    return loads(plain_files.read_bytes(path, limit), allow_nan=allow_nan)
+
+
+def read_object(path: Path, remedy: str = "", *, limit: int = LIMIT) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        path: The file.
+        remedy: What helps if it is damaged, without a full stop.
+        limit: The most bytes that it may have.
+
+    Raises:
+        UserError: If it cannot be read or holds something else.
+    """
+    try:
+        value = read(path, limit=limit)
+        if not isinstance(value, dict):
+            raise ValueError("it is not a JSON object")
+    except (OSError, ValueError) as error:
+        after = f"; {remedy}" if remedy else ""
+        raise UserError(f"{path} cannot be read: {reason(error)}{after}") from error
+    return value
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number that a float counts exactly, 0 or more."""
+    return type(value) is int and 0 <= value <= MOST_FRAMES
+
+
+def is_number(value: Any, largest: float) -> bool:
+    """Whether a value is a number, and no larger than this in size."""
+    return type(value) in (int, float) and abs(value) <= largest
+
+
+def reason(error: Exception) -> str:
+    """Return why a file cannot be read, without its name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        seen: set[str] = set()
+        name = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"{name!r:.60} is there twice")
+    return values
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS + 1:
+        raise ValueError(f"it holds a number of {len(text)} digits")
+    return int(text)
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"it holds {text}, which is not a number in JSON")
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEPTH):
+        below = []
+        for item in level:
+            if isinstance(item, dict):
+                below += [v for v in item.values() if isinstance(v, dict | list)]
+            elif isinstance(item, list):
+                below += [v for v in item if isinstance(v, dict | list)]
+        if not below:
+            return
+        level = below
+    raise ValueError("it is nested too deeply")

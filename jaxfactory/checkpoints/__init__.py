@@ -1,0 +1,1 @@
+"""What a run saves, how it is read back, and exports for other tools."""

@@ -1,0 +1,199 @@
+"""A checkpoint's files, written all or nothing.
+
+A checkpoint is a directory named by its frames. ``state/`` holds the arrays, written
+by Orbax as a flat dictionary whose keys are the leaves' paths; ``host.json`` holds
+what lives on the host, and every leaf's shape and type, so that a state of another
+network is refused by name. Both are written into a scratch directory that one rename
+makes a checkpoint: a process killed in the middle leaves scratch, never half a
+checkpoint.
+"""
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from jaxfactory._util import plain_json
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import host_file
+from jaxfactory.config import runs
+
+
+State = TypeVar("State")
+
+KEPT = 2
+SCRATCH = ".unfinished"
+
+
+def write_arrays(
+    run_dir: Path,
+    kind: str,
+    arrays: dict[str, np.ndarray],
+    host: dict[str, Any],
+    *,
+    kept: int = KEPT,
+) -> Path:
+    """Write a checkpoint, all or nothing, and remove the oldest of its kind.
+
+    Args:
+        run_dir: The run.
+        kind: ``"latest"`` or ``"best"``.
+        arrays: Every leaf of the state, by its path.
+        host: What lives on the host; ``host["frames"]`` names the checkpoint.
+        kept: How many of its kind are kept, with this one.
+
+    Returns:
+        The checkpoint's directory.
+    """
+    folder = run_dir / runs.CHECKPOINTS
+    scratch = folder / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    shapes = {name: _shape(array) for name, array in arrays.items()}
+    text = json.dumps({**host, "leaves": shapes})
+    (scratch / "host.json").write_text(text)
+    # Orbax refuses empty arrays; their shape alone brings them back.
+    full = {name: array for name, array in arrays.items() if array.size}
+    ocp.save((scratch / "state").resolve(), full)
+    final = folder / kind / f"{host['frames']:012d}"
+    final.parent.mkdir(exist_ok=True)
+    if final.exists():  # Damaged: training went back to the one before it.
+        shutil.rmtree(final)
+    scratch.rename(final)
+    others = [path for path in runs.checkpoint_dirs(run_dir, kind) if path != final]
+    # By time, not by name: a damaged checkpoint may have more frames.
+    others.sort(key=lambda path: path.stat().st_mtime)
+    for path in others[: len(others) + 1 - kept]:
+        shutil.rmtree(path)
+    return final
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what `write_arrays` wrote, whatever state it was: (host, arrays).
+
+    ``host["leaves"]`` describes the arrays, as in ``"float32[3,4]"``.
+    """
+    host = read_host(path)
+    return host, _load(path, host["leaves"])
+
+
+def read_state(path: Path, target: State) -> State:
+    """Return a checkpoint's state in the structure of ``target``.
+
+    Raises:
+        UserError: If a leaf is missing, is left over or has another shape.
+    """
+    leaves = read_host(path)["leaves"]
+    wanted = {name: _shape(array) for name, array in named_arrays(target).items()}
+    for name in sorted(leaves.keys() | wanted.keys()):
+        if leaves.get(name) != wanted.get(name):
+            raise UserError(
+                f"the checkpoint {path} does not fit these settings: {name} is "
+                f"{leaves.get(name, 'missing')} there and "
+                f"{wanted.get(name, 'missing')} here; give --run another directory"
+            )
+    arrays = _load(path, wanted)
+    flat, structure = jax.tree_util.tree_flatten_with_path(target)
+    restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
+    return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
+    blank = {
+        name: np.empty(shape, dtype)
+        for name, (shape, dtype) in host_file.leaves(shapes).items()
+    }
+    full = {name: array for name, array in blank.items() if array.size}
+    with _quiet():
+        return {**blank, **ocp.load((path / "state").resolve(), full)}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax from logging what it raises as well."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def why(error: BaseException) -> str:
+    """Return what is wrong with a damaged file, in one line: Orbax says more."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+
+
+def _shape(array: Any) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
+def _name(where: Any) -> str:
+    return jax.tree_util.keystr(where, simple=True, separator=".")
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
+
+
+def named_arrays(state: Any) -> dict[str, np.ndarray]:
+    """Return a state's leaves as arrays on the host, by their paths."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    plain = {
+        _name(where): jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        for where, leaf in flat
+    }
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(plain).items()}
+
+
+def shapes_of(state: Any) -> dict[str, str]:
+    """Return shape and type of a state's leaves by their paths, as ``host.json`` has.
+
+    The leaves may be shapes alone (`jax.ShapeDtypeStruct`).
+    """
+    flat, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {_name(where): _shape(leaf) for where, leaf in flat}
+
+
+def with_arrays(state: State, arrays: dict[str, np.ndarray]) -> State:
+    """Return a state in which the leaves of some paths are replaced."""
+    flat, structure = jax.tree_util.tree_flatten_with_path(state)
+    leaves = [
+        _like(leaf, arrays[name]) if (name := _name(where)) in arrays else leaf
+        for where, leaf in flat
+    ]
+    return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def _like(leaf: Any, array: np.ndarray) -> Any:
+    """Turn a restored array into what stands at its place in the target."""
+    if _is_key(leaf):
+        data = jnp.array(array)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(jnp.array(array), leaf.sharding)
+    if isinstance(leaf, bool | int | float):
+        return type(leaf)(array)
+    return array
+
+
+def read_host(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds that lives on the host.
+
+    Raises:
+        OSError: If its host.json cannot be read.
+        ValueError: If that is damaged; see `host_file.checked`.
+    """
+    # Python writes the return of an episode with a NaN as NaN.
+    return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))

@@ -1,0 +1,1 @@
+"""Settings: defaults, bounds, presets and flags, and the run that records them."""

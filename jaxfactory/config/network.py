@@ -1,0 +1,100 @@
+"""The settings of the actor-critic's network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.config import validation
+
+
+# More than these cannot be meant; a file that holds more would take memory without end.
+_MAX_UNITS = 16_384
+_MAX_CHANNELS = 4_096
+_MAX_KERNEL = 256
+_MAX_LAYERS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The actor-critic's shape.
+
+    Example:
+        >>> small = NetworkConfig(conv_channels=(8, 16, 16), core="lstm")
+        >>> small.core_size
+        256
+    """
+
+    encoder: str = "conv"
+    """What turns observations into features: conv, resnet_impala, or a Flax NNX class
+    of your own as package.module:Class or file.py:Class (--network is the same
+    flag)."""
+    conv_channels: tuple[int, ...] = (16, 32, 64)
+    """Output channels of each convolution, or of each stage of resnet_impala."""
+    conv_kernels: tuple[int, ...] = (8, 4, 3)
+    """Kernel size of each convolution."""
+    conv_strides: tuple[int, ...] = (4, 2, 2)
+    """Stride of each convolution."""
+    hidden_size: int = 256
+    """Units of the dense layer after the convolutions."""
+    dense_sizes: tuple[int, ...] = ()
+    """Units of further dense layers after that one; none by default."""
+    core: Literal["gru", "lstm", "none"] = "gru"
+    """Recurrent core between the encoder and the heads."""
+    core_size: int = 256
+    """Units of the recurrent core."""
+    core_layers: int = 1
+    """Layers of the recurrent core, each of so many units."""
+    measurements_sizes: tuple[int, ...] = (128, 128)
+    """Units of the dense layers that read the measurements, where there are any."""
+    decoder_sizes: tuple[int, ...] = ()
+    """Units of the dense layers between the core and the heads; none by default."""
+    nonlinearity: Literal["elu", "relu", "tanh"] = "elu"
+    """Activation after each convolution and dense layer."""
+    separate_critic: bool = False
+    """Give the value function an encoder, core and decoder of its own, instead of those
+    of the policy."""
+
+    def __post_init__(self) -> None:
+        validation.positive(
+            self, "hidden_size", "core_size", "conv_channels", "conv_kernels",
+            "conv_strides", "measurements_sizes", "decoder_sizes", "dense_sizes",
+            "core_layers",
+        )  # fmt: skip
+        validation.at_most(
+            self, hidden_size=_MAX_UNITS, core_size=_MAX_UNITS,
+            measurements_sizes=_MAX_UNITS, decoder_sizes=_MAX_UNITS,
+            dense_sizes=_MAX_UNITS, conv_channels=_MAX_CHANNELS,
+            conv_kernels=_MAX_KERNEL, conv_strides=_MAX_KERNEL, core_layers=_MAX_LAYERS,
+        )  # fmt: skip
+        validation.not_longer(
+            self, _MAX_LAYERS, "conv_channels", "measurements_sizes", "decoder_sizes",
+            "dense_sizes",
+        )  # fmt: skip
+        if self.core == "none" and self.core_layers != 1:
+            raise UserError(
+                f"--core-layers {self.core_layers} needs a recurrent core, and --core "
+                "none has none; leave one of them out"
+            )
+        if self.encoder == "resnet_impala":
+            self._check_residual()
+            return
+        lengths = {
+            len(self.conv_channels),
+            len(self.conv_kernels),
+            len(self.conv_strides),
+        }
+        if len(lengths) != 1:
+            raise UserError(
+                f"--conv-channels {self.conv_channels}, --conv-kernels "
+                f"{self.conv_kernels} and --conv-strides {self.conv_strides} must have "
+                "the same number of entries, one for each convolution"
+            )
+
+    def _check_residual(self) -> None:
+        for name in ("conv_kernels", "conv_strides"):
+            if getattr(self, name) != getattr(NetworkConfig, name):
+                sizes = " ".join(map(str, getattr(self, name)))
+                raise UserError(
+                    f"--{name.replace('_', '-')} {sizes} does nothing with --encoder "
+                    "resnet_impala, whose kernels are 3x3; leave it out"
+                )

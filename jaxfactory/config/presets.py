@@ -1,0 +1,42 @@
+"""Whole configurations to begin with, by name."""
+
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.config.train import Config, NetworkConfig, PPOConfig
+
+
+PRESETS: dict[str, Config] = {
+    # A smaller network that uses each rollout twice: it reaches a score sooner.
+    "default": Config(),
+    # The settings that this field publishes its Doom scores with.
+    "reference": Config(
+        env=EnvConfig(num_envs=32),
+        network=NetworkConfig(
+            conv_channels=(32, 64, 128), hidden_size=512, core_size=512
+        ),
+        ppo=PPOConfig(
+            num_minibatches=1,
+            num_epochs=1,
+            learning_rate=1e-4,
+            lr_schedule="constant",
+            objective="clipped",
+            ent_coef=0.001,
+            bootstrap_truncated=False,
+        ),
+    ),
+    # Environments of Gymnasium's: cheap to step, and mostly without anything to
+    # remember or an image. Taken wherever one is named.
+    "gymnasium": Config(
+        env=EnvConfig(
+            scenario="gymnasium:CartPole-v1", num_envs=16, num_groups=1, frame_skip=1
+        ),
+        network=NetworkConfig(core="none", measurements_sizes=(64, 64)),
+        ppo=PPOConfig(
+            num_steps=128,
+            num_epochs=4,
+            learning_rate=1e-3,
+            clip_eps=0.2,
+            ent_coef=0.001,
+        ),
+        total_frames=300_000,
+    ),
+}

@@ -1,0 +1,210 @@
+"""A run directory: where its files lie, its config.json, and which one is newest.
+
+::
+
+    runs/<scenario>/<YYYYmmdd-HHMMSS>/
+        config.json          the settings
+        metrics.jsonl        one object an iteration
+        trained_on.json      the map files that it was trained on
+        tensorboard/
+        videos/              with --video-every, named by their frames
+        checkpoints/latest/  the last two, named by their frames
+        checkpoints/best/    the one with the best mean return
+
+Imports no JAX, so that the command line can look into a run before JAX starts.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+from jaxfactory._util import plain_json
+from jaxfactory._util.errors import UserError
+from jaxfactory.config import train as config_lib
+from jaxfactory.config.train import Config
+
+
+ROOT = Path("runs")
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+CHECKPOINTS = "checkpoints"
+VIDEOS = "videos"
+EVALUATION = "evaluation.json"
+TRAINED_ON = "trained_on.json"
+LOCK = ".lock"
+
+# A checkpoint's name: its frames. Others call digits what int() does not take.
+_NUMBER = re.compile("[0-9]{1,20}")
+
+# What decides the shapes of the parameters and what they mean.
+FIXED_ENV = (
+    "scenario", "width", "height", "grayscale", "depth", "labels", "automap",
+    "measurements",
+)  # fmt: skip
+
+
+def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
+    """Return a directory that does not exist yet, named by scenario and time."""
+    # Of a .cfg file's path the name, of FILE:NAME what stands behind the colon.
+    short = Path(scenario.rpartition(":")[2]).stem
+    stem = root / short / time.strftime("%Y%m%d-%H%M%S")
+    path, number = stem, 1
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    return path
+
+
+def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
+    """Return the finished checkpoints of a kind, oldest first.
+
+    Args:
+        run_dir: The run.
+        kind: ``"latest"`` or ``"best"``.
+    """
+    folder = run_dir / CHECKPOINTS / kind
+    if not folder.is_dir():
+        return []
+    return sorted(
+        (path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)),
+        key=lambda path: int(path.name),
+    )
+
+
+def find_newest_run(root: Path = ROOT) -> Path:
+    """Return the run under ``root`` that saved a checkpoint last.
+
+    Raises:
+        UserError: If there is none.
+    """
+    newest: tuple[float, Path] | None = None
+    for file in root.glob(f"**/{CONFIG}"):
+        saved = checkpoint_dirs(file.parent, "latest")
+        if saved:
+            candidate = (saved[-1].stat().st_mtime, file.parent)
+            newest = max(newest, candidate) if newest else candidate
+    if newest is None:
+        raise UserError(
+            f"there is no run with a checkpoint under {root}; "
+            "train one with `jaxfactory train`, or name one with --run DIR"
+        )
+    return newest[1]
+
+
+def is_run(run_dir: Path) -> bool:
+    """Whether the directory holds a run's settings."""
+    return (run_dir / CONFIG).is_file()
+
+
+def load_config(run_dir: Path) -> Config:
+    """Read the settings that a run was trained with.
+
+    Raises:
+        UserError: If the directory is no run, or its config.json cannot be read.
+    """
+    file = run_dir / CONFIG
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is not a directory; --run takes a run's directory")
+    if not file.is_file():
+        raise UserError(f"{run_dir} is no run of jaxfactory: it has no {CONFIG}")
+    data = plain_json.read_object(file, limit=plain_json.MIB)
+    try:
+        return config_lib.from_dict(data)
+    except UserError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def open_run(run_dir: Path, config: Config) -> bool:
+    """Make a run directory, or check that an existing one fits the settings.
+
+    Writes config.json; on an existing run the new settings win where they may
+    differ.
+
+    Returns:
+        Whether the run existed before.
+
+    Raises:
+        UserError: If the directory cannot be written, holds something else, or
+            belongs to another scenario, observation, network or seed.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        existing = is_run(run_dir)
+        if existing:
+            _check_same(run_dir, load_config(run_dir), config)
+        elif any(path.name != LOCK for path in run_dir.iterdir()):
+            raise UserError(
+                f"{run_dir} is not empty and is no run of jaxfactory (it has no "
+                f"{CONFIG}); give --run a new directory"
+            )
+        text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
+        write_atomically(run_dir / CONFIG, text)
+    except OSError as error:
+        raise UserError(
+            f"the run directory {run_dir} cannot be written ({error.strerror}); "
+            "give --run another one"
+        ) from error
+    return existing
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's text so that a reader sees the old one or the new one."""
+    scratch = path.with_name(f".{path.name}.unfinished")
+    try:
+        # A link that was left there would be written through.
+        scratch.unlink(missing_ok=True)
+        with scratch.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
+
+
+def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
+    pairs = [
+        (name, getattr(stored.env, name), getattr(new.env, name)) for name in FIXED_ENV
+    ]
+    pairs += [
+        (field.name, getattr(stored.network, field.name), value)
+        for field in dataclasses.fields(stored.network)
+        for value in [getattr(new.network, field.name)]
+    ]
+    pairs.append(("seed", stored.seed, new.seed))
+    changed = [
+        (name, old, value)
+        for name, old, value in pairs
+        if old != value
+        and not (name in ("encoder", "scenario") and _has_moved(old, value))
+    ]
+    if changed:
+        was = " ".join(_as_flag(name, old) for name, old, _ in changed)
+        now = " ".join(_as_flag(name, value) for name, _, value in changed)
+        raise UserError(
+            f"the run {run_dir} was trained with {was} and cannot go on with {now}; "
+            "leave that out to resume it, or give --run a new directory"
+        )
+
+
+def _has_moved(old: str, new: str) -> bool:
+    """Whether two references name things of the same name, wherever they are."""
+    if old.endswith(".cfg") and new.endswith(".cfg"):
+        return Path(old).name == Path(new).name
+    return ":" in old and ":" in new and old.split(":")[-1] == new.split(":")[-1]
+
+
+def _as_flag(name: str, value: object) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    if isinstance(value, tuple):
+        return f"--{flag} " + " ".join(map(str, value))
+    return f"--{flag} {value}"

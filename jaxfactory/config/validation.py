@@ -1,0 +1,57 @@
+"""Checks that settings have in common; each raises a sentence that names the flag."""
+
+import math
+from typing import Any
+
+from jaxfactory._util.errors import UserError
+
+
+def positive(owner: Any, *names: str) -> None:
+    """Complain about a setting that is not greater than 0, or not finite.
+
+    Of a tuple, about any such entry.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        each = value if isinstance(value, tuple) else (value,)
+        if not all(0 < number < math.inf for number in each):
+            flag, text = name.replace("_", "-"), " ".join(map(str, each))
+            raise UserError(
+                f"--{flag} {text} must be greater than 0; leave it out for the default"
+            )
+
+
+def at_most(owner: Any, **limits: int | float) -> None:
+    """Complain about a setting that is greater than its limit.
+
+    Of a tuple, about any such entry; None is left alone.
+    """
+    for name, limit in limits.items():
+        value = getattr(owner, name)
+        each = value if isinstance(value, tuple) else (value,)
+        if not all(number is None or number <= limit for number in each):
+            flag, text = name.replace("_", "-"), " ".join(map(str, each))
+            most = f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+            raise UserError(f"--{flag} {text} must be at most {most}")
+
+
+def not_longer(owner: Any, limit: int, *names: str) -> None:
+    """Complain about a tuple with more entries than the limit."""
+    for name in names:
+        if (number := len(getattr(owner, name))) > limit:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} has {number} entries and may have {limit}")
+
+
+def within(owner: Any, name: str, low: float, high: float) -> None:
+    """Complain about a setting that is not between two bounds, or one of them."""
+    value = getattr(owner, name)
+    if not low <= value <= high:
+        flag = name.replace("_", "-")
+        raise UserError(f"--{flag} {value} must lie between {low:g} and {high:g}")
+
+
+def seed(value: int) -> None:
+    """Complain about a seed that is not below 2^32."""
+    if not 0 <= value < 2**32:
+        raise UserError(f"--seed {value} must lie between 0 and 4294967295")

@@ -1,0 +1,1 @@
+"""Pools of environments, one folder for each family, and standard interfaces."""

@@ -1,0 +1,1 @@
+"""Doom: the C++ pool and what its engines are started with."""

@@ -1,0 +1,104 @@
+"""Shaping by a Python function, once a step for a whole group of environments."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from jaxfactory._util.errors import UserCodeError, UserError
+from jaxfactory.envs.step import Step
+from jaxfactory.envs.trained_reward import TrainedReward
+from jaxfactory.scenarios.shaping import Function
+
+
+class BatchShaping:
+    """Adds what a function pays to the rewards that the pool has written."""
+
+    def __init__(
+        self,
+        function: Function,
+        columns: dict[str, int],
+        *,
+        scale: float,
+        num_envs: int,
+        trained: TrainedReward = TrainedReward(),
+    ):
+        """Begin before the first reset.
+
+        Args:
+            function: See `shaping.Function`.
+            columns: What it is given: names of game variables and where they are.
+            scale: The scenario's, of rewards and returns.
+            num_envs: Environments, B.
+            trained: What is done with the reward afterwards, for training alone.
+        """
+        self._function = function
+        name = getattr(function, "__name__", type(function).__name__)
+        self._name = f"the shaping function {name}"
+        self._names = list(columns)
+        self._picked = list(columns.values())
+        self._scale = scale
+        self._trained = trained
+        self._before = np.zeros((num_envs, len(columns)))
+        self._first = np.ones(num_envs, bool)
+        self._paid = np.zeros(num_envs)  # in the episode so far
+
+    def reset(self) -> None:
+        """Open new episodes everywhere."""
+        self._first[:] = True
+        self._paid[:] = 0
+
+    def apply(
+        self, step: Step, variables: Float64[np.ndarray, "b V"], rows: slice
+    ) -> None:
+        """Add to a step's rewards and to its returns, in place.
+
+        Args:
+            step: Of the environments in `rows`.
+            variables: Their game variables.
+            rows: Which environments they are.
+
+        Raises:
+            UserError: If the function returns something else than a number for each.
+            UserCodeError: If it raises anything.
+        """
+        now = variables[:, self._picked]
+        first = self._first[rows]
+        last = step.terminated | step.truncated
+        before = np.where(first[:, None], now, self._before[rows])
+        amount = self._call(before, now, first, last)
+        # Of an engine that was replaced nothing is known.
+        amount = np.where(step.info.restarted, 0.0, amount * self._scale)
+        self._paid[rows] += amount
+        step.reward[:] = self._trained(step.reward + amount.astype(np.float32))
+        step.info.episode_shaped_return[:] += self._paid[rows].astype(np.float32)
+        self._before[rows] = now
+        self._first[rows] = last
+        self._paid[rows] = np.where(last, 0, self._paid[rows])
+
+    def _call(
+        self, before: np.ndarray, now: np.ndarray, first: np.ndarray, last: np.ndarray
+    ) -> np.ndarray:
+        inputs = self._columns(before), self._columns(now), first.copy(), last.copy()
+        try:
+            paid = self._function(*inputs)
+        except Exception as error:
+            raise UserCodeError(
+                f"{self._name} raised {type(error).__name__}: {error}"
+            ) from error
+        return self._checked(paid, len(first))
+
+    def _columns(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        # Copies: a function that keeps or changes them does no harm.
+        return {name: values[:, i].copy() for i, name in enumerate(self._names)}
+
+    def _checked(self, paid: object, count: int) -> np.ndarray:
+        amount = np.asarray(paid)
+        if amount.shape != (count,) or amount.dtype.kind not in "fiub":
+            raise UserError(
+                f"{self._name} returned {amount.dtype}{list(amount.shape)} for {count} "
+                f"environments; it must return one number for each, [{count}]"
+            )
+        if not np.isfinite(amount).all():
+            raise UserError(
+                f"{self._name} returned a reward that is not finite: {amount}"
+            )
+        return amount.astype(np.float64)

@@ -1,0 +1,231 @@
+"""From settings and a scenario to the core's configuration and the engine's command."""
+
+import functools
+import importlib.metadata
+
+from jaxfactory import _core
+from jaxfactory._util.errors import UserError
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs.doom import engine_sandbox
+from jaxfactory.scenarios import game_args, scenario_table
+from jaxfactory.scenarios.action_heads import Head
+from jaxfactory.scenarios.cfg_file import GameConfig
+from jaxfactory.scenarios.maps import selection, wad_files
+from jaxfactory.scenarios.matches import Match
+from jaxfactory.scenarios.measurements import Measurement
+from jaxfactory.scenarios.scenario import Scenario
+from jaxfactory.scenarios.shaping import HeldWeapon, Shaping
+from jaxfactory.spec import EnvSpec, ObservationSpec
+
+
+_RGB24, _GRAY8 = 1, 8
+
+
+def make(
+    config: EnvConfig,
+    scenario: Scenario,
+    game: GameConfig,
+    heads: tuple,
+    match: Match | None = None,
+) -> _core.DoomConfig:
+    """Return all that the core must know of an environment, its engine included.
+
+    Args:
+        config: Sizes, formats, frame skip.
+        scenario: Shaping and scale of the reward, measurements.
+        game: What the scenario's .cfg says.
+        heads: Choices of each action head, as names of buttons and values.
+        match: Who plays, where the scenario is one.
+
+    Raises:
+        UserError: If a name, a file or the engine's version does not fit.
+    """
+    doom = _core.DoomConfig()
+    doom.frame = _frame_spec(config)
+    doom.engine.executable, doom.engine.arguments = _command_line(config, game)
+    if config.engine == "tuned" and not config.grayscale:
+        doom.engine.screen_loop = _screen_loop(doom.engine.executable)
+    rewards = _core.GameReward()
+    for name, value in game.rewards.items():
+        setattr(rewards, name, value)
+    doom.reward = rewards
+    if match is not None:
+        doom.match = _match(match)
+    engine_sandbox.apply(doom.engine, in_match=match is not None and match.agents > 1)
+    if scenario.own_variable:
+        doom.own_variable = variable(scenario.own_variable)
+    # A function is the pool's own affair.
+    rows = () if callable(scenario.shaping) else scenario.shaping
+    doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
+    for row in rows:
+        if isinstance(row, HeldWeapon):
+            doom.held_weapon = _held_weapon(row)
+    measured = scenario.measured(game) if config.measurements else ()
+    doom.measurements = [_measurement(row) for row in measured]
+    doom.reward_scale = scenario.reward_scale
+    if not callable(scenario.shaping):  # else the pool does it, after shaping
+        doom.trained.scale = config.reward_scale
+        doom.trained.clip = config.reward_clip
+    doom.map = game.map
+    doom.frame_skip = config.frame_skip
+    doom.queued_tics = config.tics == "queued"
+    doom.timeout = game.timeout if config.timeout is None else config.timeout
+    doom.start_time = game.start_time
+    doom.buttons = [_button(name) for name in game.buttons]
+    doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
+    doom.heads = [
+        [[(_button(name), value) for name, value in choice] for choice in head]
+        for head in heads
+    ]
+    return doom
+
+
+def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
+    """Return the shapes of observations and actions, without starting an engine.
+
+    Args:
+        config: The environments.
+        scenario: Instead of the one that `config` names.
+
+    Raises:
+        UserError: If the scenario or its map is not there.
+    """
+    scenario = scenario or scenario_table.find(config.scenario)
+    game = scenario.load()
+    heads = action_heads(scenario, game)
+    doom = make(config, scenario, game, heads)
+    return EnvSpec(
+        ObservationSpec(
+            image=(config.height, config.width, doom.frame.channels),
+            measurements=len(doom.measurements),
+        ),
+        scenario_table.action_spec(heads),
+    )
+
+
+def action_heads(scenario: Scenario, game: GameConfig) -> tuple[Head, ...]:
+    """Return the heads that a scenario's buttons make.
+
+    Raises:
+        UserError: If there are none.
+    """
+    heads = scenario.action_heads(game)
+    if not heads:
+        raise UserError(f"{game.path} has no buttons that make an action")
+    return heads
+
+
+@functools.cache
+def _screen_loop(executable: str) -> int:
+    # The file is searched once for all pools of a process.
+    return _core.find_screen_loop(executable)
+
+
+def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
+    frame = _core.FrameSpec()
+    frame.screen_width, frame.screen_height = config.screen
+    frame.width, frame.height = config.width, config.height
+    frame.screen_channels = 1 if config.grayscale else 3
+    frame.depth, frame.labels = config.depth, config.labels
+    frame.automap = config.automap
+    return frame
+
+
+def _match(match: Match) -> _core.MatchConfig:
+    made = _core.MatchConfig()
+    made.agents, made.bots, made.rules = match.agents, match.bots, match.rules()
+    return made
+
+
+def _shaping_term(term: Shaping) -> _core.ShapingTerm:
+    made = _core.ShapingTerm()
+    made.variable = variable(term.variable)
+    made.rise, made.fall, made.cap = term.rise, term.fall, term.cap
+    made.per_event, made.not_negative = term.per_event, term.not_negative
+    return made
+
+
+def _held_weapon(row: HeldWeapon) -> _core.HeldWeapon:
+    made = _core.HeldWeapon()
+    made.reward, made.decisions = row.reward, row.decisions
+    return made
+
+
+def _measurement(row: Measurement) -> _core.Measurement:
+    made = _core.Measurement()
+    made.variable = variable(row.variable) if row.variable else -1
+    made.divisor, made.cap = row.divisor, row.cap
+    made.not_negative = row.not_negative
+    return made
+
+
+def _button(name: str) -> int:
+    index = _core.button_index(name)
+    if index < 0:
+        raise UserError(f"there is no button named {name!r:.60}; see ViZDoom's Button")
+    return index
+
+
+def variable(name: str) -> int:
+    """Return a game variable's index.
+
+    Raises:
+        UserError: If there is none of this name.
+    """
+    index = _core.variable_index(name)
+    if index < 0:
+        raise UserError(
+            f"there is no game variable named {name!r:.60}; see ViZDoom's GameVariable"
+        )
+    return index
+
+
+def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
+    """Return the engine's executable and its arguments, without id and seed."""
+    installed = importlib.metadata.version("vizdoom")
+    if installed != _core.ENGINE_VERSION:
+        raise UserError(
+            f"vizdoom {installed} is installed, but this build speaks to the engine of "
+            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
+            f"{_core.ENGINE_VERSION}"
+        )
+    if not config.allow_game_args:
+        game_args.check(game.game_args, game.path)
+    folder = wad_files.vizdoom_folder()
+    width, height = config.screen
+    arguments = [
+        "-iwad", str(wad_files.iwad()),
+        "-file", str(selection.find(config, game, wad_files.iwad())),
+        # Nobody reads the settings that an engine would save.
+        "-config", "/dev/null",
+        "+map", game.map,
+        "-skill", str(game.skill),
+        "-width", str(width), "-height", str(height),
+        "+vid_aspect", str(_aspect(width, height)),
+        "+fullscreen", "0",
+        "+viz_controlled", "1",
+        "+use_mouse", "0",
+        "+viz_render_mode", str(game.render_mode),
+        "+viz_noconsole", "1",
+        "+viz_screen_format", str(_GRAY8 if config.grayscale else _RGB24),
+        "+viz_window_hidden", "1",
+        "+viz_noxserver", "1",
+        "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
+        # The nodes of a level that took long to load would be kept in the folder that
+        # all engines share, and read by those that load it while they are written.
+        "+gl_cachenodes", "0",
+    ]  # fmt: skip
+    if config.depth:
+        arguments += ["+viz_depth", "1"]
+    if config.labels:
+        arguments += ["+viz_labels", "1"]
+    if config.automap:
+        mode = str(game.automap_mode)
+        arguments += ["+viz_automap", "1", "+viz_automap_mode", mode]
+    return str(folder / "vizdoom"), arguments + game.game_args
+
+
+def _aspect(width: int, height: int) -> int:
+    """Return the engine's number for an aspect ratio, 0 for any other."""
+    known = {(16, 9): 1, (16, 10): 2, (4, 3): 3, (5, 4): 4}
+    return next((n for (w, h), n in known.items() if width * h == height * w), 0)

@@ -1,0 +1,51 @@
+"""Checks of the arguments that a pool is made with; each raises a sentence."""
+
+from collections.abc import Sequence
+
+from jaxfactory._util.errors import UserError
+
+
+_MAX_TIMEOUT = 86_400  # seconds
+
+
+def check_options(
+    *,
+    num_envs: int,
+    seed: int,
+    env_seeds: list[int] | None,
+    num_steps: int,
+    num_slabs: int,
+    engine_timeout: float,
+    start_timeout: float,
+    on_failure: str,
+) -> None:
+    """Raise a `UserError` for an argument of `EnvPool` that cannot work."""
+    if not 0 <= seed < 2**64:
+        raise UserError(f"seed {seed} must lie between 0 and 2**64 - 1")
+    if env_seeds is not None:
+        check_env_seeds(env_seeds, num_envs)
+    for name, count in (("num_steps", num_steps), ("num_slabs", num_slabs)):
+        if count < 1:
+            raise UserError(f"{name} {count} must be 1 or more")
+    for name, seconds in (
+        ("engine_timeout", engine_timeout),
+        ("start_timeout", start_timeout),
+    ):
+        if not 0 < seconds <= _MAX_TIMEOUT:
+            raise UserError(
+                f"{name} {seconds} must lie between 0 and {_MAX_TIMEOUT} seconds"
+            )
+    if on_failure not in ("restart", "raise"):
+        raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
+
+
+def check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
+    """Raise a `UserError` unless there is a seed in range, or None, for each one."""
+    if len(env_seeds) != num_envs:
+        raise UserError(
+            f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
+            "one for each"
+        )
+    for one in env_seeds:
+        if one is not None and not 0 <= one < 2**32:
+            raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")

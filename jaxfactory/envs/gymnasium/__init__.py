@@ -1,0 +1,1 @@
+"""Environments from Gymnasium's registry, behind the pool's interface."""

@@ -1,0 +1,1 @@
+"""Trained agents: their scores, their videos, and acting with them."""

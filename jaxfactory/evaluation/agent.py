@@ -1,0 +1,255 @@
+"""A trained agent to play with: ``load(run).act(obs, carry)``."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_state import load_state
+from jaxfactory.config.train import Config
+from jaxfactory.envs.gymnasium.policy import EnvPolicy
+from jaxfactory.envs.pool import env_spec
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.encoders import EncoderClass
+from jaxfactory.models.normalization import Normalizer, denormalize, normalize_obs
+from jaxfactory.rollout.policy import make_act, make_value
+from jaxfactory.types import Carry, Observation, Params
+
+
+class Agent:
+    """A trained policy, for batches of observations.
+
+    It keeps nothing between calls but the number of actions it has sampled: what it
+    remembers of an episode is the carry that `act` takes and returns.
+
+    Attributes:
+        config: The settings of its run.
+        spec: What it sees and what it decides.
+        frames: Frames it was trained for.
+
+    Example:
+        >>> import jaxfactory
+        >>> agent = jaxfactory.load("runs/tiny")
+        >>> with jaxfactory.make_pool(agent.config.env, seed=7) as pool:
+        ...     step, carry = pool.reset(), agent.initial_carry(pool.num_envs)
+        ...     for _ in range(10):
+        ...         obs, is_first = step.observation, step.is_first
+        ...         action, carry = agent.act(obs, carry, is_first=is_first)
+        ...         step = pool.step(action)
+        >>> action.shape, action.dtype
+        ((4, 1), dtype('int32'))
+    """
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        params: Params,
+        normalizer: Normalizer,
+        config: Config,
+        *,
+        frames: int = 0,
+        seed: int = 0,
+    ):
+        """Make one from its parts; `load` takes them from a run.
+
+        Args:
+            network: The actor-critic.
+            params: Its parameters.
+            normalizer: Statistics of observations and returns.
+            config: The settings that it was trained with.
+            frames: Frames that it was trained for.
+            seed: Of the sampled actions.
+        """
+        self.config = config
+        self.spec = network.spec
+        self.frames = frames
+        self._network = network
+        self._params = params
+        self._normalizer = normalizer
+        self._sample = make_act(network)
+        self._best = make_act(network, deterministic=True)
+        self._value = make_value(network)
+        self._logits = jax.jit(
+            lambda params, normalizer, obs, carry, is_first: network.apply(
+                params, normalize_obs(obs, normalizer.obs), carry, is_first
+            )[0]
+        )
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Begin the sampled actions anew: the same seed gives the same ones."""
+        self._key = jax.random.key(seed)
+        self._count = 0
+
+    def initial_carry(self, batch: int) -> Carry:
+        """Return the carry at the start of an episode, for so many environments."""
+        return self._network.initial_carry(batch)
+
+    def act(
+        self,
+        obs: np.ndarray | Observation,
+        carry: Carry | None = None,
+        *,
+        is_first: Bool[np.ndarray, " B"] | None = None,
+        deterministic: bool = False,
+        key: Any = None,
+    ) -> tuple[Shaped[np.ndarray, "B A"], Carry]:
+        """Decide.
+
+        Args:
+            obs: Images, uint8 ``[B, H, W, C]`` as the pool makes them; or a dictionary
+                with an entry for each part of the observation.
+            carry: What the call before returned; None at the start of episodes.
+            is_first: Where an episode begins, so that the carry is forgotten.
+            deterministic: Take the most probable action instead of sampling.
+            key: A seed or a JAX key for this call alone. By default the agent's own
+                seed decides, with the number of calls since.
+
+        Returns:
+            ``(action, carry)``: one index for each action head, and the carry for the
+            next call. Which index means what: ``agent.spec.action.names``.
+
+        Raises:
+            UserError: If the observations have another shape or type.
+        """
+        inputs = self._inputs(obs, carry, is_first)
+        if key is None:
+            key, count = self._key, self._count
+            self._count += 1
+        else:
+            key, count = (jax.random.key(key) if isinstance(key, int) else key), 0
+        act = self._best if deterministic else self._sample
+        action, _, _, carry = act(*inputs, key, np.uint32(count))
+        # The observation may be rewritten by its owner once this is there.
+        return np.asarray(action), jax.block_until_ready(carry)
+
+    def for_env(self, env: Any, *, deterministic: bool = False) -> EnvPolicy:
+        """Return this agent as a function from an environment's observation to action.
+
+        Args:
+            env: A `gymnasium.Env` like those that the agent was trained on; where that
+                was with ``frame_skip``, it must hold each action as long.
+            deterministic: Take the most probable action instead of sampling.
+
+        Returns:
+            ``policy(obs)``, in the environment's own terms: numbers are scaled to their
+            bounds, parts put back together. It remembers the episode; call
+            ``policy.reset()`` where one begins.
+
+        Raises:
+            UserError: If the environment shows or asks for something else.
+
+        Example:
+            >>> import gymnasium, jaxfactory
+            >>> agent = jaxfactory.load("runs/tiny")
+            >>> env = gymnasium.make("jaxfactory/Basic-v0")
+            >>> policy = agent.for_env(env)
+            >>> obs, info = env.reset(seed=1)
+            >>> env.action_space.contains(policy(obs))
+            True
+            >>> env.close()
+        """
+
+        def act(obs: Observation, carry: Carry | None) -> tuple[np.ndarray, Carry]:
+            return self.act(obs, carry, deterministic=deterministic)
+
+        return EnvPolicy(act, self.spec, env)
+
+    def values(
+        self,
+        obs: np.ndarray | Observation,
+        carry: Carry | None = None,
+        *,
+        is_first: Bool[np.ndarray, " B"] | None = None,
+    ) -> Float32[np.ndarray, " B"]:
+        """Return the discounted rewards that it expects from here on.
+
+        They are in the units of the rewards that it was trained on. Arguments as in
+        `act`; the carry is the one that `act` would be given.
+        """
+        value = self._value(*self._inputs(obs, carry, is_first))
+        if self.config.ppo.normalize_returns:
+            value = denormalize(value, self._normalizer.returns)
+        return np.asarray(value)
+
+    def logits(
+        self,
+        obs: np.ndarray | Observation,
+        carry: Carry | None = None,
+        *,
+        is_first: Bool[np.ndarray, " B"] | None = None,
+    ) -> Float32[np.ndarray, "B logits"]:
+        """Return the unnormalised log-probabilities of all heads, one after another.
+
+        Arguments as in `act`; the carry is the one that `act` would be given.
+        """
+        return np.asarray(self._logits(*self._inputs(obs, carry, is_first)))
+
+    def _inputs(self, obs: Any, carry: Carry | None, is_first: Any) -> tuple[Any, ...]:
+        parts = self._checked(obs)
+        batch = len(next(iter(parts.values())))
+        if carry is None:
+            carry = self.initial_carry(batch)
+        if is_first is None:
+            is_first = np.zeros(batch, bool)
+        is_first = np.asarray(is_first, bool)
+        sizes = {leaf.shape[0] for leaf in jax.tree.leaves(carry)} | {len(is_first)}
+        if sizes - {batch}:
+            raise UserError(
+                f"{batch} observations came with a carry and is_first of "
+                f"{sorted(sizes)}; begin with initial_carry({batch})"
+            )
+        return self._params, self._normalizer, parts, carry, is_first
+
+    def _checked(self, obs: Any) -> Observation:
+        """Return observations as a dictionary of arrays of the right shapes."""
+        wanted = {
+            name: (shape, np.uint8 if name == "image" else np.float32)
+            for name, shape in self.spec.observation.shapes.items()
+        }
+        alone = "image" if "image" in wanted else "measurements"
+        parts = obs if isinstance(obs, dict) else {alone: obs}
+        if parts.keys() != wanted.keys():
+            raise UserError(
+                f"the agent takes observations of {', '.join(wanted)}, and was given "
+                f"{', '.join(parts)}"
+            )
+        for name, (shape, dtype) in wanted.items():
+            array = np.asarray(parts[name])
+            if array.dtype != dtype or array.shape[1:] != shape or array.ndim == 0:
+                text = ", ".join(map(str, shape))
+                raise UserError(
+                    f"the agent takes {name} as {np.dtype(dtype)} [B, {text}], a batch "
+                    f"of B, and was given {array.dtype} {list(array.shape)}"
+                    + (
+                        "; for a single one, give obs[None]"
+                        if array.shape == shape
+                        else ""
+                    )
+                )
+        return parts
+
+
+def load_agent(
+    run: Path,
+    checkpoint: Literal["best", "latest"] = "best",
+    *,
+    seed: int = 0,
+    encoder: EncoderClass | None = None,
+) -> Agent:
+    """Return a run's agent; see `jaxfactory.load`."""
+    saved = load_for_evaluation(run, checkpoint)
+    network = ActorCritic(env_spec(saved.config.env), saved.config.network, encoder)
+    state = load_state(saved, network)
+    return Agent(
+        network,
+        state.params,
+        state.normalizer,
+        saved.config,
+        frames=saved.frames,
+        seed=seed,
+    )

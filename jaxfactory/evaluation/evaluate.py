@@ -1,0 +1,290 @@
+"""Playing a trained agent's episodes: its score, and a video of it."""
+
+# ruff: noqa: T201 - the command's own table is printed here.
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_state import load_state
+from jaxfactory.config import runs
+from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config.train import EnvConfig, EvaluateOptions
+from jaxfactory.envs import family
+from jaxfactory.envs.pool import open_pool
+from jaxfactory.evaluation import evaluation_file
+from jaxfactory.evaluation.video import Recording, write_mp4
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.encoders import EncoderClass
+from jaxfactory.ppo.learner import TrainState
+from jaxfactory.rollout.policy import make_act
+from jaxfactory.rollout.sampler import Episode, ended_episodes
+from jaxfactory.scenarios import matches, scenario_table
+from jaxfactory.scenarios.maps import map_notes, map_record, selection
+from jaxfactory.scenarios.scenario import Scenario
+
+
+class Evaluation(NamedTuple):
+    """What was played.
+
+    Attributes:
+        episodes: By environment, in the order they were played.
+        recording: All that environment 0, and those in its match, played in its share
+            of episodes.
+    """
+
+    episodes: list[list[Episode]]
+    recording: Recording
+
+
+class Score(NamedTuple):
+    """An evaluation as it was written.
+
+    Attributes:
+        result: The content of evaluation.json.
+        path: Of that file.
+        notes: The map, and what else was written, each a sentence.
+    """
+
+    result: dict[str, Any]
+    path: Path
+    notes: list[str]
+
+
+def run(
+    options: EvaluateOptions, *, scenario: Scenario | None = None
+) -> dict[str, Any]:
+    """Play, print the table, write evaluation.json and the video, return the result.
+
+    Args:
+        options: What to play, and how.
+        scenario: Instead of the one that `options` or the run name.
+    """
+    result, path, notes = score(options, scenario=scenario)
+    _print_table(result)
+    print(f"written to {path}")
+    for note in notes:
+        print(note)
+    return result
+
+
+def score(
+    options: EvaluateOptions,
+    *,
+    encoder: EncoderClass | None = None,
+    scenario: Scenario | None = None,
+) -> Score:
+    """Play, and write evaluation.json and the video.
+
+    Args:
+        options: What to play, and how.
+        encoder: The run's own encoder, where it cannot be found by its name.
+        scenario: Instead of the one that `options` or the run name.
+    """
+    saved = load_for_evaluation(options.run, options.checkpoint)
+    name = scenario.name if scenario else options.scenario or saved.config.env.scenario
+    env = saved.config.env
+    if scenario is None and gymnasium_id(name) is None:
+        scenario = scenario_table.find(name)
+    elif scenario is None:
+        env = dataclasses.replace(env, scenario=name)
+    if (scenario is None) != (gymnasium_id(saved.config.env.scenario) is not None):
+        raise UserError(
+            f"the run {options.run} was trained on {saved.config.env.scenario} and "
+            f"cannot play {name}: one is Gymnasium's and the other Doom's"
+        )
+    if options.map is not None:
+        place = Path(options.map).expanduser().absolute()
+        env = dataclasses.replace(env, map=str(place))
+    elif Path(name).name != Path(saved.config.env.scenario).name:
+        # A map that was chosen is one for the run's own scenario.
+        env = dataclasses.replace(env, map=None)
+    if options.allow_game_args:
+        env = dataclasses.replace(env, allow_game_args=True)
+    env = env_for(env, min(options.num_envs, options.episodes), scenario)
+    if options.render_mp4 and scenario is None:
+        family.check(env, video=True)  # Before the episodes, not after them.
+    # Other seeds than any that training used: those are below 2^32.
+    with open_pool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
+        shape = saved.config.network
+        if options.encoder:
+            shape = dataclasses.replace(shape, encoder=options.encoder)
+        network = ActorCritic(pool.spec, shape, encoder)
+        state = load_state(saved, network)
+        played = play(pool, network, state, options)
+    episodes = [episode for row in played.episodes for episode in row]
+    path = options.run / "evaluation.json"
+    evaluation_file.check_returns(episodes, path)
+    result = _result(name, saved.frames, options, episodes)
+    notes = _add_map(result, options.run, env, scenario) if scenario else []
+    runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
+    if options.render_mp4:
+        video = options.run / "evaluation.mp4"
+        first = first_episode(played.recording, env.frame_skip)
+        seconds = write_mp4(env, first, video, scenario)
+        notes.append(
+            f"video of an episode (raw return {first.raw_returns[0]:.2f}, "
+            f"{seconds:.1f} s) written to {video}"
+        )
+    return Score(result, path, notes)
+
+
+def env_for(
+    env: EnvConfig, num_envs: int, scenario: Scenario | None = None
+) -> EnvConfig:
+    """Return what a run's agent is played in: about so many environments, one group."""
+    if gymnasium_id(env.scenario) is not None:
+        return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
+    scenario = scenario or scenario_table.find(env.scenario)
+    match = matches.resolve(env, scenario.match, scenario.name)
+    if match is not None:
+        num_envs = matches.whole(num_envs, match.agents)
+    return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
+
+
+def play(
+    pool: Any,
+    network: ActorCritic,
+    state: TrainState,
+    options: EvaluateOptions,
+    act: Callable | None = None,
+) -> Evaluation:
+    """Play a fixed number of episodes in each environment.
+
+    The shares are fixed beforehand: taking the first episodes that end anywhere would
+    favour short ones. ``act`` is what `make_act` made of the same network before, so
+    that it is not compiled again.
+    """
+    act = act or make_act(network, deterministic=options.deterministic)
+    key = jax.random.key(options.seed)
+    parts = np.array_split(np.arange(options.episodes), pool.num_envs)
+    shares = [len(part) for part in parts]
+    episodes: list[list[Episode]] = [[] for _ in shares]
+    actions = []
+    agents = pool.match.agents if pool.match else 1
+    carry = network.initial_carry(pool.num_envs)
+    step = pool.reset()
+    count = 0
+    while any(len(row) < share for row, share in zip(episodes, shares)):
+        action, _, _, carry = act(
+            state.params,
+            state.normalizer,
+            step.observation,
+            carry,
+            step.is_first,
+            key,
+            np.uint32(count),
+        )
+        action = np.asarray(action)
+        if len(episodes[0]) < shares[0]:
+            actions.append(action[:agents])
+        step = pool.step(action)
+        count += 1
+        for row, episode in ended_episodes(step):
+            if len(episodes[row]) < shares[row]:
+                episodes[row].append(episode)
+    recording = Recording(
+        seed=pool.seeds[0],
+        actions=np.stack(actions),
+        lengths=tuple(episode.length for episode in episodes[0]),
+        raw_returns=tuple(episode.raw_return for episode in episodes[0]),
+    )
+    return Evaluation(episodes, recording)
+
+
+def first_episode(recording: Recording, frame_skip: int) -> Recording:
+    """Return the part of a recording that is its first episode."""
+    # Every decision lasts `frame_skip` tics, but for the one that the end cut short.
+    decisions = -(-recording.lengths[0] // frame_skip)
+    return recording._replace(
+        actions=recording.actions[:decisions],
+        lengths=recording.lengths[:1],
+        raw_returns=recording.raw_returns[:1],
+    )
+
+
+def _result(
+    scenario: str, frames: int, options: EvaluateOptions, episodes: list[Episode]
+) -> dict[str, Any]:
+    return {
+        "scenario": scenario,
+        "frames_trained": frames,
+        "checkpoint": options.checkpoint,
+        "deterministic": options.deterministic,
+        "seed": options.seed,
+        "episodes": len(episodes),
+        # The same seed plays the same episodes in as many environments.
+        "num_envs": min(options.num_envs, options.episodes),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "raw_return": _summary([e.raw_return for e in episodes]),
+        "shaped_return": _summary([e.shaped_return for e in episodes]),
+        "length": _summary([float(e.length) for e in episodes]),
+        "truncated": sum(e.truncated for e in episodes),
+        **_match_result(episodes),
+        "each": [e._asdict() for e in episodes],
+    }
+
+
+def _add_map(
+    result: dict[str, Any], run: Path, env: EnvConfig, scenario: Scenario
+) -> list[str]:
+    """Add the map file to a result; return what there is to say about it."""
+    used, trained = selection.of(env, scenario), map_record.trained_on(run)
+    assert used is not None
+    result["map"] = used.as_dict()
+    result["trained_on"] = [map_file.as_dict() for map_file in trained]
+    return map_notes.sentences(env, scenario, used, trained)
+
+
+def _match_result(episodes: list[Episode]) -> dict[str, Any]:
+    """Return what is counted of a match's episodes; nothing for others."""
+    if not any(e.place for e in episodes):
+        return {}
+    return {
+        "frags": _summary([float(e.frags) for e in episodes]),
+        "place": _summary([float(e.place) for e in episodes]),
+        "first_places": sum(e.place == 1 for e in episodes),
+    }
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    mean, std = float(np.mean(values)), float(np.std(values))
+    return {
+        "mean": mean,
+        "std": std,
+        "mean_minus_std": mean - std,
+        "min": float(np.min(values)),
+        "max": float(np.max(values)),
+    }
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    how = "most probable actions" if result["deterministic"] else "sampled actions"
+    table = Table(
+        "", "mean", "std", "mean - std", "min", "max",
+        title=f"{escape(result['scenario'])}, "
+        f"{result['frames_trained']:,} frames trained, "
+        f"{result['episodes']} episodes, {how}",
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, title in evaluation_file.summary_titles(result["scenario"]).items():
+        row = result.get(name)
+        if row is None:
+            continue
+        table.add_row(title, *(f"{value:.2f}" for value in row.values()))
+    Console().print(table)
+    if "first_places" in result:
+        print(f"first in {result['first_places']} of {result['episodes']} episodes")

@@ -1,0 +1,1 @@
+"""Episode statistics and timers, and the writers that metrics go to."""

@@ -1,0 +1,183 @@
+"""Metrics on the terminal: a live display, or plain lines where there is none."""
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from jaxfactory.metrics.time_breakdown import TimeBreakdown
+
+
+# Set in the processes of a Jupyter kernel.
+_NOTEBOOK = "JPY_PARENT_PID"
+# The mean over the last 100 episodes, with [min, max].
+_EPISODE_ROWS = (
+    ("shaped return", "shaped_return"),
+    ("raw return", "raw_return"),
+    ("length", "length"),
+    ("frags", "frags"),
+    ("place", "place"),
+)
+_SCALARS = (
+    ("policy loss", "losses/policy_loss", ".4f"),
+    ("value loss", "losses/value_loss", ".4f"),
+    ("entropy", "losses/entropy", ".3f"),
+    ("KL", "losses/approx_kl", ".5f"),
+    ("clipped", "losses/clip_fraction", ".1%"),
+    ("engine restarts", "pool/engine_restarts", ".0f"),
+)
+
+
+class TerminalWriter:
+    """A live display on a terminal; elsewhere one plain line every few seconds.
+
+    Args:
+        run_dir: Shown, so that it can be found again.
+        total_frames: Where the progress bar ends.
+        console: Where it is shown; standard output by default.
+        interval: Seconds between plain lines.
+        clock: Returns seconds.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        total_frames: int,
+        console: Console | None = None,
+        interval: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run_dir = run_dir
+        self._total = total_frames
+        self._console = console or Console()
+        self._interval = interval
+        self._clock = clock
+        # (seconds, frames) of the last half minute, from which the rate is taken.
+        self._history: deque[tuple[float, int]] = deque()
+        self._metrics: dict[str, float] = {}
+        self._frames = 0
+        self._printed = -math.inf
+        self._shown_frames = -1
+        self._live: Live | None = None
+        self._phases = TimeBreakdown()
+
+    def begin(self, frames: int) -> None:
+        """Open the display."""
+        self._frames = frames
+        self._history.append((self._clock(), frames))
+        # A notebook passes for a terminal, but cannot draw over what it has shown.
+        if self._console.is_terminal and _NOTEBOOK not in os.environ:
+            self._live = Live(
+                get_renderable=self._panel, console=self._console, refresh_per_second=4
+            )
+            self._live.start(refresh=True)
+        else:
+            self._say(f"run directory {self._run_dir}")
+
+    def write(self, metrics: Mapping[str, float], frames: int) -> None:
+        """Show the metrics; those that are missing keep their last value."""
+        self._metrics.update(metrics)
+        if frames < self._frames:
+            return  # An evaluation of a state from before.
+        self._phases.add(metrics)
+        self._frames = frames
+        now = self._clock()
+        self._history.append((now, frames))
+        while len(self._history) > 2 and now - self._history[0][0] > 30:
+            self._history.popleft()
+        if self._live is None and now - self._printed >= self._interval:
+            self._print_line()
+
+    def note(self, text: str) -> None:
+        """Print a line, on a terminal above the display."""
+        console = self._live.console if self._live is not None else self._console
+        console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the last state on the screen, and where the time went below it."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        elif self._metrics and self._frames != self._shown_frames:
+            self._print_line()
+        table = self._phases.table()
+        if table is not None:
+            self._console.print(table)
+            self._console.print(Text(self._phases.verdict()), soft_wrap=True)
+
+    def _print_line(self) -> None:
+        self._printed = self._clock()
+        self._shown_frames = self._frames
+        share = min(100.0, 100 * self._frames / self._total)
+        parts = [f"frames {self._frames:,}/{self._total:,} ({share:.0f}%)"]
+        parts += [f"{self._rate():,.0f} frames/s", f"{self._time_left()} left"]
+        for title, name in _EPISODE_ROWS:
+            if f"episode/{name}" in self._metrics:
+                parts.append(f"{title} {self._spread(name)}")
+        parts += [
+            f"{title} {self._metrics[name]:{spec}}"
+            for title, name, spec in _SCALARS
+            if name in self._metrics
+        ]
+        self._say(" | ".join(parts))
+
+    def _say(self, line: str) -> None:
+        # Without soft wrapping rich would break a log file's lines at 80 columns.
+        self._console.print(Text(line), soft_wrap=True)
+
+    def _panel(self) -> Group:
+        """Lay the display out; called by the refreshing thread."""
+        share = min(1.0, self._frames / self._total)
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            ProgressBar(total=1.0, completed=share, width=30),
+            Text(f"{100 * share:.0f}%", style="bold"),
+            Text(f"{self._frames:,} of {self._total:,} frames"),
+            Text(f"{self._rate():,.0f} frames/s", style="bold"),
+            Text(f"{self._time_left()} left"),
+        )
+        episodes = Table.grid(padding=(0, 2))
+        scalars = Table.grid(padding=(0, 2))
+        for title, name in _EPISODE_ROWS:
+            if f"episode/{name}" in self._metrics:
+                value = Text(self._spread(name), style="bold")
+                episodes.add_row(Text(title, style="dim"), value)
+        if not episodes.rows:
+            episodes.add_row(Text("no episode has ended yet", style="dim"))
+        shown = [row for row in _SCALARS if row[1] in self._metrics]
+        for start in range(0, len(shown), 3):
+            cells: list[Text] = []
+            for title, name, spec in shown[start : start + 3]:
+                cells.append(Text(title, style="dim"))
+                cells.append(Text(f"{self._metrics[name]:{spec}}"))
+            scalars.add_row(*cells)
+        place = Text(f"run directory  {self._run_dir}", style="dim")
+        return Group(head, episodes, scalars, place)
+
+    def _spread(self, name: str) -> str:
+        mean, low, high = (
+            self._metrics.get(f"episode/{name}{end}", math.nan)
+            for end in ("", "_min", "_max")
+        )
+        return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+    def _rate(self) -> float:
+        (start, first), (end, last) = self._history[0], self._history[-1]
+        return (last - first) / (end - start) if end > start else 0.0
+
+    def _time_left(self) -> str:
+        rate = self._rate()
+        if not rate:
+            return "?"
+        seconds = max(0, round((self._total - self._frames) / rate))
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}"

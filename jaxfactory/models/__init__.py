@@ -1,0 +1,1 @@
+"""The actor-critic network: encoder, recurrent core, action and value heads."""

@@ -1,0 +1,266 @@
+"""The actor-critic: encoder, recurrent core and heads.
+
+Flax NNX defines the layers, and only this module, `layers`, `cores` and `encoders` know
+it: outside, parameters are plain nested dictionaries of arrays, and `ActorCritic` is a
+handful of pure functions over them.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from jaxfactory.config.train import NetworkConfig
+from jaxfactory.models import distributions
+from jaxfactory.models.cores import CORES
+from jaxfactory.models.encoders import EncoderClass as EncoderClass
+from jaxfactory.models.encoders import check_encoder, find_encoder
+from jaxfactory.models.encoders import with_encoder as with_encoder
+from jaxfactory.models.layers import ACTIVATIONS, OrthogonalDense
+from jaxfactory.types import Carry, EnvSpec, Observation, Params
+
+
+class _Tower(nnx.Module):
+    """From observations to what the heads read: encoder, core and decoder."""
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: NetworkConfig,
+        encoder: EncoderClass,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder = encoder(spec.observation, config, rngs)
+        core = CORES[config.core]
+        self.core = core(self.encoder.num_features, config.core_size, rngs)
+        for index in range(1, config.core_layers):
+            layer = core(config.core_size, config.core_size, rngs)
+            setattr(self, f"core_{index}", layer)
+        self.num_core_layers = config.core_layers
+        self.nonlinearity = config.nonlinearity
+        sizes = (self.core.size, *config.decoder_sizes)
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            setattr(self, f"decoder_{index}", OrthogonalDense(inputs, outputs, rngs))
+        self.num_decoder_layers = len(config.decoder_sizes)
+        self.num_features = sizes[-1]
+
+    def step(
+        self, obs: Observation, is_first: Array, carry: Carry
+    ) -> tuple[Array, Carry]:
+        """Take one step, ``[B, ...] -> [B, features]``; the carry is reset before."""
+        x = self.encoder(obs)
+        carries = []
+        for core, before in zip(self._cores(), self._split(carry), strict=True):
+            after, x = core.step(_reset(before, is_first), core.project(x))
+            carries.append(after)
+        return self._decode(x), self._joined(carries)
+
+    def unroll(
+        self, obs: Observation, is_first: Array, carry: Carry
+    ) -> tuple[Array, Carry]:
+        """Take T steps, ``[T, B, ...] -> [T, B, features]``."""
+        lead = is_first.shape
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), obs)
+        x = self.encoder(flat)
+        carries = []
+        for core, before in zip(self._cores(), self._split(carry), strict=True):
+            projected = core.project(x).reshape(*lead, -1)
+            after, x = _scan(core, before, projected, is_first)
+            carries.append(after)
+        return self._decode(x), self._joined(carries)
+
+    def _cores(self) -> list[Any]:
+        more = range(1, self.num_core_layers)
+        return [self.core, *(getattr(self, f"core_{index}") for index in more)]
+
+    # A single layer's carry is not wrapped.
+    def _split(self, carry: Carry) -> Carry:
+        return (carry,) if self.num_core_layers == 1 else carry
+
+    def _joined(self, carries: list[Carry]) -> Carry:
+        return carries[0] if self.num_core_layers == 1 else tuple(carries)
+
+    def _decode(self, x: Array) -> Array:
+        for index in range(self.num_decoder_layers):
+            layer = getattr(self, f"decoder_{index}")
+            x = ACTIVATIONS[self.nonlinearity](layer(x))
+        return x
+
+
+class _Module(_Tower):
+    """The policy's tower with all heads, and the critic's tower where it has one."""
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: NetworkConfig,
+        encoder: EncoderClass,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(spec, config, encoder, rngs)
+        self.has_heads = bool(spec.action.heads)
+        self.has_numbers = spec.action.continuous > 0
+        size, numbers = self.num_features, spec.action.continuous
+        if self.has_heads:
+            self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs)
+        self.value = OrthogonalDense(size, 1, rngs)
+        if self.has_numbers:
+            # Means near 0 at first, so that few numbers begin beyond their bounds; the
+            # spread is learned and the same in every state.
+            self.mean = OrthogonalDense(size, numbers, rngs, gain=0.01)
+            self.log_std = nnx.Param(jnp.zeros((numbers,)))
+        self.has_critic = config.separate_critic
+        if self.has_critic:
+            self.critic = _Tower(spec, config, encoder, rngs)
+
+    def answer(
+        self,
+        run: Callable[..., tuple[Array, Carry]],
+        obs: Observation,
+        is_first: Array,
+        carry: Carry,
+    ) -> tuple[Array, Array, Carry]:
+        """Return ``(logits, value, carry)``; ``run`` is a tower's way to features."""
+        if not self.has_critic:
+            features, carry = run(self, obs, is_first, carry)
+            return (*self.heads(features, features), carry)
+        features, actor = run(self, obs, is_first, carry[0])
+        judged, critic = run(self.critic, obs, is_first, carry[1])
+        return (*self.heads(features, judged), (actor, critic))
+
+    def heads(self, x: Array, judged: Array) -> tuple[Array, Array]:
+        """Return logits of the policy's features and values of the critic's."""
+        value = self.value(judged)[..., 0]
+        if not self.has_numbers:
+            return self.policy(x), value
+        mean = self.mean(x)
+        parts = [mean, jnp.broadcast_to(self.log_std[...], mean.shape)]
+        if self.has_heads:
+            parts.insert(0, self.policy(x))
+        return jnp.concatenate(parts, -1), value
+
+
+class ActorCritic:
+    """The actor-critic as pure functions over plain parameters.
+
+    Attributes:
+        spec: What it reads and what it decides.
+        config: Its shape.
+        heads: Number of choices of each action head.
+        distribution: What `apply` and `unroll` return the parameters of, as "logits".
+        num_parameters: Number of trained floats.
+
+    Raises:
+        UserError: If a convolution is larger than what is left of the image, or an
+            encoder of the user's own does not keep the contract of `EncoderClass`.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        config: NetworkConfig,
+        encoder: EncoderClass | None = None,
+    ):
+        """Build it around an encoder, by default the one that `config` names."""
+        self.spec = spec
+        self.config = config
+        self.heads = tuple(spec.action.heads)
+        self.distribution = distributions.make(spec.action)
+        self._encoder = encoder or find_encoder(config.encoder)
+        check_encoder(self._encoder, spec.observation, config)
+        abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
+        self._graph, state = nnx.split(abstract)
+        self.num_parameters = sum(math.prod(p.shape) for p in jax.tree.leaves(state))
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        """Return fresh parameters, a nested dictionary with strings for keys."""
+        return nnx.to_pure_dict(nnx.state(self._make(nnx.Rngs(key)), nnx.Param))
+
+    def initial_carry(self, batch: int) -> Carry:
+        """Return the carry at the start of an episode; leaves ``[batch, features]``."""
+        config = self.config
+        shapes = {"gru": 1, "lstm": 2, "none": 0}[config.core]
+
+        def layer() -> Carry:
+            zeros = (batch, config.core_size)
+            leaves = tuple(jnp.zeros(zeros, jnp.float32) for _ in range(shapes))
+            return leaves[0] if shapes == 1 else leaves
+
+        def tower() -> Carry:
+            layers = tuple(layer() for _ in range(config.core_layers))
+            return layers[0] if config.core_layers == 1 else layers
+
+        return (tower(), tower()) if config.separate_critic else tower()
+
+    def apply(
+        self,
+        params: Params,
+        obs: Observation,
+        carry: Carry,
+        is_first: Bool[Array, "B"],
+    ) -> tuple[Float[Array, "B A"], Float[Array, "B"], PyTree]:
+        """Take one step.
+
+        Args:
+            params: Parameters.
+            obs: Normalised observations; leaves float32 ``[B, ...]``.
+            carry: Recurrent state before the step; leaves ``[B, features]``.
+            is_first: Where the carry is reset before it is read.
+
+        Returns:
+            ``(logits, value, carry)``; the value is in normalised units.
+        """
+        return self._bind(params).answer(_Tower.step, obs, is_first, carry)
+
+    def unroll(
+        self,
+        params: Params,
+        obs: Observation,
+        is_first: Bool[Array, "T B"],
+        carry: Carry,
+    ) -> tuple[Float[Array, "T B A"], Float[Array, "T B"], PyTree]:
+        """Take T steps: encoder, input weights and heads at once, the core in a scan.
+
+        Args:
+            params: Parameters.
+            obs: Normalised observations; leaves float32 ``[T, B, ...]``.
+            is_first: Where the carry is reset before it is read.
+            carry: Recurrent state before the first step; leaves ``[B, features]``.
+
+        Returns:
+            ``(logits, value, carry)`` with the carry after the last step.
+        """
+        return self._bind(params).answer(_Tower.unroll, obs, is_first, carry)
+
+    def _make(self, rngs: nnx.Rngs) -> _Module:
+        return _Module(self.spec, self.config, self._encoder, rngs)
+
+    def _bind(self, params: Params) -> _Module:
+        return nnx.merge(self._graph, nnx.State(params))
+
+
+def _scan(
+    core: Any, carry: Carry, projected: Array, is_first: Array
+) -> tuple[Carry, Array]:
+    """Run one layer of a core over T steps."""
+    if not jax.tree.leaves(carry):
+        return carry, projected
+
+    def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
+        x, first = xs
+        return core.step(_reset(carry, first), x)
+
+    return lax.scan(step, carry, (projected, is_first))
+
+
+def _reset(carry: Carry, is_first: Array) -> Carry:
+    def clear(leaf: Array) -> Array:
+        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
+
+    return jax.tree.map(clear, carry)

@@ -1,0 +1,84 @@
+"""Recurrent cores: what an agent remembers from one step to the next."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jaxfactory.models.layers import affine, uniform
+from jaxfactory.types import Carry
+
+
+class GRU(nnx.Module):
+    """Gated recurrent unit, in the form that resets after the recurrent product.
+
+    The gates are in the order reset, update, candidate, with
+    ``n = tanh(W x + b + r * (U h + c))``, as in cuDNN and PyTorch, so that trained
+    weights can be exchanged with them.
+    """
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        self.kernel = uniform(rngs, (inputs, 3 * size), size)
+        self.bias = uniform(rngs, (3 * size,), size)
+        self.recurrent_kernel = uniform(rngs, (size, 3 * size), size)
+        self.recurrent_bias = uniform(rngs, (3 * size,), size)
+        self.size = size
+
+    def project(self, x: Array) -> Array:
+        """Apply the input's weights, which need no carry: all steps at once."""
+        return affine(x, self.kernel[...], self.bias[...])
+
+    def step(self, h: Array, projected: Array) -> tuple[Array, Array]:
+        """Take one step, ``[B, size]`` and ``[B, 3 size] -> (carry, output)``."""
+        recurrent = affine(h, self.recurrent_kernel[...], self.recurrent_bias[...])
+        x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
+        h_r, h_z, h_n = jnp.split(recurrent, 3, axis=-1)
+        reset = nnx.sigmoid(x_r + h_r)
+        keep = nnx.sigmoid(x_z + h_z)
+        candidate = jnp.tanh(x_n + reset * h_n)
+        h = candidate + keep * (h - candidate)
+        return h, h
+
+
+class LSTM(nnx.Module):
+    """Long short-term memory; gates in the order input, forget, cell, output."""
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        self.kernel = uniform(rngs, (inputs, 4 * size), size)
+        self.bias = uniform(rngs, (4 * size,), size)
+        self.recurrent_kernel = uniform(rngs, (size, 4 * size), size)
+        self.recurrent_bias = uniform(rngs, (4 * size,), size)
+        self.size = size
+
+    def project(self, x: Array) -> Array:
+        """Apply the input's weights, which need no carry: all steps at once."""
+        return affine(x, self.kernel[...], self.bias[...])
+
+    def step(self, carry: tuple[Array, Array], projected: Array) -> tuple[Carry, Array]:
+        """Take one step, ``[B, size]`` twice and ``[B, 4 size] -> (carry, output)``."""
+        h, c = carry
+        gates = projected + affine(
+            h, self.recurrent_kernel[...], self.recurrent_bias[...]
+        )
+        write, keep, cell, read = jnp.split(gates, 4, axis=-1)
+        c = nnx.sigmoid(keep) * c + nnx.sigmoid(write) * jnp.tanh(cell)
+        h = nnx.sigmoid(read) * jnp.tanh(c)
+        return (h, c), h
+
+
+class NoCore(nnx.Module):
+    """In place of a recurrent core: the features as they are, and an empty carry."""
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        del size, rngs
+        self.size = inputs
+
+    def project(self, x: Array) -> Array:
+        """Return the features."""
+        return x
+
+    def step(self, carry: Carry, projected: Array) -> tuple[Carry, Array]:
+        """Return both as they are."""
+        return carry, projected
+
+
+CORES = {"gru": GRU, "lstm": LSTM, "none": NoCore}

@@ -1,0 +1,234 @@
+"""Encoders: observations to features. Ours, and classes of the user's own."""
+
+import dataclasses
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jaxfactory._util import plugins
+from jaxfactory._util.errors import UserCodeError, UserError, did_you_mean
+from jaxfactory.config.train import Config, NetworkConfig
+from jaxfactory.models.layers import ACTIVATIONS, Conv, Dense, OrthogonalDense
+from jaxfactory.models.residual import ResidualStage
+from jaxfactory.types import Observation, ObservationSpec
+
+
+class Encoder(nnx.Module):
+    """Convolutions and dense layers for the image, a small MLP for the measurements.
+
+    Of an observation that has both, the features stand side by side.
+    """
+
+    def __init__(self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs):
+        self.nonlinearity = config.nonlinearity
+        self.has_image = spec.image is not None
+        self.has_measurements = spec.measurements > 0
+        self.num_features = 0
+        if self.has_image:
+            self._add_dense(self._add_convolutions(spec, config, rngs), config, rngs)
+        if self.has_measurements:
+            sizes = (spec.measurements, *config.measurements_sizes)
+            for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+                layer = OrthogonalDense(inputs, outputs, rngs)
+                setattr(self, f"measurements_{index}", layer)
+            self.num_measurement_layers = len(sizes) - 1
+            self.num_features += sizes[-1]
+
+    def _add_convolutions(
+        self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
+    ) -> int:
+        """Add the layers before the dense ones; return how many numbers they make."""
+        height, width, channels = spec.image
+        layers = list(
+            zip(
+                config.conv_channels,
+                config.conv_kernels,
+                config.conv_strides,
+                strict=True,
+            )
+        )
+        for index, (outputs, size, stride) in enumerate(layers):
+            if min(height, width) < size:
+                raise UserError(
+                    f"convolution {index + 1} of {len(layers)} has a {size}x{size} "
+                    f"kernel, larger than the {height}x{width} (height x width) that "
+                    f"is left of the {spec.image[0]}x{spec.image[1]} image; use a "
+                    "larger image, or smaller --conv-kernels or --conv-strides"
+                )
+            # Named attributes and not a list: the parameters' dictionary then has
+            # strings for keys all the way down, as checkpoints want it.
+            setattr(self, f"conv_{index}", Conv(channels, outputs, size, stride, rngs))
+            height, width = (height - size) // stride + 1, (width - size) // stride + 1
+            channels = outputs
+        self.num_convs = len(layers)
+        return height * width * channels
+
+    def _add_dense(self, inputs: int, config: NetworkConfig, rngs: nnx.Rngs) -> None:
+        self.dense = Dense(inputs, config.hidden_size, rngs)
+        sizes = (config.hidden_size, *config.dense_sizes)
+        for index, (before, after) in enumerate(pairwise(sizes), start=1):
+            setattr(self, f"dense_{index}", Dense(before, after, rngs))
+        self.num_more_dense = len(config.dense_sizes)
+        self.num_features += sizes[-1]
+
+    def _convolved(self, x: Array) -> Array:
+        """Return the last convolution's maps, activated, ``[N, P, Q, channels]``."""
+        activation = ACTIVATIONS[self.nonlinearity]
+        for index in range(self.num_convs):
+            x = activation(getattr(self, f"conv_{index}")(x))
+        return x
+
+    def __call__(self, obs: Observation) -> Array:
+        """Return features ``[N, features]`` of observations ``[N, ...]``."""
+        activation = ACTIVATIONS[self.nonlinearity]
+        features = []
+        if self.has_image:
+            x = self._convolved(obs["image"])
+            x = activation(self.dense(x.reshape(x.shape[0], -1)))
+            for index in range(1, self.num_more_dense + 1):
+                x = activation(getattr(self, f"dense_{index}")(x))
+            features.append(x)
+        if self.has_measurements:
+            y = obs["measurements"]
+            for index in range(self.num_measurement_layers):
+                y = activation(getattr(self, f"measurements_{index}")(y))
+            features.append(y)
+        return features[0] if len(features) == 1 else jnp.concatenate(features, -1)
+
+
+class ResidualEncoder(Encoder):
+    """The same with stages of residual convolutions, one for each of conv_channels."""
+
+    def _add_convolutions(
+        self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
+    ) -> int:
+        height, width, channels = spec.image
+        for index, outputs in enumerate(config.conv_channels):
+            stage = ResidualStage(channels, outputs, config.nonlinearity, rngs)
+            setattr(self, f"stage_{index}", stage)
+            height, width = (height + 1) // 2, (width + 1) // 2
+            channels = outputs
+        self.num_stages = len(config.conv_channels)
+        return height * width * channels
+
+    def _convolved(self, x: Array) -> Array:
+        for index in range(self.num_stages):
+            x = getattr(self, f"stage_{index}")(x)
+        return ACTIVATIONS[self.nonlinearity](x)
+
+
+# A Flax NNX class, made as ``Class(spec, config, rngs)`` of an `ObservationSpec`, a
+# `NetworkConfig` and an `nnx.Rngs`. Its objects have ``num_features``, F, and their
+# call maps normalised observations, float32 ``[N, ...]``, to features, float32
+# ``[N, F]``. They may hold parameters (`nnx.Param`) and no other state.
+EncoderClass = Callable[..., Any]
+
+ENCODERS: dict[str, EncoderClass] = {
+    "conv": Encoder,
+    "resnet_impala": ResidualEncoder,
+}
+
+
+def find_encoder(name: str) -> EncoderClass:
+    """Return the encoder's class of that name, ours or the user's own.
+
+    Raises:
+        UserError: If it cannot be imported or is no Flax NNX module.
+    """
+    found = ENCODERS.get(name)
+    if found is not None:
+        return found
+    if ":" not in name:
+        hint = did_you_mean(name, ENCODERS)
+        raise UserError(
+            f"--network {name!r} is no encoder of ours ({', '.join(ENCODERS)}) nor one "
+            f"of your own, package.module:Class or file.py:Class{hint}"
+        )
+    return _checked_class(plugins.load(name, "--network"))
+
+
+def _checked_class(found: Any) -> EncoderClass:
+    if isinstance(found, type) and issubclass(found, nnx.Module):
+        return found
+    raise UserError(
+        f"--network must be a class derived from flax.nnx.Module, but is {found!r}"
+    )
+
+
+def check_encoder(
+    kind: EncoderClass, spec: ObservationSpec, config: NetworkConfig
+) -> None:
+    """Try an encoder of the user's own out, on shapes alone.
+
+    Raises:
+        UserError: If it does not keep the contract of `EncoderClass`.
+        UserCodeError: If it raises anything else.
+    """
+    if kind in ENCODERS.values():
+        return
+    what = f"--network {plugins.name_of(kind)!r}"
+    obs = _abstract_obs(spec)
+    try:
+        encoder = nnx.eval_shape(lambda: kind(spec, config, nnx.Rngs(0)))
+        size = getattr(encoder, "num_features", None)
+        features = nnx.eval_shape(lambda module, x: module(x), encoder, obs)
+    except Exception as error:
+        raise UserCodeError(
+            f"{what} does not work: {type(error).__name__}: {error}"
+        ) from error
+    for path, leaf in nnx.to_flat_state(nnx.state(encoder)):
+        if not isinstance(leaf, nnx.Param):
+            raise UserError(
+                f"{what} keeps a {type(leaf).__name__} at {'.'.join(map(str, path))}, "
+                "but may keep parameters only: take nnx.LayerNorm for nnx.BatchNorm, "
+                "and no nnx.Dropout"
+            )
+    if not isinstance(size, int):
+        raise UserError(
+            f"{what} must say the size of its features in an attribute num_features, "
+            f"an int; it is {size!r}"
+        )
+    is_array = isinstance(features, jax.ShapeDtypeStruct)
+    made = f"{features.dtype}{list(features.shape)}" if is_array else repr(features)
+    if made != f"float32{[_TRIED, size]}":
+        raise UserError(
+            f"{what} made {made} of {_TRIED} observations, but with num_features = "
+            f"{size} must make float32{[_TRIED, size]}"
+        )
+
+
+def with_encoder(config: Config, encoder: EncoderClass | None) -> Config:
+    """Record an encoder's name in the settings; those without one stay.
+
+    Args:
+        config: All settings.
+        encoder: The class; by default the one that `config` names. Its name becomes one
+            that can be found from every directory.
+
+    Raises:
+        UserError: If there is no encoder of that name, or it is no Flax NNX class.
+    """
+    name = config.network.encoder
+    if encoder is not None:
+        name = plugins.name_of(_checked_class(encoder))
+    network = dataclasses.replace(config.network, encoder=plugins.pinned(name))
+    if encoder is None:
+        find_encoder(network.encoder)
+    return dataclasses.replace(config, network=network)
+
+
+# Observations that an encoder is tried out with.
+_TRIED = 2
+
+
+def _abstract_obs(spec: ObservationSpec) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of normalised observations."""
+    return {
+        name: jax.ShapeDtypeStruct((_TRIED, *shape), jnp.float32)
+        for name, shape in spec.shapes.items()
+    }

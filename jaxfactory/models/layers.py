@@ -1,0 +1,95 @@
+"""The layers that networks are made of, and activations."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxfactory.models.convolution import conv2d
+
+
+def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+    """Return weights between ``-1 / sqrt(fan_in)`` and ``1 / sqrt(fan_in)``."""
+    bound = 1.0 / math.sqrt(fan_in)
+    return nnx.Param(
+        jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound)
+    )
+
+
+def affine(
+    x: Float[Array, "... inputs"],
+    kernel: Float[Array, "inputs outputs"],
+    bias: Float[Array, "outputs"],
+) -> Float[Array, "... outputs"]:
+    """Return ``x @ kernel + bias``."""
+    y = x @ kernel
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+@jax.custom_vjp
+def elu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return x where it is positive, else exp(x) - 1.
+
+    The gradient is taken from the result, which is kept anyway: no second exponential.
+    """
+    return nnx.elu(x)
+
+
+def _elu_forward(x: Array) -> tuple[Array, Array]:
+    y = elu(x)
+    return y, y
+
+
+def _elu_backward(y: Array, dy: Array) -> tuple[Array]:
+    return (jnp.where(y > 0.0, dy, dy * (y + 1.0)),)
+
+
+elu.defvjp(_elu_forward, _elu_backward)
+
+
+ACTIVATIONS = {"elu": elu, "relu": nnx.relu, "tanh": jnp.tanh}
+
+
+class Dense(nnx.Module):
+    """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialisation."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
+        self.kernel = uniform(rngs, (inputs, outputs), inputs)
+        self.bias = uniform(rngs, (outputs,), inputs)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        return affine(x, self.kernel[...], self.bias[...])
+
+
+class OrthogonalDense(nnx.Module):
+    """Affine layer with an orthogonal kernel of the given gain and a bias of zeros."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs, gain: float = 1.0):
+        initializer = jax.nn.initializers.orthogonal(gain)
+        kernel = initializer(rngs.params(), (inputs, outputs))
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros((outputs,)))
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        return affine(x, self.kernel[...], self.bias[...])
+
+
+class Conv(nnx.Module):
+    """Convolution without padding, ``[N, H, W, C] -> [N, P, Q, O]``."""
+
+    def __init__(
+        self, inputs: int, outputs: int, size: int, stride: int, rngs: nnx.Rngs
+    ):
+        fan_in = size * size * inputs
+        self.kernel = uniform(rngs, (size, size, inputs, outputs), fan_in)
+        self.bias = uniform(rngs, (outputs,), fan_in)
+        self.stride = stride
+
+    def __call__(self, x: Array) -> Array:
+        """Return the layer's output."""
+        y = conv2d(x, self.kernel[...], self.stride)
+        return y + jnp.broadcast_to(self.bias[...], y.shape)

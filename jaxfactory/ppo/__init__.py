@@ -1,0 +1,1 @@
+"""Proximal policy optimisation: advantages, targets, losses, optimizer, update."""

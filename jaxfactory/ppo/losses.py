@@ -1,0 +1,158 @@
+"""The loss of proximal policy optimisation.
+
+Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv:1707.06347), with
+the ratio's interval symmetric in its logarithm, a clipped value loss and a choice of
+exploration terms.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxfactory.config.train import PPOConfig
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.distributions import Distribution
+from jaxfactory.models.normalization import Normalizer, normalize_obs
+from jaxfactory.types import Batch, Params
+
+
+# A policy that has ruled an action out has an unbounded divergence from uniform;
+# past this it is not punished further.
+MAX_SYMMETRIC_KL = 30.0
+_MIN_STD = 1e-7
+
+
+class LossMetrics(NamedTuple):
+    """Scalars of one minibatch.
+
+    Attributes:
+        loss: What is differentiated.
+        policy_loss: Clipped surrogate, to be minimised.
+        value_loss: ``mean(max((v - R)^2, (v_clipped - R)^2))``, before ``vf_coef``.
+        exploration_loss: Exploration term, before ``ent_coef``.
+        entropy: Of the policy, in nats, summed over heads.
+        approx_kl: ``mean(ratio - 1 - log ratio)``, an estimate of KL(old || new) that
+            is never negative (Schulman, http://joschu.net/blog/kl-approx.html).
+        clip_fraction: Share of samples whose ratio left the interval.
+        ratio_max: Largest ratio of new to old probability.
+    """
+
+    loss: Float[Array, ""]
+    policy_loss: Float[Array, ""]
+    value_loss: Float[Array, ""]
+    exploration_loss: Float[Array, ""]
+    entropy: Float[Array, ""]
+    approx_kl: Float[Array, ""]
+    clip_fraction: Float[Array, ""]
+    ratio_max: Float[Array, ""]
+
+
+def normalize_advantage(advantage: Float[Array, "T E"]) -> Float[Array, "T E"]:
+    """Shift to mean 0 and scale to standard deviation 1 over the minibatch."""
+    centred = advantage - advantage.mean()
+    return centred / jnp.maximum(jnp.std(advantage), _MIN_STD)
+
+
+def policy_loss(
+    ratio: Float[Array, "T E"],
+    advantage: Float[Array, "T E"],
+    weight: Float[Array, "T E"],
+    clip_eps: float,
+) -> Float[Array, ""]:
+    """Return the clipped surrogate.
+
+    Args:
+        ratio: Probability of the action over that by the policy that the update began
+            with; it is kept in ``[1/(1+eps), 1+eps]``.
+        advantage: Advantage of the action.
+        weight: Probability by the policy that the update began with over that by the
+            policy that acted; 1 where they are the same.
+        clip_eps: The interval's size.
+    """
+    clipped = jnp.clip(ratio, 1.0 / (1.0 + clip_eps), 1.0 + clip_eps)
+    return -(weight * jnp.minimum(ratio * advantage, clipped * advantage)).mean()
+
+
+def value_loss(
+    value: Float[Array, "T E"],
+    old_value: Float[Array, "T E"],
+    target: Float[Array, "T E"],
+    value_clip: float,
+) -> Float[Array, ""]:
+    """Return the mean of the larger squared error, of the value as it is or clipped.
+
+    Args:
+        value: Prediction, in normalised units like everything here.
+        old_value: Prediction when acting.
+        target: Return.
+        value_clip: How far `value` counts as having moved from `old_value`; 0 is any
+            distance.
+    """
+    if not value_clip:
+        return ((value - target) ** 2).mean()
+    clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
+    return jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
+
+
+def capped_symmetric_kl(
+    logits: Float[Array, "T E A"], distribution: Distribution
+) -> Float[Array, ""]:
+    """Return the mean symmetric KL to the uniform policy, capped for each sample.
+
+    Where actions have numbers, which know no uniform policy, less their entropy.
+    """
+    return distribution.exploration_penalty(logits, MAX_SYMMETRIC_KL).mean()
+
+
+def negative_entropy(
+    logits: Float[Array, "T E A"], distribution: Distribution
+) -> Float[Array, ""]:
+    """Return minus the mean entropy."""
+    return -distribution.entropy(logits).mean()
+
+
+EXPLORATION_LOSSES = {"symmetric_kl": capped_symmetric_kl, "entropy": negative_entropy}
+
+
+def ppo_loss(
+    params: Params,
+    batch: Batch,
+    *,
+    network: ActorCritic,
+    normalizer: Normalizer,
+    config: PPOConfig,
+) -> tuple[Float[Array, ""], LossMetrics]:
+    """Run the network over a minibatch of whole chunks and return the loss.
+
+    Args:
+        params: Parameters, the argument to differentiate with respect to.
+        batch: Minibatch, observations as they came from the environment.
+        network: The actor-critic.
+        normalizer: Statistics that observations are normalised with.
+        config: Coefficients.
+
+    Returns:
+        The loss and its parts.
+    """
+    obs = normalize_obs(batch.obs, normalizer.obs)
+    logits, value, _ = network.unroll(params, obs, batch.is_first, batch.carry)
+    log_ratio = network.distribution.log_prob(logits, batch.action)
+    log_ratio = log_ratio - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = normalize_advantage(batch.advantage)
+    policy = policy_loss(ratio, advantage, batch.weight, config.clip_eps)
+    critic = value_loss(value, batch.value, batch.target, config.value_clip)
+    exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
+    loss = policy + config.vf_coef * critic + config.ent_coef * exploration
+    outside = jnp.abs(log_ratio) > jnp.log1p(config.clip_eps)
+    return loss, LossMetrics(
+        loss=loss,
+        policy_loss=policy,
+        value_loss=critic,
+        exploration_loss=exploration,
+        entropy=network.distribution.entropy(logits).mean(),
+        approx_kl=(ratio - 1.0 - log_ratio).mean(),
+        clip_fraction=outside.astype(jnp.float32).mean(),
+        ratio_max=ratio.max(),
+    )

@@ -1,0 +1,87 @@
+"""The jitted functions that a sampler or an evaluation calls at every step.
+
+They take observations as the pool made them (uint8 images, raw measurements) and
+normalise inside. On the CPU backend a NumPy array given to a jitted function may be
+aliased and not copied (https://github.com/jax-ml/jax/issues/37830): leave an
+observation alone until what was computed from it has been fetched.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Key
+
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.normalization import Normalizer, normalize_obs
+from jaxfactory.types import Carry, Observation, Params
+
+
+Act = Callable[..., Any]
+
+
+def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
+    """Return the jitted policy.
+
+    Args:
+        network: The actor-critic.
+        deterministic: Take the most probable action of each head and not a sample.
+
+    Returns:
+        ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
+        log_prob, value, carry)`` with action ``[B, A]`` (int32 indices of the heads, or
+        float32 where there are numbers), log_prob and (normalised) value float32
+        ``[B]``. Each (key, count) may be used once: folding
+        the count in here saves the caller a dispatch for each key. A deterministic one
+        takes both too and ignores them.
+    """
+
+    def sample(key: Array, logits: Array) -> Array:
+        return network.distribution.sample(key, logits)
+
+    def best(key: Array, logits: Array) -> Array:
+        del key
+        return network.distribution.mode(logits)
+
+    choose = best if deterministic else sample
+
+    @jax.jit
+    def act(
+        params: Params,
+        normalizer: Normalizer,
+        obs: Observation,
+        carry: Carry,
+        is_first: Bool[Array, "B"],
+        key: Key[Array, ""],
+        count: Any = 0,
+    ) -> tuple[Array, Array, Array, Carry]:
+        inputs = normalize_obs(obs, normalizer.obs)
+        logits, value, carry = network.apply(params, inputs, carry, is_first)
+        action = choose(jax.random.fold_in(key, count), logits)
+        log_prob = network.distribution.log_prob(logits, action)
+        return action, log_prob, value, carry
+
+    return act
+
+
+def make_value(network: ActorCritic) -> Act:
+    """Return the jitted value function, for final and bootstrap observations.
+
+    Returns:
+        ``value(params, normalizer, obs, carry, is_first) -> value``, float32 ``[B]``,
+        normalised. For a final observation pass the carry that `act` returned at that
+        step and ``is_first`` false; for ``obs[T]`` pass ``is_first[T]``.
+    """
+
+    @jax.jit
+    def value(
+        params: Params,
+        normalizer: Normalizer,
+        obs: Observation,
+        carry: Carry,
+        is_first: Bool[Array, "B"],
+    ) -> Array:
+        inputs = normalize_obs(obs, normalizer.obs)
+        return network.apply(params, inputs, carry, is_first)[1]
+
+    return value

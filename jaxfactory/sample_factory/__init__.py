@@ -1,0 +1,1 @@
+"""Importing agents and experiments of Sample Factory 2."""

@@ -1,0 +1,209 @@
+"""From Sample Factory's settings to ours.
+
+Its experiments keep all command line flags in a config.json. Those that mean the same
+here are taken over, and what has no counterpart is said in a note where it would
+change how training goes on.
+"""
+
+from typing import Any, NamedTuple
+
+from jaxfactory._util import plain_files
+from jaxfactory._util.errors import UserError
+from jaxfactory.config.presets import PRESETS
+from jaxfactory.config.train import (
+    MAX_FRAMES,
+    Config,
+    EnvConfig,
+    NetworkConfig,
+    PPOConfig,
+)
+
+
+# What Sample Factory's Doom environments are called, where it is not doom_<our name>.
+_OTHER_NAMES = {
+    "doom_my_way_home_flat_actions": "my_way_home_flat",
+    "doom_defend_the_center_flat_actions": "defend_the_center_flat",
+}
+_MEANINGS = {
+    int: "a whole number", float: "a number", bool: "true or false",
+    str: "a short text", list: "a short list",
+}  # fmt: skip
+_LONGEST = 256
+# What float32 can hold.
+_LARGEST = 3e38
+
+
+class Settings:
+    """Sample Factory's settings, read with the types that they should have.
+
+    Args:
+        values: What its config.json holds.
+        source: Named in complaints.
+    """
+
+    def __init__(self, values: dict[str, Any], source: Any) -> None:
+        self.values = values
+        self.source = source
+
+    def get(self, name: str, default: Any) -> Any:
+        """Return a setting, of its default's type; the default where it is missing.
+
+        Raises:
+            UserError: If it is of another type.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return default
+        kind = type(default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind or not _is_sound(value):
+            meaning = _MEANINGS.get(kind, kind.__name__)
+            raise UserError(f"{self.source}: {name} is {value!r:.60} and not {meaning}")
+        return value
+
+
+def _is_sound(value: Any) -> bool:
+    """Whether a value can be calculated with, looked up and shown."""
+    if isinstance(value, list):
+        plain = all(type(item) in (bool, int, float, str) for item in value)
+        return plain and len(value) <= _LONGEST and all(map(_is_sound, value))
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and plain_files.is_plain(value)
+    return abs(value) <= _LARGEST
+
+
+class Translated(NamedTuple):
+    """Our settings, and what is not among them.
+
+    Attributes:
+        notes: Sentences about what goes on differently.
+    """
+
+    config: Config
+    notes: list[str]
+
+
+def scenario_name(settings: Settings) -> str | None:
+    """Return our name of the experiment's environment, None if it is not Doom's."""
+    name = settings.get("env", "")
+    if name in _OTHER_NAMES:
+        return _OTHER_NAMES[name]
+    return name.removeprefix("doom_") if name.startswith("doom_") else None
+
+
+def translate(
+    settings: Settings, network: NetworkConfig, scenario: str, learning_rate: float
+) -> Translated:
+    """Return the settings of a run that goes on with an experiment.
+
+    Args:
+        settings: Sample Factory's.
+        network: The shape of the checkpoint's network.
+        scenario: Our name of the scenario.
+        learning_rate: The step size at the checkpoint.
+
+    Raises:
+        UserError: If a value cannot work here.
+    """
+    ppo = _ppo(settings, learning_rate)
+    config = Config(
+        env=_env(settings, scenario, ppo),
+        network=network,
+        ppo=ppo,
+        total_frames=min(
+            max(1, settings.get("train_for_env_steps", 10**10)), MAX_FRAMES
+        ),
+        checkpoint_minutes=max(1, settings.get("save_every_sec", 120)) / 60,
+    )
+    return Translated(config, _notes(settings))
+
+
+def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
+    steps = settings.get("batch_size", 1024) * ppo.num_minibatches
+    # As many environments as make a rollout hold what one iteration was trained on.
+    num_envs = max(1, steps // ppo.num_steps)
+    wide = settings.get("wide_aspect_ratio", False)
+    # Below these the scenario's own number is meant.
+    agents, bots = settings.get("num_agents", -1), settings.get("num_bots", -1)
+    return EnvConfig(
+        scenario=scenario,
+        num_envs=num_envs,
+        num_groups=1 if num_envs % 2 else 2,
+        frame_skip=settings.get("env_frameskip", 4),
+        width=settings.get("res_w", 128),
+        height=settings.get("res_h", 72),
+        screen_width=256 if wide else 160,
+        screen_height=144 if wide else 120,
+        reward_scale=settings.get("reward_scale", 1.0),
+        reward_clip=_reward_clip(settings),
+        num_agents=agents if agents > 0 else None,
+        num_bots=bots if bots >= 0 else None,
+    )
+
+
+def _reward_clip(settings: Settings) -> float:
+    bound = settings.get("reward_clip", 1000.0)
+    if bound <= 0:  # 0 is no bound here, and leaves no reward there.
+        raise UserError(
+            f"{settings.source}: reward_clip {bound} must be greater than 0"
+        )
+    return bound
+
+
+def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
+    base = PRESETS["reference"].ppo
+    return PPOConfig(
+        num_steps=settings.get("rollout", base.num_steps),
+        num_minibatches=settings.get("num_batches_per_epoch", base.num_minibatches),
+        num_epochs=settings.get("num_epochs", base.num_epochs),
+        learning_rate=learning_rate,
+        lr_schedule="constant",
+        adam_eps=settings.get("adam_eps", base.adam_eps),
+        max_grad_norm=settings.get("max_grad_norm", base.max_grad_norm),
+        gamma=settings.get("gamma", base.gamma),
+        gae_lambda=settings.get("gae_lambda", base.gae_lambda),
+        advantages="vtrace" if settings.get("with_vtrace", False) else "gae",
+        clip_eps=settings.get("ppo_clip_ratio", base.clip_eps),
+        value_clip=settings.get("ppo_clip_value", base.value_clip),
+        vf_coef=settings.get("value_loss_coeff", base.vf_coef),
+        exploration=_exploration(settings),
+        ent_coef=settings.get("exploration_loss_coeff", base.ent_coef),
+        normalize_obs=settings.get("normalize_input", base.normalize_obs),
+        normalize_returns=settings.get("normalize_returns", base.normalize_returns),
+        bootstrap_truncated=settings.get("value_bootstrap", base.bootstrap_truncated),
+    )
+
+
+def _exploration(settings: Settings) -> Any:
+    kind = settings.get("exploration_loss", "symmetric_kl")
+    if kind not in ("symmetric_kl", "entropy"):
+        raise UserError(
+            f"{settings.source}: exploration_loss is {kind!r}, and jaxfactory has only "
+            "symmetric_kl and entropy"
+        )
+    return kind
+
+
+def _notes(settings: Settings) -> list[str]:
+    """Return what training would do differently from here on."""
+    usual = {
+        "lr_schedule": "constant",
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "kl_loss_coeff": 0.0,
+    }
+    notes = [
+        f"{name} {settings.get(name, value)} has no counterpart: training goes on "
+        f"with {value}"
+        for name, value in usual.items()
+        if settings.get(name, value) != value
+    ]
+    rollout = settings.get("rollout", 32)
+    recurrence = settings.get("recurrence", -1)
+    if settings.get("use_rnn", True) and recurrence not in (-1, rollout):
+        notes.append(
+            f"recurrence {recurrence} has no counterpart: training goes on with "
+            f"chunks of the whole rollout, {rollout}"
+        )
+    return notes

@@ -1,0 +1,100 @@
+"""What an evaluation says about its map: to its user, in the report, in the card."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.scenarios import scenario_table
+from jaxfactory.scenarios.maps import selection, wad_files
+from jaxfactory.scenarios.maps.map_file import MapFile
+from jaxfactory.scenarios.maps.map_record import differs
+from jaxfactory.scenarios.scenario import Scenario
+
+
+def sentences(
+    config: EnvConfig, scenario: Scenario, used: MapFile, trained: tuple[MapFile, ...]
+) -> list[str]:
+    """Return which map it is, and where scores on it do not compare with others.
+
+    Args:
+        config: The environment.
+        scenario: Its scenario.
+        used: Its map.
+        trained: The maps that the agent was trained on, none where that is not known.
+    """
+    place = wad_files.home(selection.path_of(config, scenario))
+    note = f"map: {used.file} ({place}, SHA-256 {used.short_hash})"
+    if differs(used, trained):
+        return [note, _difference(scenario, used, trained)]
+    return [note + _second_choice(config, scenario, used)]
+
+
+def before_training(config: EnvConfig) -> str:
+    """Return what to know of a training run's map; "" where it is the one to expect.
+
+    Raises:
+        UserError: If the map is missing.
+    """
+    used = selection.of(config)
+    if used is None:
+        return ""
+    scenario = scenario_table.find(config.scenario)
+    [note] = sentences(config, scenario, used, ())
+    return note if _second_choice(config, scenario, used) else ""
+
+
+def of_result(result: dict[str, Any]) -> str:
+    """Return the maps of an evaluation.json in a few words, "" where it names none."""
+    if result.get("map") is None:
+        return ""
+    rows = (result["map"], *(result.get("trained_on") or ()))
+    used, *trained = map(MapFile.from_dict, rows)
+    text = f"map {used.file} ({used.origin}, SHA-256 {used.short_hash})"
+    if differs(used, tuple(trained)):
+        text += f", trained on {_names(trained)}"
+    return text
+
+
+def _difference(scenario: Scenario, used: MapFile, trained: tuple[MapFile, ...]) -> str:
+    last = trained[-1]
+    if last.file == used.file:
+        return (
+            f"trained on another {last.file} (SHA-256 {last.short_hash}): scores on "
+            "another map differ; --map FILE chooses a map"
+        )
+    return (
+        f"trained on {_names(trained)}, evaluated on {used.file} ({used.origin}): "
+        f"scores on another map differ; {_remedy(scenario, last)}"
+    )
+
+
+def _remedy(scenario: Scenario, wanted: MapFile) -> str:
+    """Say how to evaluate on a map that the agent was trained on."""
+    game = dataclasses.replace(scenario.load(), wads=[wanted.file])
+    try:
+        path = wad_files.find_wad(game)
+    except UserError:
+        command = wad_files.brings(wanted.file)
+        brought = f"`{command}` brings {wanted.file}, " if command else ""
+        return f"{brought}--map FILE chooses a map"
+    return f"--map {path} takes {wanted.file}"
+
+
+def _second_choice(config: EnvConfig, scenario: Scenario, used: MapFile) -> str:
+    """Say that a scenario's first choice of a map is not there."""
+    if config.map is not None or not scenario.wads:
+        return ""
+    first = wad_files.first_name(Path(scenario.wads[0]).name)
+    command = wad_files.brings(first)
+    if wad_files.first_name(used.file) == first or not command:
+        return ""
+    return (
+        f", in place of {first}, which `{command}` brings: scores on the two do not "
+        "compare"
+    )
+
+
+def _names(trained: "list[MapFile] | tuple[MapFile, ...]") -> str:
+    return " and ".join(map_file.file for map_file in trained)

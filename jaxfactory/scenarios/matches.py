@@ -1,0 +1,125 @@
+"""Matches: games of several agents, and of the bots that the engine brings.
+
+Each agent of a match is an environment row of its own, with an engine of its own. A
+player that dies comes back into the same episode, which ends with the match's time.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.scenarios.maps import wad_files
+
+
+MAX_PLAYERS = 16  # the engine's limit
+_TICS_PER_MINUTE = 60 * 35
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """How many play a game, for how long and by which rules.
+
+    Attributes:
+        agents: Rows of the pool that play it together.
+        bots: Players that the engine steers; each match draws their names anew.
+        minutes: Of the game's time until the episode is truncated.
+        respawn_delay: Seconds that a dead player waits.
+    """
+
+    agents: int = 1
+    bots: int = 0
+    minutes: float = 4.0
+    respawn_delay: int = 0
+
+    @property
+    def tics(self) -> int:
+        """Tics that a match takes."""
+        return int(self.minutes * _TICS_PER_MINUTE)
+
+    def rules(self) -> list[str]:
+        """Return the arguments that give its host the field's deathmatch rules."""
+        return [
+            "-deathmatch",
+            "+timelimit", f"{self.minutes:g}",
+            "+sv_forcerespawn", "1",
+            "+sv_noautoaim", "1",
+            # For two seconds after it came back a player cannot be hurt.
+            "+sv_respawnprotect", "1",
+            "+sv_spawnfarthest", "1",
+            "+sv_nocrouch", "1",
+            "+sv_nojump", "1",
+            "+sv_nofreelook", "1",
+            "+sv_noexit", "1",
+            "+viz_respawn_delay", str(self.respawn_delay),
+        ]  # fmt: skip
+
+
+def resolve(config: EnvConfig, match: Match | None, scenario: str) -> Match | None:
+    """Return a scenario's match with the numbers of players that a config asks for.
+
+    Raises:
+        UserError: If it is no match, or cannot be played by so many.
+    """
+    for flag, number in (
+        ("--num-agents", config.num_agents),
+        ("--num-bots", config.num_bots),
+    ):
+        if match is None and number is not None:
+            raise UserError(
+                f"{flag} {number} is for matches, and {scenario} is none; leave it out "
+                "or choose duel, dm, dwango5, deathmatch_full, duel_bots or "
+                "deathmatch_bots"
+            )
+    if match is None:
+        return None
+    if config.num_agents is not None:
+        match = replace(match, agents=config.num_agents)
+    if config.num_bots is not None:
+        match = replace(match, bots=config.num_bots)
+    players = match.agents + match.bots
+    if players > MAX_PLAYERS:
+        raise UserError(
+            f"{match.agents} agents and {match.bots} bots are {players} players, but "
+            f"the engine takes {MAX_PLAYERS}; lower --num-agents or --num-bots"
+        )
+    names = bot_names()
+    if match.bots > len(names):
+        raise UserError(
+            f"--num-bots {match.bots} is more than the {len(names)} bots that vizdoom "
+            "brings"
+        )
+    if config.tics == "queued" and match.agents > 1:
+        raise UserError(
+            "--tics queued is not for matches: an engine that plays ahead of the "
+            "others never hears from them; use --tics exact"
+        )
+    return match
+
+
+def check_rows(config: EnvConfig, agents: int) -> None:
+    """Check that the environments make up whole matches in each group.
+
+    Raises:
+        UserError: If they do not; the sentence names the nearest number that does.
+    """
+    unit = agents * config.num_groups
+    if config.num_envs % unit == 0:
+        return
+    near = max(1, round(config.num_envs / unit)) * unit
+    raise UserError(
+        f"--num-envs {config.num_envs} must be a multiple of {unit}, because each of "
+        f"--num-groups {config.num_groups} holds whole matches of {agents} agents; "
+        f"try {near}"
+    )
+
+
+def whole(num_envs: int, agents: int) -> int:
+    """Return the most environments, at most `num_envs`, that make up whole matches."""
+    return max(agents, num_envs // agents * agents)
+
+
+def bot_names() -> list[str]:
+    """Return the names in the vizdoom package's bots.cfg."""
+    text = (wad_files.vizdoom_folder() / "bots.cfg").read_text(encoding="utf-8")
+    return re.findall(r"^\s*name\s+(\S+)", text, re.MULTILINE)

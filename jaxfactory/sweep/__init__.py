@@ -1,0 +1,1 @@
+"""Many runs from one file, here or as a Slurm job array."""

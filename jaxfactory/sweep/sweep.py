@@ -1,0 +1,298 @@
+"""``jaxfactory sweep``: many runs from one file, each a process of its own.
+
+A finished run is skipped and an unfinished one goes on, so the same command goes on
+with a sweep however it ended.
+"""
+
+# ruff: noqa: T201 - the command says what it does.
+
+import contextlib
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from jaxfactory._util.errors import UserError
+from jaxfactory._util.signals import Interrupt, catch_interrupts
+from jaxfactory.config import runs
+from jaxfactory.report import report
+from jaxfactory.sweep import slurm, sweep_file
+from jaxfactory.sweep.sweep_file import Job, Sweep
+from jaxfactory.sweep.sweep_runs import (
+    LOGS,
+    Child,
+    Children,
+    commands,
+    is_finished,
+    last_line,
+    last_metrics,
+    log_of,
+    progress,
+    score,
+)
+
+
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Train one run for each combination of options and seeds in a TOML file.
+
+    Finished runs are skipped and unfinished ones go on. At the end there is a report.
+    """
+
+    file: Annotated[Path | None, tyro.conf.Positional] = None
+    """The sweep: a [sweep] table with command, grid, list, seeds, parallel, evaluate
+    and slurm."""
+    output: Path | None = None
+    """Where the runs go; without it, runs/sweeps/<the file's name>."""
+    parallel: int | None = None
+    """Runs at a time, instead of the file's number."""
+    dry_run: bool = False
+    """List the runs and do nothing."""
+    slurm: bool = False
+    """Write a batch script for a job array instead of running."""
+
+    def __post_init__(self) -> None:
+        if self.parallel is not None and self.parallel < 1:
+            raise UserError(f"--parallel {self.parallel} must be 1 or more")
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """A sweep was stopped by a signal, after its runs were saved.
+
+    Attributes:
+        signum: The signal's number.
+    """
+
+    def __init__(self, signum: int, sweep: Sweep, done: int) -> None:
+        self.signum = signum
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        folder = (
+            ""
+            if sweep.folder == runs.ROOT / "sweeps" / sweep.path.stem
+            else (f" --output {shlex.quote(str(sweep.folder))}")
+        )
+        super().__init__(
+            f"stopped by {name}; {done} of {len(sweep.jobs)} runs are finished, the "
+            "others are saved, go on with: "
+            f"jaxfactory sweep {shlex.quote(str(sweep.path))}{folder}"
+        )
+
+
+class Failure(NamedTuple):
+    """A run that ended with an error.
+
+    Attributes:
+        reason: The last line of its log.
+    """
+
+    job: Job
+    code: int
+    reason: str
+
+
+def run(options: SweepOptions) -> int:
+    """Do what the options say and return the exit code.
+
+    Returns:
+        0, or 1 if a run failed.
+
+    Raises:
+        UserError: If the file or any run in it is wrong.
+        SweepInterrupted: On Ctrl-C, SIGTERM or SIGHUP, after every run was saved.
+    """
+    if options.file is None:
+        raise UserError("sweep needs a file: jaxfactory sweep FILE.toml")
+    sweep = sweep_file.read(options.file, options.output)
+    sweep = sweep._replace(parallel=options.parallel or sweep.parallel)
+    if options.dry_run:
+        _list(sweep)
+        return 0
+    if options.slurm:
+        _write_script(sweep)
+        return 0
+    _make_folder(sweep)
+    failures = train_all(sweep)
+    _report(sweep)
+    for failure in failures:
+        print(
+            f"failed: {failure.job.name} (exit code {failure.code}): {failure.reason}; "
+            f"see {log_of(sweep, failure.job)}"
+        )
+    if failures:
+        print(f"{len(failures)} of {len(sweep.jobs)} runs failed")
+    return 1 if failures else 0
+
+
+def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
+    """Run what is not finished yet, some at a time, and return what failed.
+
+    Raises:
+        SweepInterrupted: On a signal, after every run was saved.
+    """
+    failures: list[Failure] = []
+    todo = [job for job in sweep.jobs if not is_finished(sweep, job)]
+    with (
+        _catch_signals() as interrupt,
+        _Display(sweep, console or Console()) as display,
+        Children() as children,
+    ):
+        skipped = len(sweep.jobs) - len(todo)
+        if skipped:
+            display.say(f"{skipped} of {len(sweep.jobs)} runs are finished already")
+        waiting = list(todo)
+        free = list(range(sweep.parallel))
+        while (waiting or children.running) and not interrupt.signum:
+            while waiting and free:
+                job = waiting.pop(0)
+                display.say(f"started {job.name} (log: {log_of(sweep, job)})")
+                children.start(Child(sweep, job, free.pop(0)))
+            for child in children.ended():
+                free.append(child.slot)
+                if child.code:
+                    reason = last_line(log_of(sweep, child.job))
+                    failures.append(Failure(child.job, child.code, reason))
+                    display.say(f"failed {child.job.name}: {reason}")
+                else:
+                    display.say(f"finished {child.job.name}{score(child.job)}")
+            display.show([child.job for child in children.running], len(failures))
+            time.sleep(_POLL_SECONDS)
+        if interrupt.signum:
+            running = len(children.running)
+            display.say(f"stopping {running} runs; Ctrl-C again kills them")
+            children.stop()
+    if interrupt.signum:
+        done = sum(is_finished(sweep, job) for job in sweep.jobs)
+        raise SweepInterrupted(interrupt.signum, sweep, done)
+    return failures
+
+
+class _Display:
+    """A status line on a terminal, and a plain line for each event everywhere."""
+
+    def __init__(self, sweep: Sweep, console: Console) -> None:
+        self._sweep = sweep
+        self._console = console
+        self._live = Live(console=console, transient=True, auto_refresh=False)
+
+    def __enter__(self) -> "_Display":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the status."""
+        self._console.print(Text(text), soft_wrap=True)
+
+    def show(self, running: Sequence[Job], failed: int) -> None:
+        """Renew the status line."""
+        if not self._console.is_terminal:
+            return
+        done = sum(is_finished(self._sweep, job) for job in self._sweep.jobs)
+        parts = [f"{done} of {len(self._sweep.jobs)} finished"]
+        parts += [f"{failed} failed"] if failed else []
+        parts += [f"{job.name} {progress(job):.0%}" for job in running]
+        line = Text(" | ".join(parts), no_wrap=True, overflow="ellipsis")
+        self._live.update(line, refresh=True)
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[Interrupt]:
+    """Catch SIGINT and SIGTERM, and SIGHUP: a closed terminal ends a sweep's runs."""
+    with catch_interrupts() as interrupt:
+        before = signal.getsignal(signal.SIGHUP)
+        # Under nohup it stays ignored.
+        catch = before is not signal.SIG_IGN
+        with _handler(signal.SIGHUP, interrupt.handle) if catch else _nothing():
+            yield interrupt
+
+
+@contextlib.contextmanager
+def _handler(signum: int, handle: Callable) -> Iterator[None]:
+    try:
+        before = signal.signal(signum, handle)
+    except ValueError:  # Outside of the main thread there are no handlers.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signum, signal.SIG_DFL if before is None else before)
+
+
+_nothing = contextlib.nullcontext
+
+
+def _list(sweep: Sweep) -> None:
+    print(f"{len(sweep.jobs)} runs in {sweep.folder}, {sweep.parallel} at a time")
+    for job in sweep.jobs:
+        state = "finished" if is_finished(sweep, job) else f"{progress(job):.0%}"
+        print(f"{state:>8}  {job.name}")
+        for step in commands(sweep, job):
+            print(f"          jaxfactory {shlex.join(step)}")
+
+
+def _write_script(sweep: Sweep) -> None:
+    todo = [job for job in sweep.jobs if not is_finished(sweep, job)]
+    if not todo:
+        print(f"all {len(sweep.jobs)} runs are finished")
+        return
+    folder = sweep.folder.resolve()
+    text = slurm.script(
+        [commands(sweep, job) for job in todo],
+        name=sweep.path.stem,
+        parallel=sweep.parallel,
+        logs=folder / LOGS,
+        directory=Path.cwd(),
+        options=sweep.slurm,
+    )
+    path = sweep.folder / "sweep.sbatch"
+    _make_folder(sweep)
+    runs.write_atomically(path, text)
+    print(
+        f"{len(todo)} runs written to {path}; submit them with: sbatch {path}\n"
+        f"and when they have ended: jaxfactory report {sweep.folder}"
+    )
+
+
+def _make_folder(sweep: Sweep) -> None:
+    """Make the folder of the logs, and of the runs around it.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    logs = sweep.folder / LOGS
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=logs).close()
+    except OSError as error:
+        raise UserError(
+            f"the sweep's folder {sweep.folder} cannot be written ({error.strerror}); "
+            "give --output another one"
+        ) from error
+
+
+def _report(sweep: Sweep) -> None:
+    begun = [job.run_dir for job in sweep.jobs if last_metrics(job)]
+    if begun:
+        page = sweep.folder / "report.html"
+        try:
+            report.write(begun, page, sweep.path.stem)
+        except UserError as error:  # No reason not to tell which runs failed.
+            print(f"there is no report: {error}")
+        else:
+            print(f"report: {page}")

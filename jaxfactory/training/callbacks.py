@@ -1,0 +1,167 @@
+"""Functions of the user's own that see every iteration of a training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxfactory._util import plugins
+from jaxfactory._util.errors import UserCodeError, UserError
+from jaxfactory.ppo.learner import TrainState
+from jaxfactory.types import Rollout
+
+
+class Iteration(NamedTuple):
+    """What a callback sees after each update.
+
+    Attributes:
+        state: After the update. On an accelerator its arrays are there.
+        rollout: What the update was made from. Its arrays are views into the pool's
+            memory, rewritten when the callbacks have returned: copy what is kept.
+        metrics: This iteration's, by the names that they are written under; what
+            earlier callbacks returned is among them.
+        frames: Trained on so far.
+        run_dir: The run's directory.
+        stop: ``stop(reason)`` ends the training after this iteration, which is saved
+            as at its regular end.
+
+    Example:
+        >>> def until_long(iteration):
+        ...     if iteration.metrics.get("episode/length", 0) > 1000:
+        ...         iteration.stop("episodes are long enough")
+        ...     return {"own/steps": iteration.rollout.reward.size}
+    """
+
+    state: TrainState
+    rollout: Rollout
+    metrics: Mapping[str, float]
+    frames: int
+    run_dir: Path
+    stop: Callable[[str], None]
+
+
+# Returns metrics to be written with the others, or nothing.
+Callback = Callable[[Iteration], Mapping[str, Any] | None]
+
+
+class Callbacks:
+    """Calls the user's functions one after another.
+
+    What they raise does not end the training at once, so that it can be saved first:
+    see `raise_error`.
+
+    Attributes:
+        stopped: Why the training is to end; None while it is to go on.
+    """
+
+    def __init__(self, functions: Sequence[Any], run_dir: Path):
+        """Check that they can be called.
+
+        Raises:
+            UserError: If one cannot.
+        """
+        self._functions = tuple(functions)
+        self._run_dir = run_dir
+        self._error: UserError | None = None
+        self.stopped: str | None = None
+        for function in self._functions:
+            if not callable(function):
+                raise UserError(
+                    f"a callback must be a function of an Iteration; {function!r} "
+                    "cannot be called"
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self._functions)
+
+    def call(
+        self, state: TrainState, rollout: Rollout, metrics: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Show all of them one iteration and return the metrics that they add."""
+        added: dict[str, float] = {}
+        for function in self._functions:
+            seen = Iteration(
+                state=state,
+                rollout=rollout,
+                metrics={**metrics, **added},
+                frames=state.frames,
+                run_dir=self._run_dir,
+                stop=self._stop,
+            )
+            try:
+                returned = function(seen)
+            except Exception as error:
+                self._fail(
+                    UserCodeError(
+                        f"the callback {_name(function)} raised "
+                        f"{type(error).__name__}: {error}{self._saved()}"
+                    ),
+                    error,
+                )
+                break
+            try:
+                added |= _checked(returned, seen.metrics, _name(function))
+            except UserError as error:
+                self._fail(UserError(f"{error}{self._saved()}"))
+                break
+        return added
+
+    def raise_error(self) -> None:
+        """Raise what a callback raised or did wrong.
+
+        Raises:
+            UserCodeError: If a callback raised.
+            UserError: If what one returned is not metrics.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def _stop(self, reason: str) -> None:
+        self.stopped = str(reason)
+
+    def _fail(self, error: UserError, cause: Exception | None = None) -> None:
+        error.__cause__ = cause
+        self._error = error
+        self.stopped = str(error)
+
+    def _saved(self) -> str:
+        return (
+            "; what was trained is saved, go on with: "
+            f"jaxfactory train --run {self._run_dir}"
+        )
+
+
+def _name(function: Callback) -> str:
+    if hasattr(function, "__qualname__"):
+        return plugins.name_of(function)
+    return plugins.name_of(type(function))
+
+
+def _checked(returned: Any, taken: Mapping[str, float], name: str) -> dict[str, float]:
+    """Return a callback's metrics as floats.
+
+    Raises:
+        UserError: If they are something else, or go by the name of another metric.
+    """
+    if returned is None:
+        return {}
+    if not isinstance(returned, Mapping):
+        raise UserError(
+            f"the callback {name} returned {returned!r}, but must return a dictionary "
+            "of metrics or None"
+        )
+    metrics = {}
+    for key, value in returned.items():
+        if not isinstance(key, str) or key in taken:
+            why = "is taken" if key in taken else "is no string"
+            raise UserError(
+                f"the callback {name} returned a metric {key!r}, a name that {why}; "
+                "give it another, such as 'own/...'"
+            )
+        try:
+            metrics[key] = float(value)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"the callback {name} returned {value!r} for the metric {key!r}, "
+                "but a metric is one number"
+            ) from None
+    return metrics

@@ -1,0 +1,104 @@
+"""The flags of ``jaxfactory train``, over the defaults of a preset or of a run."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxfactory._util.errors import UserError, did_you_mean
+from jaxfactory.config import flags, runs
+from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config.presets import PRESETS
+from jaxfactory.config.train import Config
+from jaxfactory.training import init_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Config):
+    """Train an agent, or go on with the run that --run names."""
+
+    run: Path | None = None
+    """Run directory, resumed if it exists; without it, a new one under runs/."""
+    preset: str = "default"
+    """Where the defaults come from: default or reference, for Gymnasium's environments
+    gymnasium."""
+    callback: tuple[str, ...] = ()
+    """Functions of your own called at every iteration, module:function or
+    file.py:function."""
+
+
+def parse_train(args: Sequence[str]) -> TrainOptions:
+    """Parse the flags of ``train`` over the defaults of a preset or a stored run.
+
+    Raises:
+        UserError: If a flag or a value is wrong.
+    """
+    args = flags.unaliased(args)
+    # These two decide the defaults of all others, so they are read first.
+    flags.check_flags(args, TrainOptions, "train")
+    preset, run = _peek(args, "--preset"), _peek(args, "--run")
+    if preset is not None and preset not in PRESETS:
+        hint = did_you_mean(preset, PRESETS) or f"; there are {', '.join(PRESETS)}"
+        raise UserError(f"there is no preset {preset!r}{hint}")
+    existing = bool(run) and runs.is_run(Path(run))
+    source = None if existing else _peek(args, "--init-from")
+    scenario = _peek(args, "--scenario") or ""
+    if source and not scenario:
+        scenario = init_from.scenario_of(source)
+    usual = "default" if gymnasium_id(scenario) is None else "gymnasium"
+    base = PRESETS[preset or usual]
+    if existing:
+        # A preset given for an existing run sets what it is about, nothing else.
+        base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
+    elif source:
+        base = _begun_from(source, base, scenario, _peek(args, "--encoder"))
+    fields = {
+        field.name: getattr(base, field.name) for field in dataclasses.fields(Config)
+    }
+    options = flags.parse(TrainOptions, TrainOptions(**fields), args, "train")
+    if options.init_from is None:
+        return options
+    pinned = init_from.pinned(options.init_from)
+    return dataclasses.replace(options, init_from=pinned)
+
+
+def _begun_from(
+    source: str, base: Config, scenario: str, encoder: str | None
+) -> Config:
+    """Return the defaults of a new run that begins with another's weights."""
+    env = dataclasses.replace(base.env, scenario=scenario)
+    network = base.network
+    if encoder is not None:
+        network = dataclasses.replace(network, encoder=encoder)
+    base = dataclasses.replace(base, env=env, network=network)
+    return init_from.with_settings_of(source, base, own_encoder=encoder is not None)
+
+
+def as_config(options: TrainOptions) -> Config:
+    """Return the settings without the flags that only the command line knows."""
+    fields = dataclasses.fields(Config)
+    return Config(**{field.name: getattr(options, field.name) for field in fields})
+
+
+def _peek(args: Sequence[str], flag: str) -> str | None:
+    """Return the last value given to a flag, without parsing the others."""
+    value = None
+    for index, arg in enumerate(args):
+        if arg == flag and index + 1 < len(args):
+            value = args[index + 1]
+        elif arg.startswith(f"{flag}="):
+            value = arg.partition("=")[2]
+    return value
+
+
+def _overlay(stored: Any, preset: Any) -> Any:
+    """Return ``stored`` with the settings in which ``preset`` is not the default."""
+    changes = {}
+    for field in dataclasses.fields(stored):
+        old, new = getattr(stored, field.name), getattr(preset, field.name)
+        if dataclasses.is_dataclass(old):
+            changes[field.name] = _overlay(old, new)
+        elif new != getattr(type(preset)(), field.name):
+            changes[field.name] = new
+    return dataclasses.replace(stored, **changes)

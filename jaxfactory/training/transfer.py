@@ -1,0 +1,293 @@
+"""Beginning a run with another run's weights, as far as they fit.
+
+A network is taken over by parts, in the order in which they read each other: encoder,
+core, decoder, heads. A part is taken if all its shapes are the same and what it reads
+was taken; a decoder and heads, only if the actions are the same ones.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import checkpoint_files
+from jaxfactory.checkpoints.manager import SavedRun, load_for_evaluation
+from jaxfactory.config.train import Config
+from jaxfactory.envs.doom import engine_config
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.encoders import ENCODERS
+from jaxfactory.models.normalization import init_normalizer
+from jaxfactory.ppo.learner import TrainState
+from jaxfactory.scenarios import scenario_table
+from jaxfactory.scenarios.action_heads import Head
+from jaxfactory.training import init_from
+
+
+_IMAGE, _MEASUREMENTS, _ENCODER = "image encoder", "measurements encoder", "encoder"
+_CORE, _DECODER, _CRITIC = "core", "decoder", "critic"
+_POLICY, _VALUE = "policy head", "value head"
+_HEADS = {"policy": _POLICY, "mean": _POLICY, "log_std": _POLICY, "value": _VALUE}
+
+_ENCODERS = (_ENCODER, _IMAGE, _MEASUREMENTS)
+_ORDER = (_CORE, _DECODER, _CRITIC, _POLICY, _VALUE)
+
+# Leaves of a part: what is behind ``params.``, and shape and type.
+Part = dict[str, str]
+
+
+class Start(NamedTuple):
+    """What a new run begins with.
+
+    Attributes:
+        arrays: Leaves of the training state by their paths, as checkpoints have them.
+        said: What was taken and what is fresh, in one line.
+    """
+
+    arrays: dict[str, np.ndarray]
+    said: str
+
+
+def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None:
+    """Read what `config.init_from` names; None if there is nothing to begin from.
+
+    Args:
+        config: Of the new run.
+        run_dir: Its directory. A run that has a checkpoint goes on from that.
+        network: Of the new run.
+
+    Raises:
+        UserError: If there is no such run or checkpoint, or nothing of it fits.
+    """
+    if config.init_from is None or init_from.has_begun(run_dir):
+        return None
+    saved = load_for_evaluation(init_from.find(config.init_from), "best")
+    arrays = _read(saved)
+    theirs = {name: f"{array.dtype}{_sizes(array)}" for name, array in arrays.items()}
+    ours = checkpoint_files.shapes_of(
+        {
+            "params": jax.eval_shape(lambda: network.init(jax.random.key(0))),
+            "normalizer": jax.eval_shape(
+                lambda: init_normalizer(network.spec.observation)
+            ),
+        }
+    )
+    plain = _is_plain(config) and _is_plain(saved.config)
+    plan = _Plan(_parts(ours, plain), _parts(theirs, plain))
+    plan.choose(_other_heads(saved.config, config))
+    name = _shown(config.init_from)
+    if not plan.taken:
+        raise UserError(
+            f"nothing of {name} fits this run ({'; '.join(plan.fresh)}); leave "
+            "--init-from out, or the flags that make another network or observation"
+        )
+    names = [f"params.{leaf}" for part in plan.taken for leaf in plan.ours[part]]
+    names += _statistics(plan, ours, theirs, saved.config, config)
+    said = f"taken from {name} ({saved.frames:,} frames): {_named(plan)}"
+    if plan.fresh:
+        said += f"; fresh: {', '.join(plan.fresh)}"
+    return Start({leaf: arrays[leaf] for leaf in names}, said)
+
+
+def begin(state: TrainState, start: Start | None) -> TrainState:
+    """Return a fresh state with what another run's has in its place."""
+    return state if start is None else checkpoint_files.with_arrays(state, start.arrays)
+
+
+def _read(saved: SavedRun) -> dict[str, np.ndarray]:
+    try:
+        arrays = checkpoint_files.read_arrays(saved.path)[1]
+    except UserError:
+        raise
+    except Exception as error:  # Orbax raises many kinds on damaged files.
+        raise UserError(
+            f"the checkpoint {saved.path} is damaged ({checkpoint_files.why(error)}); "
+            "give --init-from another run"
+        ) from error
+    kept = ("params.", "normalizer.")
+    return {name: array for name, array in arrays.items() if name.startswith(kept)}
+
+
+def _is_plain(config: Config) -> bool:
+    """Whether the encoder is one of ours, of which the parts are known."""
+    return config.network.encoder in ENCODERS
+
+
+def _parts(leaves: dict[str, str], plain: bool) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
+    for name, shape in leaves.items():
+        root, _, leaf = name.partition(".")
+        if root == "params":
+            parts.setdefault(_part_of(leaf.split("."), plain), {})[leaf] = shape
+    return parts
+
+
+def _part_of(path: list[str], plain: bool) -> str:
+    top = path[0]
+    if top == "encoder" and plain:
+        return _MEASUREMENTS if path[1].startswith("measurements_") else _IMAGE
+    if top in _HEADS:
+        return _HEADS[top]
+    # Several layers are one part: core, core_1, ...
+    return top.partition("_")[0]
+
+
+class _Plan:
+    """Which parts are taken.
+
+    Attributes:
+        ours: Parts of the new run's network.
+        taken: Names of those that are taken.
+        fresh: Those that are not, each with the reason where it is its own.
+        other_buttons: The policy's choices mean something else there.
+    """
+
+    def __init__(self, ours: dict[str, Part], theirs: dict[str, Part]) -> None:
+        self.ours = ours
+        self._theirs = theirs
+        self.taken: list[str] = []
+        self.fresh: list[str] = []
+        self.other_buttons = False
+
+    def choose(self, other_heads: str | None) -> None:
+        """Decide about every part; `other_heads` says how the actions differ."""
+        encoders = [part for part in _ENCODERS if part in self.ours]
+        for part in encoders:
+            self._try(part, True)
+        fits = bool(self.taken)
+        rest = [part for part in self.ours if part not in (*encoders, *_ORDER)]
+        for part in (_CORE, *rest):
+            fits = self._try(part, fits)
+        self.other_buttons = other_heads == ""
+        same = not other_heads and self._same(_POLICY)
+        critic = self._same(_CRITIC)
+        fits = self._try(_DECODER, fits and same)
+        if fits:
+            self._try(_POLICY, True)
+        else:
+            self._leave(_POLICY, other_heads or self._other_choices())
+        self._try(_CRITIC, fits)
+        self._try(_VALUE, fits and critic)
+
+    def _same(self, part: str) -> bool:
+        return self.ours.get(part) == self._theirs.get(part)
+
+    def _try(self, part: str, may: bool) -> bool:
+        """Take a part if it may be and fits; return whether what follows may be."""
+        if may and self._same(part):
+            self.taken += [part] if part in self.ours else []
+            return True
+        # What reads something fresh needs no reason of its own.
+        self._leave(part, self._difference(part) if may else "")
+        return False
+
+    def _leave(self, part: str, why: str) -> None:
+        if part in self.ours:
+            self.fresh.append(f"{part} ({why})" if why else part)
+
+    def _difference(self, part: str) -> str:
+        """Return the first difference between the parts, "" if there is none."""
+        ours, theirs = self.ours.get(part, {}), self._theirs.get(part, {})
+        if not theirs:
+            return "there is none"
+        for leaf in sorted(ours, key=lambda name: name.endswith(".bias")):
+            other = theirs.get(leaf, "missing")
+            if ours[leaf] != other:
+                return f"{leaf} is {_plainly(ours[leaf])} instead of {_plainly(other)}"
+        more = next((leaf for leaf in theirs if leaf not in ours), None)
+        return f"{more} is missing" if more else ""
+
+    def _other_choices(self) -> str:
+        biases = (self.ours.get(_POLICY, {}), self._theirs.get(_POLICY, {}))
+        ours, theirs = (_plainly(part.get("policy.bias", "none")) for part in biases)
+        return f"{ours} choices instead of {theirs}" if ours != theirs else ""
+
+
+def _statistics(
+    plan: _Plan,
+    ours: dict[str, str],
+    theirs: dict[str, str],
+    source: Config,
+    config: Config,
+) -> list[str]:
+    """Choose among the normaliser's statistics; return the names of their leaves.
+
+    Those of observations go with the part that reads them. Those of returns are kept
+    where the rewards are the same: they count all that was seen, and would hold on to
+    another size of rewards for as long again.
+    """
+    reads = {"image": _IMAGE, "measurements": _MEASUREMENTS}
+    names: list[str] = []
+    seen = [
+        name
+        for name in {leaf.split(".")[2] for leaf in ours if ".obs." in leaf}
+        if {reads.get(name), _ENCODER} & {*plan.taken}
+    ]
+    for name in seen:
+        root = f"normalizer.obs.{name}."
+        leaves = {leaf: shape for leaf, shape in ours.items() if leaf.startswith(root)}
+        if all(theirs.get(leaf) == shape for leaf, shape in leaves.items()):
+            names += leaves
+    if names:
+        plan.taken.append("observation statistics")
+    if not config.ppo.normalize_returns:
+        return names
+    if init_from.same_rewards(source, config):
+        names += [leaf for leaf in ours if leaf.startswith("normalizer.returns.")]
+        plan.taken.append("return statistics")
+    else:
+        plan.fresh.append("return statistics (other rewards)")
+    return names
+
+
+def _other_heads(source: Config, config: Config) -> str | None:
+    """Return how the actions differ: "" if in their buttons, None if they do not.
+
+    A checkpoint tells only how many logits there are. More is known of scenarios of the
+    table, which are looked up without importing anything.
+    """
+    names = (source.env.scenario, config.env.scenario)
+    if names[0] == names[1] or not {*names} <= {*scenario_table.names()}:
+        return None
+    theirs, ours = (_heads_of(name) for name in names)
+    if theirs == ours:
+        return None
+    sizes = [" x ".join(str(len(head)) for head in heads) for heads in (ours, theirs)]
+    if sizes[0] == sizes[1]:
+        return ""
+    return f"{sizes[0]} choices instead of {sizes[1]}"
+
+
+def _heads_of(scenario: str) -> tuple[Head, ...]:
+    row = scenario_table.find(scenario)
+    return engine_config.action_heads(row, row.load())
+
+
+def _named(plan: _Plan) -> str:
+    """Name what is taken; the encoder as one, where all of it is."""
+    taken = [part for part in plan.taken if part not in _ENCODERS]
+    encoders = [part for part in _ENCODERS if part in plan.ours]
+    if {*encoders} <= {*plan.taken}:
+        encoders = [_ENCODER]
+    else:
+        encoders = [part for part in encoders if part in plan.taken]
+    if plan.other_buttons and _POLICY in taken:
+        at = taken.index(_POLICY)
+        taken[at] = f"{_POLICY} (its choices press other buttons there)"
+    return ", ".join([*encoders, *taken])
+
+
+def _shown(name: str) -> str:
+    """Return a run's name, from this directory where it lies in it."""
+    here = f"{os.getcwd()}{os.sep}"
+    return name.removeprefix(here)
+
+
+def _sizes(array: np.ndarray) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _plainly(shape: str) -> str:
+    return shape.partition("[")[2].rstrip("]").replace(",", "x") or shape

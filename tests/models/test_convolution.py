@@ -1,0 +1,69 @@
+"""The convolution's CPU lowering against XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxfactory import _core
+from jaxfactory.models import convolution
+
+
+# (image, kernel size, stride, inputs, outputs); the first three are the network's.
+SHAPES = [
+    ((72, 128), 8, 4, 3, 32),
+    ((17, 31), 4, 2, 32, 64),
+    ((7, 14), 3, 2, 64, 128),
+    ((72, 128), 8, 4, 3, 16),
+    ((17, 31), 4, 2, 16, 48),
+    ((9, 12), 4, 1, 4, 16),
+    ((20, 20), 2, 3, 8, 16),
+    ((12, 16), 4, 2, 1, 8),
+    ((11, 13), 5, 3, 2, 4),
+    ((9, 9), 1, 1, 4, 4),
+    ((9, 9), 2, 3, 4, 4),
+    ((10, 10), 3, 1, 4, 4),
+]
+
+
+@pytest.fixture(params=[16, 8])
+def lanes(request):
+    """Let the core's kernels use the widest vectors, or narrow ones."""
+    _core.limit_convolution_lanes(request.param)
+    yield
+    _core.limit_convolution_lanes(16)
+
+
+def test_the_networks_convolutions_have_kernels_of_their_own():
+    if not convolution._targets():
+        pytest.skip("the processor has no AVX2")
+    for image, size, _, inputs, outputs in SHAPES[:3]:
+        shapes = (6, *image, inputs), (size, size, inputs, outputs)
+        assert convolution._fits(*shapes)
+        assert convolution._fits(*shapes, image_gradient=inputs > 3)
+
+
+@pytest.mark.parametrize(("image", "size", "stride", "inputs", "outputs"), SHAPES)
+def test_lowerings_agree(image, size, stride, inputs, outputs, lanes):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (37, *image, inputs))  # not a multiple of anything
+    kernel = jax.random.normal(keys[1], (size, size, inputs, outputs))
+    kernel = kernel / np.sqrt(size * size * inputs)
+
+    def run(function):
+        y, pullback = jax.vjp(lambda x, k: function(x, k, stride), x, kernel)
+        weight = jax.random.normal(keys[2], y.shape) / np.sqrt(y[..., 0].size)
+        return y, *pullback(weight)
+
+    got = jax.jit(lambda: run(convolution.conv2d))()
+    expected = jax.jit(lambda: run(convolution.plain_conv2d))()
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_by_hand():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    kernel = jnp.array([[1.0, 0.0], [0.0, 10.0]]).reshape(2, 2, 1, 1)
+    # Corners 0, 2, 8, 10 plus ten times their lower right neighbours 5, 7, 13, 15.
+    got = convolution.conv2d(x, kernel, 2)
+    np.testing.assert_allclose(got[0, :, :, 0], [[50.0, 72.0], [138.0, 160.0]])

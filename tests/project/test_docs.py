@@ -1,0 +1,311 @@
+"""The documentation builds, is not stale, and what it says to type works."""
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import docs_pages
+import pytest
+from docs_pages import DOCS, PAGES, ROOT, blocks, run_page, words
+from hub_server import TOKENS, HubServer
+
+import jaxfactory
+from jaxfactory.cli import main
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+EXPERIMENTS = ROOT / "tests" / "data" / "sample_factory"
+SAMPLE_FACTORY = EXPERIMENTS / "gru"
+# The agents of others that the course page pulls, and what stands for them.
+PULLED = {
+    "edbeeching/doom_health_gathering_supreme_2222": SAMPLE_FACTORY,
+    "edbeeching/doom_deathmatch_bots_2222": EXPERIMENTS / "deathmatch",
+}
+COMMANDS = [
+    pytest.param(block, command, id=f"{block}:{command[:40]}")
+    for block in BLOCKS
+    if block.language == "sh"
+    for command in block.commands
+]
+
+
+def load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def make_docs():
+    return load_script("make_docs")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site, in which every warning is an error."""
+    out = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return out
+
+
+def test_the_site_has_every_page(site):
+    for page in PAGES:
+        assert (site / page.with_suffix(".html").name).is_file(), page.name
+
+
+def test_the_site_needs_no_network(site):
+    """No page loads a script, a style, a font or a picture from elsewhere."""
+    loads = re.compile(
+        r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(?:https?:)?//"
+    )
+    for page in site.glob("**/*.html"):
+        assert not loads.findall(page.read_text()), page
+    for style in site.glob("**/*.css"):
+        assert not re.findall(r"url\([\"']?(?:https?:)?//|@import", style.read_text())
+
+
+def test_the_command_reference_is_the_programs_own_help(make_docs):
+    """Word for word; the frames around it may be another version's."""
+
+    def plain(text):
+        return re.sub(r"[^\x21-\x7e]+|-{5,}", " ", text).split()
+
+    said = (DOCS / "commands.md").read_text()
+    assert plain(said) == plain(make_docs.command_reference())
+    assert {"train", "evaluate", "scenarios"} <= set(make_docs.commands())
+
+
+def test_the_scenarios_are_those_of_the_table(make_docs):
+    page = (DOCS / "scenarios.md").read_text()
+    assert page == make_docs.with_table(page, make_docs.scenario_table())
+
+
+@pytest.mark.parametrize(("block", "command"), COMMANDS)
+def test_every_command_exists(block, command, monkeypatch, tmp_path):
+    """Every flag is known and every value understood, without running anything."""
+    monkeypatch.chdir(tmp_path)
+    _, parts = words(command)
+    program, *rest = parts
+    if program == "jaxfactory":
+        parse(rest)
+    elif program == "python":
+        check_script(rest)
+    elif program == "make" and rest:
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+        assert rest[0] in targets
+    else:
+        assert program in docs_pages.OTHERS, f"{block}: {program} is unknown"
+
+
+def parse(arguments):
+    """Let the command line read the arguments, and stop before it acts on them."""
+    reached = []
+
+    def stop(kind, default, args, command, *rest):
+        reached.append(real(kind, default, args, command, *rest))
+        raise SystemExit(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        from jaxfactory.config import flags
+        from jaxfactory.training import options as train_options
+
+        real = flags.parse
+        for module in (main, flags):
+            patch.setattr(module, "parse", stop)
+        # No run is there to begin from.
+        patch.setattr(train_options.init_from, "scenario_of", lambda source: "basic")
+        patch.setattr(train_options, "_begun_from", lambda source, base, *rest: base)
+        patch.setattr(main, "_prepare_jax", lambda: None)
+        try:
+            code = main.main([*arguments])
+        except SystemExit as ended:
+            code = ended.code
+    assert not code
+    shown = {"--help", "-h", "--version"} & set(arguments)
+    assert reached or shown or not arguments
+
+
+def check_script(arguments):
+    """The script is there, and knows the flags or hands them to `train`."""
+    script, *rest = arguments
+    known = (ROOT / script).read_text()
+    if "any flag of train" in (ROOT / "benchmarks/README.md").read_text():
+        known += (DOCS / "commands.md").read_text()
+    for word in rest:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in known, f"{script} has no {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_flag_that_the_text_names_exists(page):
+    """Where two programs stand side by side, ours is in the second column."""
+    text = page.read_text()
+    if page.stem == "sample-factory":
+        rows = [line.split(" | ") for line in text.splitlines() if line[:1] == "|"]
+        text = "\n".join(cells[1] for cells in rows if len(cells) > 1)
+    known = (DOCS / "commands.md").read_text()
+    for script in [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")]:
+        known += script.read_text()
+    of_others = {"--logdir", "--shm-size", "--gpus", "--no-deps"}
+    for flag in {*re.findall(r"(?<![\w-])--[a-z][\w-]+", text)} - of_others:
+        assert flag in known or "_" in flag, flag
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "python"], ids=str
+)
+def test_every_program_is_python(block):
+    """It compiles, and names nothing of jaxfactory's that is not there."""
+    tree = ast.parse(block.program)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "jaxfactory":
+                assert hasattr(jaxfactory, node.attr), f"{block}: {node.attr}"
+        elif isinstance(node, ast.ImportFrom) and node.module == "jaxfactory":
+            for alias in node.names:
+                assert hasattr(jaxfactory, alias.name), f"{block}: {alias.name}"
+
+
+@pytest.fixture
+def hub(tmp_path_factory):
+    """A Hub on loopback that the pages' user is logged in to; its environment."""
+    TOKENS["hf_docs"] = ("user", "write")
+    with HubServer() as server:
+        for repo, experiment in PULLED.items():
+            _publish_sample_factory(server, repo, experiment)
+        yield {
+            "HF_ENDPOINT": server.endpoint,
+            "HF_TOKEN": "hf_docs",
+            "HF_HOME": str(tmp_path_factory.mktemp("hf")),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+    del TOKENS["hf_docs"]
+
+
+def _publish_sample_factory(server, repo, experiment):
+    """Put an agent that Sample Factory trained where the course page pulls one from."""
+    files = [*experiment.glob("*.json"), *experiment.glob("checkpoint_p0/*.pth")]
+    server.make(repo, {str(f.relative_to(experiment)): f.read_bytes() for f in files})
+
+
+FAST = [page for page in PAGES if any("fast" in b.marks for b in blocks(page))]
+
+
+@pytest.mark.vizdoom
+@pytest.mark.parametrize("page", FAST, ids=lambda page: page.stem)
+def test_the_fast_commands_run(page, tmp_path):
+    run_page([b for b in blocks(page) if "fast" in b.marks], tmp_path, {})
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_runs(page, hub, tmp_path):
+    # What the pages take for granted: an agent of one's own to bring along.
+    shutil.copytree(SAMPLE_FACTORY, tmp_path / "train_dir" / "my_experiment")
+    run_page(blocks(page), tmp_path, hub)
+
+
+def test_the_marks_are_known():
+    for block in BLOCKS:
+        for mark in block.marks:
+            known = ("fast", "parse", "append", "replace")
+            assert mark.split()[0] in known, f"{block}: {mark}"
+        assert block.language in {"sh", "python", "text", "toml", "ini"}, str(block)
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return json.loads((DOCS / "course.ipynb").read_text())
+
+
+def test_the_notebook_is_the_course_page(notebook):
+    """Cell by cell; only the sentence about its own outputs is not in the page."""
+    make_notebook = load_script("make_notebook")
+    page = make_notebook.cells((DOCS / "course.md").read_text())
+    shown = [
+        make_notebook.Cell(cell["cell_type"], "".join(cell["source"]))
+        for cell in notebook["cells"]
+        if cell["id"] != "outputs"
+    ]
+    assert shown == page
+
+
+def test_the_notebook_was_executed(notebook):
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    text = json.dumps([cell["outputs"] for cell in cells])
+    assert not [
+        output
+        for cell in cells
+        for output in cell["outputs"]
+        if output["output_type"] == "error"
+    ]
+    # Every command printed something, and none a complaint.
+    assert all(cell["outputs"] for cell in cells if "!" in cell["source"][0])
+    assert "jaxfactory: " not in text
+    assert not re.findall(r"Traceback|/(?:root|home|tmp|work)/|\\u001b", text)
+
+
+def test_the_notebook_s_commands_exist(notebook, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    values = {"{FRAMES}": "4000000", "{BOT_FRAMES}": "1", "{STRONGER}": "user/repo",
+              "{BOTS_AGENT}": "user/repo"}  # fmt: skip
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    lines = [line for cell in cells for line in cell["source"] if line[0] == "!"]
+    assert len(lines) > 5
+    for line in lines:
+        program, *rest = words(line.removeprefix("!"))[1]
+        assert program == "jaxfactory"
+        parse([values.get(word, word) for word in rest])
+
+
+def sentences():
+    """Return every string of the program, with \\0 where values are put in."""
+    found = []
+    for path in (ROOT / "jaxfactory").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                values = (getattr(part, "value", "\0") for part in node.values)
+                found.append("".join(v if isinstance(v, str) else "\0" for v in values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    sources = [path.read_text() for path in (ROOT / "csrc").rglob("*.cc")]
+    return found + [re.sub(r'"\s*\n\s*"', "", source) for source in sources]
+
+
+def test_troubleshooting_quotes_what_the_program_says():
+    """What stands in the first column of tables of sentences is in the source."""
+    said = sentences()
+    tables = re.compile(r"^\| the sentence contains.*\n((?:\|.*\n)+)", re.MULTILINE)
+    quoted = []
+    for page in PAGES:
+        for table in tables.findall(page.read_text()):
+            for row in table.splitlines()[1:]:
+                quoted += re.findall(r"`(.+?)`", row.split(" | ")[0])
+    assert len(quoted) > 30
+    for text in quoted:
+        parts = [part.strip() for part in text.split("...")]
+        assert any(all(part in one for part in parts) for one in said), text
+
+
+def test_the_readme_s_links_lead_somewhere():
+    """Those to files; a reader of the repository follows them."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    for link in links:
+        assert (ROOT / link).is_file(), link

@@ -1,0 +1,49 @@
+"""Every script under examples/ runs, in seconds, and says what it should."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = pytest.mark.vizdoom
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# In this order: the first one trains what the second plays.
+SAYS = {
+    "train_from_python.py": r"(?s)frames 2,048/2,048 \(100%\).*"
+    r"trained for 2,048 frames, 16 updates\nreturn \S+ \+- \S+ over 4 games\n"
+    r"the agent chooses from ",
+    "play_an_agent.py": r"(?s)decision  0: \[.*decision 40: \[",
+    "own_network.py": r"trained for 1,024 frames.*\(192, 32\)\nreturn \S+",
+    "callbacks.py": r"stopped after 640 frames\n(own/action_\d \d\.\d\d\n)+",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("examples")
+
+
+def test_every_example_is_tested():
+    tests = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    for path in EXAMPLES.glob("*.py"):
+        assert any(path.stem in text for text in tests), f"no test runs {path.name}"
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_it_runs(name, folder):
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert re.search(SAYS[name], result.stdout), result.stdout

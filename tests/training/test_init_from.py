@@ -1,0 +1,494 @@
+"""Runs that begin with another run's weights: what is taken, and what is fresh."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import test_hub
+from test_hub import CONFIG, EVALUATION, FRAMES, push
+
+import jaxfactory
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import checkpoint_files
+from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.cli import main
+from jaxfactory.config import flat_text, runs
+from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.envs.pool import env_spec
+from jaxfactory.hub.push import _portable
+from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.normalization import init_normalizer
+from jaxfactory.ppo.learner import TrainState
+from jaxfactory.ppo.optimizer import make_optimizer
+from jaxfactory.sample_factory import convert
+from jaxfactory.sweep import sweep_file
+from jaxfactory.training import init_from, transfer
+from jaxfactory.training import options as train_options
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+# The Hub on loopback.
+server = test_hub.server
+
+GRU = Path(__file__).parents[1] / "data" / "sample_factory" / "gru"
+SMALL = NetworkConfig(
+    conv_channels=(4, 4, 4), hidden_size=16, core_size=16, measurements_sizes=(8,)
+)
+# One rollout of 4 environments x 8 steps.
+PPO = PPOConfig(num_steps=8, num_minibatches=2)
+CARTPOLE = Config(
+    env=EnvConfig(
+        scenario="gymnasium:CartPole-v1", num_envs=4, num_groups=1, frame_skip=1
+    ),
+    network=dataclasses.replace(SMALL, core="none"),
+    ppo=PPO,
+    total_frames=64,
+)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # It sets flags for a JAX that has long been started here.
+    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    init_from._pulled.cache_clear()
+
+
+def config_of(scenario: str, **network) -> Config:
+    return Config(
+        env=EnvConfig(scenario=scenario, num_envs=8),
+        network=dataclasses.replace(SMALL, **network),
+        seed=1,
+    )
+
+
+def fresh(config: Config) -> tuple[ActorCritic, TrainState]:
+    """A network and a state of its; random, without compiling the initialisation."""
+    network = ActorCritic(env_spec(config.env), config.network)
+    rng = np.random.default_rng(config.seed)
+    key = jax.random.key(config.seed)
+    params = jax.tree.map(
+        lambda leaf: jnp.array(rng.normal(size=leaf.shape), leaf.dtype),
+        jax.eval_shape(lambda: network.init(jax.random.key(0))),
+    )
+    return network, TrainState(
+        params=params,
+        opt_state=make_optimizer(config.ppo).init(params),
+        normalizer=init_normalizer(network.spec.observation),
+        step=jnp.int32(0),
+        frames=0,
+        key=key,
+    )
+
+
+def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
+    return checkpoint_files.named_arrays(state)
+
+
+def trained(path: Path, config: Config, frames: int = 4096) -> dict[str, np.ndarray]:
+    """Write a run whose state is nothing like a fresh one; return its leaves."""
+    _, state = fresh(dataclasses.replace(config, seed=7))
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: rng.uniform(1, 2, array.shape).astype(array.dtype)
+        for name, array in arrays_of(state).items()
+        if name.startswith(("params", "opt_state", "normalizer"))
+    }
+    state = checkpoint_files.with_arrays(state, arrays)._replace(frames=frames)
+    with Checkpointer(path, config) as checkpointer:
+        checkpointer.save(state, EpisodeStats(), 0.0)
+    return arrays_of(state)
+
+
+def begun(source: str | Path, config: Config) -> tuple[set[str], str]:
+    """Begin a run; return the names of the leaves that are the source's, and the line.
+
+    All others are those of a run that begins from nothing.
+    """
+    config = dataclasses.replace(config, init_from=str(source))
+    network, before = fresh(config)
+    start = transfer.prepare(config, Path("new"), network)
+    after = arrays_of(transfer.begin(before, start))
+    found = load_for_evaluation(init_from.find(str(source)), "best").path
+    theirs = checkpoint_files.read_arrays(found)[1]
+    taken = set()
+    for name, array in arrays_of(before).items():
+        if name in start.arrays:
+            np.testing.assert_array_equal(after[name], theirs[name])
+            taken.add(name)
+        else:
+            np.testing.assert_array_equal(after[name], array)
+        assert after[name].dtype == array.dtype
+    return taken, start.said
+
+
+def roots(names: set[str]) -> set[str]:
+    """Where the leaves are: encoder.conv, core, ..., obs.image, returns."""
+    found = set()
+    for name in names:
+        section, *parts = name.split(".")
+        at = 2 if parts[0] in ("encoder", "obs") else 1
+        assert section in ("params", "normalizer")
+        found.add(re.sub(r"_\d$", "", ".".join(parts[:at])))
+    return found
+
+
+def test_all_of_it_on_the_same_scenario():
+    trained(Path("source"), config_of("health_gathering"))
+    taken, said = begun("source", config_of("health_gathering"))
+    assert roots(taken) == {
+        "encoder.conv", "encoder.dense", "core", "policy", "value", "obs.image",
+        "returns",
+    }  # fmt: skip
+    assert said == (
+        "taken from source (4,096 frames): encoder, core, policy head, value head, "
+        "observation statistics, return statistics"
+    )
+    # 2 arrays each of 3 convolutions, a dense layer and 2 heads; a GRU's 4; statistics.
+    assert len(taken) == 2 * (3 + 1 + 2) + 4 + 3 + 3
+
+
+def test_the_same_heads_on_another_scenario():
+    trained(Path("source"), config_of("health_gathering"))
+    taken, said = begun("source", config_of("health_gathering_supreme"))
+    assert roots(taken) >= {"policy", "value", "obs.image"}
+    assert "returns" not in roots(taken)
+    assert said.endswith("statistics; fresh: return statistics (other rewards)")
+    # The same rewards in another size, or with another horizon.
+    for field, value in (("reward_scale", 2.0), ("reward_clip", 1.0)):
+        config = config_of("health_gathering")
+        env = dataclasses.replace(config.env, **{field: value})
+        taken, _ = begun("source", dataclasses.replace(config, env=env))
+        assert "returns" not in roots(taken)
+    config = config_of("health_gathering")
+    config = dataclasses.replace(config, ppo=PPOConfig(gamma=0.9))
+    assert "returns" not in roots(begun("source", config)[0])
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("basic", "policy head (4 choices instead of 5)"),
+        # As many logits.
+        ("defend_the_center", "policy head (3 x 2 choices instead of 5)"),
+    ],
+)
+def test_other_heads_are_fresh(scenario, words):
+    trained(Path("source"), config_of("health_gathering", decoder_sizes=(8,)))
+    taken, said = begun("source", config_of(scenario, decoder_sizes=(8,)))
+    assert roots(taken) == {"encoder.conv", "encoder.dense", "core", "obs.image"}
+    assert said == (
+        "taken from source (4,096 frames): encoder, core, observation statistics; "
+        f"fresh: decoder, {words}, value head, return statistics (other rewards)"
+    )
+
+
+def test_heads_that_press_other_buttons_are_told():
+    trained(Path("source"), config_of("basic"))
+    taken, said = begun("source", config_of("defend_the_center_flat"))
+    assert "policy" in roots(taken)
+    assert "policy head (its choices press other buttons there), value head" in said
+
+
+def test_measurements_that_the_other_has_not():
+    trained(Path("source"), config_of("health_gathering"))
+    taken, said = begun("source", config_of("deathmatch"))
+    assert roots(taken) == {"encoder.conv", "encoder.dense", "obs.image"}
+    # 16 features of the image and 8 of the measurements; a GRU of 16 has 48 columns.
+    assert said == (
+        "taken from source (4,096 frames): image encoder, observation statistics; "
+        "fresh: measurements encoder (there is none), core (core.kernel is 24x48 "
+        "instead of 16x48), policy head (2 x 2 x 2 x 3 x 3 x 3 x 7 x 3 x 11 x 11 x 11 "
+        "choices instead of 5), value head, return statistics (other rewards)"
+    )
+    shutil.rmtree("source")
+    trained(Path("source"), config_of("deathmatch"))
+    taken, said = begun("source", config_of("health_gathering"))
+    assert roots(taken) == {"encoder.conv", "encoder.dense", "obs.image"}
+    assert "core (core.kernel is 16x48 instead of 24x48)" in said
+
+
+def test_another_core():
+    trained(Path("source"), config_of("health_gathering"))
+    encoder = {"encoder.conv", "encoder.dense", "obs.image", "returns"}
+    taken, said = begun("source", config_of("health_gathering", core_size=8))
+    assert roots(taken) == encoder
+    assert said.endswith(
+        "fresh: core (core.kernel is 16x24 instead of 16x48), policy head, value head"
+    )
+    taken, _ = begun("source", config_of("health_gathering", core="none"))
+    assert roots(taken) == encoder
+
+
+def test_nothing_that_fits_is_refused():
+    trained(Path("source"), config_of("health_gathering"))
+    config = config_of("health_gathering", conv_channels=(8, 4, 4))
+    with pytest.raises(UserError) as caught:
+        begun("source", config)
+    assert str(caught.value) == (
+        "nothing of source fits this run (image encoder (encoder.conv_0.kernel is "
+        "8x8x3x8 instead of 8x8x3x4); core; policy head; value head); leave "
+        "--init-from out, or the flags that make another network or observation"
+    )
+
+
+def test_another_encoder_of_ours_is_refused():
+    config = config_of("basic", encoder="another")
+    runs.open_run(Path("source"), config)
+    with pytest.raises(UserError, match="another kind, conv instead of another; leave"):
+        parsed("--init-from", "source", "--encoder", "conv")
+
+
+def parsed(*args: str) -> Config:
+    return train_options.as_config(train_options.parse_train([*args]))
+
+
+def test_the_defaults_are_the_sources():
+    source = config_of("health_gathering", core="lstm")
+    env = dataclasses.replace(
+        source.env, width=64, height=36, wide=True, frame_skip=2, reward_scale=3.0
+    )
+    ppo = PPOConfig(normalize_returns=False, learning_rate=0.5)
+    trained(Path("source"), dataclasses.replace(source, env=env, ppo=ppo))
+    config = parsed("--init-from", "source")
+    assert config.network == source.network
+    # What is not of the network or the observation is a new run's.
+    wanted = dataclasses.replace(env, num_envs=64)
+    assert config.env == wanted
+    assert config.ppo == PPOConfig(normalize_returns=False)
+    assert (config.seed, config.total_frames) == (0, 4_000_000)
+    assert config.init_from == str(Path("source").resolve())
+    config = parsed(
+        "--init-from=source", "--scenario=basic", "--core", "gru", "--width", "128",
+        "--seed", "4", "--preset", "reference",
+    )  # fmt: skip
+    # The reward's settings go with the scenario.
+    assert config.env == dataclasses.replace(
+        wanted, scenario="basic", width=128, reward_scale=1.0, num_envs=32
+    )
+    assert config.network == dataclasses.replace(source.network, core="gru")
+    assert (config.ppo.num_epochs, config.seed) == (1, 4)
+    assert "init-from" in flat_text.training(config)
+    # A run of Gymnasium's takes no observation of Doom's.
+    config = parsed("--init-from=source", "--scenario=gymnasium:CartPole-v1")
+    assert (config.env.width, config.env.frame_skip) == (128, 1)
+
+
+def refused(capsys, *args: str) -> str:
+    assert main.main(["train", *args]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+def test_mistakes_are_one_sentence(capsys):
+    trained(Path("source"), config_of("health_gathering"))
+    assert "a value is missing" in refused(capsys, "--init-from").lower()
+    for name in ("/nowhere", "nowhere", "../x", "a/b/c", "~/nowhere", "~nobody"):
+        words = refused(capsys, "--init-from", name)
+        assert f"--init-from {name}: there is no such directory; give a run's" in words
+    for name in ("a b/c", f"a/{'b' * 300}"):
+        assert f"{name!r} names no repository" in refused(capsys, "--init-from", name)
+    Path("empty").mkdir()
+    assert "empty is no run of jaxfactory; train" in refused(
+        capsys, "--init-from", "empty"
+    )
+    words = refused(capsys, "--init-from", str(GRU))
+    assert f"import it first: jaxfactory import-sample-factory {GRU}" in words
+    runs.open_run(Path("begun"), config_of("basic"))
+    assert "has no best checkpoint" in refused(
+        capsys, "--init-from", "begun", "--run", "new"
+    )
+    shutil.copytree("source", "damaged")
+    for file in Path("damaged").rglob("state/**/*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    words = refused(capsys, "--init-from", "damaged", "--run", "new")
+    assert "is damaged" in words
+    big = ("--core", "none", "--conv-channels", "8", "8", "8")
+    assert "nothing of source fits" in refused(
+        capsys, "--init-from", "source", "--run", "new", *big
+    )
+    assert not Path("new").exists()
+
+
+def test_a_run_that_has_begun_goes_on(capsys):
+    trained(Path("source"), config_of("health_gathering"))
+    trained(Path("mine"), config_of("health_gathering"), frames=8192)
+    words = refused(
+        capsys, "--run", "mine", "--init-from", "source", "--total-frames", "16384"
+    )
+    assert words == (
+        "jaxfactory: the run mine has been trained already and cannot begin from "
+        f"{Path('source').resolve()}; leave --init-from out to go on with it, or give "
+        "--run a new directory\n"
+    )
+
+
+def test_an_agent_of_sample_factorys(tmp_path):
+    made = convert.convert(GRU, None, tmp_path / "imported")
+    config = parsed("--init-from", "imported")
+    assert config.network.conv_channels == (4, 8)
+    assert (config.env.width, config.env.height) == (36, 28)
+    assert config.ppo.normalize_obs
+    taken, said = begun("imported", config)
+    assert {"core", "policy", "value", "obs.image"} <= roots(taken)
+    assert f"({made.frames:,} frames)" in said
+    # Its gamma is 0.97.
+    assert said.endswith("; fresh: return statistics (other rewards)")
+    ppo = dataclasses.replace(config.ppo, gamma=0.97)
+    _, said = begun("imported", dataclasses.replace(config, ppo=ppo))
+    assert said.endswith("return statistics")
+
+
+@pytest.fixture
+def pushed(server) -> dict[str, np.ndarray]:
+    """An agent on the Hub, ada/doom; returns its leaves."""
+    run = Path("mine")
+    arrays = trained(run, CONFIG, FRAMES)
+    (run / "evaluation.json").write_text(json.dumps(EVALUATION))
+    push(run)
+    return arrays
+
+
+def test_an_agent_on_the_hub(pushed, capsys):
+    config = parsed("--init-from", "ada/doom")
+    assert config.network == CONFIG.network
+    assert config.init_from == "ada/doom"
+    taken, said = begun("ada/doom", config)
+    assert said.startswith(f"taken from ada/doom ({FRAMES:,} frames): encoder, core,")
+    saved = load_for_evaluation(init_from.find("ada/doom"))
+    assert not saved.path.is_relative_to(Path.cwd())
+    pulled = checkpoint_files.read_arrays(saved.path)[1]
+    for name in taken:
+        np.testing.assert_array_equal(pulled[name], pushed[name])
+    # A directory of that name comes first.
+    trained(Path("ada/doom"), config_of("basic"))
+    assert parsed("--init-from", "ada/doom").env.scenario == "basic"
+    words = refused(capsys, "--init-from", "ada/dome")
+    assert "ada/dome: there is no directory of that name, and on the Hugging" in words
+    assert "there is no repository ada/dome on" in words
+
+
+@pytest.mark.usefixtures("pushed")
+def test_code_of_a_repository_is_not_imported(server, capsys):
+    mark = Path("imported")
+    Path("evil.py").write_text(f"open({str(mark)!r}, 'w')\nx = 1\n")
+    files = server.files("ada/doom")
+
+    def publish(repo: str, **changes) -> None:
+        config = json.loads(files["config.json"])
+        for key, value in changes.items():
+            config[key] = {**config[key], **value}
+        text = json.dumps(config).encode()
+        server.make(repo, {**files, "config.json": text})
+
+    publish("eve/net", network={"encoder": "evil.py:x"})
+    publish("eve/maze", env={"scenario": "evil.py:x"})
+    publish("eve/gym", env={"scenario": "gymnasium:evil:x"})
+    for name in ("eve/net", "eve/maze", "eve/gym"):
+        refused(capsys, "--init-from", name)
+    assert not mark.exists()
+    # It is the user who names what is run.
+    own = ("--init-from", "eve/net", "--network", "conv")
+    assert parsed(*own).network.encoder == "conv"
+    assert not mark.exists()
+
+
+@pytest.fixture
+def cartpole() -> dict[str, np.ndarray]:
+    return trained(Path("source"), CARTPOLE)
+
+
+# So small a step that parameters stay as they are.
+STILL = ("--learning-rate", "1e-30", "--num-envs", "4", "--num-steps", "8",
+         "--num-minibatches", "2")  # fmt: skip
+
+
+def latest(run_dir: str) -> dict[str, np.ndarray]:
+    return checkpoint_files.read_arrays(load_for_evaluation(Path(run_dir)).path)[1]
+
+
+def test_the_command_begins_and_goes_on(cartpole, capsys):
+    train = ["train", "--run", "new", "--total-frames"]
+    assert main.main([*train, "64", "--init-from", "source", *STILL]) == 0
+    out = capsys.readouterr().out
+    assert "\ntaken from source (4,096 frames): encoder, policy head, value head" in out
+    begun = latest("new")
+    for name, array in cartpole.items():
+        if name.startswith("params."):
+            np.testing.assert_array_equal(begun[name], array)
+    # Two rollouts of 4 x 8: frames, updates and Adam's count are the new run's.
+    assert (begun["frames"], begun["step"]) == (64, 2)
+    assert runs.load_config(Path("new")).init_from == str(Path("source").resolve())
+    # The source may change or go: the run has its own checkpoint now.
+    shutil.rmtree("source")
+    config = parsed("--run", "new", "--total-frames", "96", "--learning-rate", "0.1")
+    jaxfactory.train(dataclasses.replace(config, init_from=None), "new")
+    after = latest("new")
+    assert (after["frames"], after["step"]) == (96, 3)
+    assert (after["params.value.kernel"] != begun["params.value.kernel"]).any()
+    recorded = runs.load_config(Path("new")).init_from
+    assert recorded == str(Path("source").resolve())
+    # Said again, it is no other.
+    assert init_from.recorded(config, Path("new")) == config
+    with pytest.raises(UserError, match=r"the run new .* cannot begin from new; leave"):
+        jaxfactory.train(config, "new", init_from="new")
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint(cartpole):
+    runs.open_run(Path("new"), parsed("--init-from", "source"))
+    config = parsed("--run", "new")
+    assert config.init_from == str(Path("source").resolve())
+    start = transfer.prepare(config, Path("new"), fresh(config)[0])
+    kernel = "params.policy.kernel"
+    np.testing.assert_array_equal(start.arrays[kernel], cartpole[kernel])
+
+
+def test_from_python(cartpole):
+    network = dataclasses.replace(CARTPOLE.network, measurements_sizes=(4,))
+    config = dataclasses.replace(CARTPOLE, network=network)
+    with pytest.raises(UserError, match="nothing of source fits"):
+        jaxfactory.train(config, "new", init_from="source")
+    fitting = init_from.with_settings_of("source", config)
+    assert fitting == CARTPOLE
+    assert roots(begun("source", fitting)[0]) == {
+        "encoder.measurements", "policy", "value", "obs.measurements", "returns",
+    }  # fmt: skip
+
+
+def test_without_it_nothing_is_looked_up(cartpole, monkeypatch):
+    monkeypatch.setattr(init_from, "find", None)
+    network, state = fresh(CARTPOLE)
+    assert transfer.prepare(CARTPOLE, Path("new"), network) is None
+    assert transfer.begin(state, None) is state
+
+
+def test_a_sweep(cartpole):
+    Path("my.toml").write_text(
+        "[sweep]\ncommand = { num_envs = 8, init_from = 'source' }\nseeds = 2\n"
+    )
+    sweep = sweep_file.read(Path("my.toml"))
+    assert [job.name for job in sweep.jobs] == ["seed=0", "seed=1"]
+    for job in sweep.jobs:
+        assert "--init-from=source" in job.args
+        assert job.config.init_from == str(Path("source").resolve())
+        assert job.config.network == CARTPOLE.network
+
+
+def test_a_push_keeps_names_and_drops_directories():
+    for origin, kept in (
+        ("ada/doom", "ada/doom"),
+        ("/home/me/run", None),
+        (None, None),
+    ):
+        config = dataclasses.replace(CONFIG, init_from=origin)
+        assert _portable(config, "basic").init_from == kept
