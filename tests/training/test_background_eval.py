@@ -134,11 +134,11 @@ def test_a_watched_training_learns_the_same(tmp_path):
     ]  # fmt: skip
     # What it had to say would be in its log.
     assert not (run / background_eval.LOG).exists()
-    assert not _children("spectator_process", os.getpid())
+    assert not _children("background_worker", os.getpid())
 
 
 @pytest.mark.vizdoom
-def test_ctrl_c_leaves_no_spectator(tmp_path):
+def test_ctrl_c_leaves_no_evaluator(tmp_path):
     command = [
         sys.executable, "-m", "jaxfactory", "train", "--run", "run", "--mode", "async",
         "--scenario=basic", "--num-envs", "4", "--num-steps", "8",
@@ -156,8 +156,8 @@ def test_ctrl_c_leaves_no_spectator(tmp_path):
     while True:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
-        spectators = _children("spectator_process", process.pid)
-        if spectators and _children("vizdoom", spectators[0]):
+        evaluators = _children("background_worker", process.pid)
+        if evaluators and _children("vizdoom", evaluators[0]):
             break
         time.sleep(0.1)
     # As a terminal does it: to the whole group.
@@ -166,12 +166,12 @@ def test_ctrl_c_leaves_no_spectator(tmp_path):
     assert process.returncode == 130, output
     assert "go on with" in output
     assert "Traceback" not in output
-    assert not Path(f"/proc/{spectators[0]}").exists()
+    assert not Path(f"/proc/{evaluators[0]}").exists()
     assert not (tmp_path / "run" / runs.CHECKPOINTS / "watched").exists()
     assert not list((tmp_path / "run").glob("videos/*"))
 
 
-def test_a_spectator_that_fails_is_told_and_given_up(tmp_path, monkeypatch):
+def test_an_evaluator_that_fails_is_reported_and_given_up(tmp_path, monkeypatch):
     # A process that ends at once, as one does that runs out of memory.
     monkeypatch.setattr(sys, "executable", "/bin/false")
     recorder = Recorder()
