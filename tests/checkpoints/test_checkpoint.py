@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from places import ROOT, TESTS
+from saved_states import make_state, make_stats
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
@@ -20,39 +22,6 @@ from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.metrics.episodes import EpisodeStats
-
-
-class State(NamedTuple):
-    params: Any
-    opt_state: Any
-    step: Any
-    frames: int
-    key: Any
-
-
-class Ended(NamedTuple):
-    shaped_return: float
-    raw_return: float = 0.0
-    length: int = 1
-    frags: int = 0
-    place: int = 0
-
-
-def make_state(frames=0, fill=0.0, width=3):
-    params = {"dense": {"kernel": jnp.full((2, width), fill), "bias": jnp.zeros(width)}}
-    return State(
-        params=params,
-        opt_state=optax.adam(1e-3).init(params),
-        step=jnp.int32(frames // 10),
-        frames=frames,
-        key=jax.random.key(frames % 1000),
-    )
-
-
-def make_stats(mean, number=100):
-    stats = EpisodeStats()
-    stats.extend([Ended(mean)] * number)
-    return stats
 
 
 def save(run_dir, state, stats=None, seconds=0.0, config=None):
@@ -179,13 +148,15 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch, victim):
 @pytest.mark.slow
 def test_kill_in_the_middle_of_saving(tmp_path):
     run_dir = tmp_path / "run"
-    here = Path(__file__)
-    folders = (here.parent, here.parents[1] / "helpers", here.parents[2])
-    places = [str(folder) for folder in folders]
+    folders = [str(ROOT), str(TESTS / "helpers")]
     program = textwrap.dedent(f"""
         import sys
-        sys.path[:0] = {places}
-        from test_checkpoint import *
+        sys.path[:0] = {folders}
+        from pathlib import Path
+        from saved_states import make_state
+        from jaxfactory.checkpoints.manager import Checkpointer
+        from jaxfactory.config.train import Config
+        from jaxfactory.metrics.episodes import EpisodeStats
         with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:
             state = checkpointer.restore_or(make_state(width=500_000))
             frames = state.frames

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from places import ROOT
 
 from jaxfactory._util import jax_setup
 from jaxfactory._util.errors import UserError
@@ -77,7 +78,7 @@ def test_help_does_not_start_jax():
         "heavy = {'jax', 'flax', 'optax', 'orbax'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    path = str(Path(main.__file__).parents[2])
+    path = str(ROOT)
     environment = {**os.environ, "PYTHONPATH": path}
     subprocess.run(
         [sys.executable, "-c", program],

@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from places import PACKAGE, ROOT
 
 import jaxfactory
 from jaxfactory._util.errors import UserError, require
@@ -147,7 +147,7 @@ def test_functions_win_over_modules_of_the_same_name():
 
 
 def test_every_extra_that_is_asked_for_exists():
-    root = Path(jaxfactory.__file__).parents[1]
+    root = ROOT
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
     assert {"bench", "cuda", "docs", "envpool", "gymnasium", "hub", "wandb"} <= extras
@@ -171,4 +171,4 @@ def test_what_is_not_installed_is_a_sentence():
 
 
 def test_the_package_carries_its_types():
-    assert (Path(jaxfactory.__file__).parent / "py.typed").is_file()
+    assert (PACKAGE / "py.typed").is_file()

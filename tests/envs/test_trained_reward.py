@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-from test_batch_shaping import step_of
-from test_gymnasium_pool import COUNTER
+from gymnasium_tasks import COUNTER
+from shaping_reference import step_of
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.train import EnvConfig

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
+
 TESTS = (
     "env_pool_test", "frame_test", "doom_reward_test", "doom_env_test",
     "doom_engine_test",

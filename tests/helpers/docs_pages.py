@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.glob("*.md") if not path.is_symlink())
 

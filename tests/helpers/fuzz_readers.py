@@ -28,6 +28,7 @@ import torch_writer
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
+from places import EXPERIMENTS
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files, export, manager
@@ -42,7 +43,6 @@ from jaxfactory.scenarios import cfg_file
 from jaxfactory.scenarios.maps import wad_files
 
 
-DATA = Path(__file__).parents[1] / "data" / "sample_factory"
 # Of processor time for a file.
 SECONDS = 5.0
 # Of memory: for each byte of the file, and for any file.
@@ -95,8 +95,9 @@ def written(name, data):
 @functools.cache
 def agent(name="gru"):
     """Return an agent's .pth file of Sample Factory, and its settings."""
-    (file,) = (DATA / name).rglob("*.pth")
-    return file.read_bytes(), json.loads((DATA / name / "config.json").read_text())
+    folder = EXPERIMENTS / name
+    (file,) = folder.rglob("*.pth")
+    return file.read_bytes(), json.loads((folder / "config.json").read_text())
 
 
 def read_torch_file(data):

@@ -116,3 +116,4 @@ for task in (Aim, Everything, Corner, Counter):
     name = f"test/{task.__name__}-v0"
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=f"{__name__}:{task.__name__}")
+COUNTER = "gymnasium:gymnasium_tasks:test/Counter-v0"

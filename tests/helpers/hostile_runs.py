@@ -1,6 +1,7 @@
 """A small run as a stranger might hand it over, and what refuses it."""
 
 import functools
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -95,3 +96,18 @@ def arrays(run):
 
     host, found = checkpoint_files.read_arrays(checkpoint(run))
     return host, {name: np.array(array) for name, array in found.items()}
+
+
+def shown_run(path, metrics=(METRICS,), **changes):
+    """Make a run with metrics and an evaluation."""
+    run = make_run(path)
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in metrics)
+    (run / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, **changes}))
+    return run
+
+
+def host_with(**changes):
+    """Return the description of a published checkpoint, with changes."""
+    host = json.loads(packed_files()[export.HOST])
+    return {**host, **changes}

@@ -11,6 +11,8 @@ import numpy as np
 import vizdoom
 from doom_reference import make_game, start
 
+from jaxfactory.envs.step import Step, StepInfo
+
 
 SLOTS = [
     (f"WEAPON{i}", f"AMMO{i}", p) for i, p in enumerate([1, 1, 1, 5, 5, 5, 10, 10])
@@ -49,7 +51,6 @@ VARIABLES = [
     *SCHEMES["v0"], "SELECTED_WEAPON", "SELECTED_WEAPON_AMMO", "USER2", "ATTACK_READY",
     "PLAYER_COUNT", "DEAD",
 ]  # fmt: skip
-
 Variables = dict[str, float]
 
 
@@ -169,3 +170,17 @@ def measurements(variables: Variables, absent: tuple[str, ...] = ()) -> list[flo
         *(max(0.0, v[f"WEAPON{i}"]) for i in range(8)),
         *(min(max(0.0, v[f"AMMO{i}"]) / 15, 5.0) for i in range(8)),
     ]
+
+
+def step_of(*, reward, ended, restarted=None) -> Step:
+    """One step of some environments; only what shaping looks at is filled in."""
+    count = len(reward)
+    ended = np.array(ended, bool)
+    none = np.zeros(count, bool)
+    info = StepInfo(**dict.fromkeys(StepInfo._fields))._replace(
+        episode_shaped_return=np.array(reward, np.float32),
+        restarted=none if restarted is None else np.array(restarted, bool),
+    )
+    return Step(**dict.fromkeys(Step._fields))._replace(
+        reward=np.array(reward, np.float32), terminated=ended, truncated=none, info=info
+    )

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hub_runs import CONFIG, REPO, pull, push, refused
 from huggingface_hub import constants
-from test_hub import CONFIG, REPO, finished, pull, push, refused, run, server, state
+from places import EXPERIMENTS
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
@@ -17,9 +18,6 @@ from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.maps import wad_files
 
 
-__all__ = ("finished", "run", "server", "state")  # fixtures
-
-DATA = Path(__file__).parents[1] / "data" / "sample_factory"
 # Would leave a sign if anything imported it.
 CODE = "from pathlib import Path\nPath({sign!r}).write_text('was run')\nclass X: ...\n"
 
@@ -131,8 +129,8 @@ def test_an_experiment_of_sample_factory_names_no_code(
     env = env.format(code=code, folder=code.parent)
     (code.parent / "x.cfg").write_text("available_buttons = { ATTACK }\n")
     files = {
-        str(path.relative_to(DATA / "gru")): path.read_bytes()
-        for path in (DATA / "gru").rglob("*")
+        str(path.relative_to(EXPERIMENTS / "gru")): path.read_bytes()
+        for path in (EXPERIMENTS / "gru").rglob("*")
         if path.is_file()
     }
     settings = {**json.loads(files["config.json"]), "env": env}
@@ -141,7 +139,7 @@ def test_an_experiment_of_sample_factory_names_no_code(
     assert "name one with --scenario" in error or "name it with --scenario" in error
     assert nothing_is_left()
     experiment = tmp_path / "experiment"
-    shutil.copytree(DATA / "gru", experiment)
+    shutil.copytree(EXPERIMENTS / "gru", experiment)
     (experiment / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match="--scenario"):
         convert.convert(experiment, None, tmp_path / "run")
@@ -306,8 +304,8 @@ def test_a_scenario_is_a_cfg_file(repository, capsys, scenario):
 
 def test_flags_that_do_nothing_for_sample_factory_are_refused(server, capsys):
     files = {
-        str(path.relative_to(DATA / "gru")): path.read_bytes()
-        for path in (DATA / "gru").rglob("*")
+        str(path.relative_to(EXPERIMENTS / "gru")): path.read_bytes()
+        for path in (EXPERIMENTS / "gru").rglob("*")
         if path.is_file()
     }
     server.make("ada/theirs", files)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
-from test_networks import (
+from network_reference import (
     SMALL,
     SPEC,
     make,

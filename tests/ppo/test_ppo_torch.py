@@ -3,12 +3,9 @@
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from places import EXAMPLES
 
 
 @pytest.mark.vizdoom

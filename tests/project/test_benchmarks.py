@@ -5,12 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 
-ROOT = Path(__file__).parents[2]
 SMALL = (
     "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
     "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",

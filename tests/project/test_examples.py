@@ -4,14 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import EXAMPLES, TESTS
 
 
 pytestmark = pytest.mark.vizdoom
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # In this order: the first one trains what the second plays.
 SAYS = {
@@ -30,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_example_is_tested():
-    tests = [path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")]
+    tests = [path.read_text() for path in TESTS.rglob("test_*.py")]
     for path in EXAMPLES.glob("*.py"):
         assert any(path.stem in text for text in tests), f"no test runs {path.name}"
 

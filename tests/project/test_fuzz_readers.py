@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import fuzz_readers
 import pytest
+from places import TESTS
 
 
 SECONDS = float(os.environ.get("JAXFACTORY_FUZZ_SECONDS", "600"))
@@ -30,7 +30,7 @@ def test_a_reader_returns_or_refuses(name):
 def test_a_reader_returns_or_refuses_for_long(name):
     # In a process of its own, whose memory is limited and where nothing but the reader
     # takes time.
-    script = Path(fuzz_readers.__file__)
+    script = TESTS / "helpers" / "fuzz_readers.py"
     command = [sys.executable, script, name, str(SECONDS), str(time.time_ns() % 2**31)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     # The traceback comes first; the file, which can be long, after it.

@@ -1,12 +1,10 @@
 """The order of the packages is the order of imports; the pool never imports JAX."""
 
 import ast
-from pathlib import Path
 
 import pytest
+from places import PACKAGE
 
-
-PACKAGE = Path(__file__).parents[2] / "jaxfactory"
 
 # From the lowest; each imports only from itself and from those before it.
 ORDER = (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch_writer
 from hostile_runs import sentence
+from places import EXPERIMENTS
 
 from jaxfactory.sample_factory import convert, torch_file
 
@@ -17,7 +18,7 @@ from jaxfactory.sample_factory import convert, torch_file
 @pytest.fixture
 def experiment(tmp_path):
     """Return a function that makes an experiment after a change of its checkpoint."""
-    data = fuzz_readers.DATA / "gru"
+    data = EXPERIMENTS / "gru"
     (file,) = data.rglob("*.pth")
 
     def make(change, **settings):

@@ -7,19 +7,16 @@ import struct
 import time
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hostile_runs import sentence
+from places import EXPERIMENTS
 from torch_writer import Storage, Tensor, tensor, write
 
 from jaxfactory._util import plain_pickle
 from jaxfactory._util.errors import UserError
 from jaxfactory.sample_factory import torch_file
-
-
-DATA = Path(__file__).parents[1] / "data" / "sample_factory"
 
 
 # Pickles.
@@ -110,7 +107,7 @@ def test_a_pickle_of_an_agent_is_far_from_the_limit(monkeypatch):
 
     monkeypatch.setattr(plain_pickle._Machine, "check_result", note)
     for name in ("gru", "lstm", "measurements"):
-        file = max((DATA / name).rglob("*.pth"))
+        file = max((EXPERIMENTS / name).rglob("*.pth"))
         torch_file.load(file)
         with zipfile.ZipFile(file) as archive:
             (member,) = (n for n in archive.namelist() if n.endswith("data.pkl"))
@@ -219,7 +216,8 @@ def test_other_odd_archives(tmp_path):
 def test_a_message_does_not_show_the_whole_file(tmp_path):
     # A name in a member's header that goes on over the numbers behind it; found by
     # the fuzzer.
-    data = bytearray(next((DATA / "gru").glob("checkpoint_p0/*.pth")).read_bytes())
+    file = next((EXPERIMENTS / "gru").glob("checkpoint_p0/*.pth"))
+    data = bytearray(file.read_bytes())
     # Not UTF-8, in which the numbers would be none.
     flags = data.index(b"PK\x01\x02") + 8
     data[flags : flags + 2] = bytes(2)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import av
 import gymnasium
+import hub_runs
 import numpy as np
 import pytest
-import test_hub
+from places import EXPERIMENTS
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
@@ -22,7 +23,6 @@ from jaxfactory.config import runs
 from jaxfactory.envs import pool
 
 
-DATA = Path(__file__).parents[1] / "data" / "sample_factory"
 FRAMES = 123_456
 
 # The client's own; users do not see it.
@@ -30,12 +30,12 @@ pytestmark = [
     pytest.mark.vizdoom,
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
-hub = test_hub.server
+hub = hub_runs.server
 
 
 def make_repository(hub, name):
-    folder = DATA / name
-    names = test_hub.files_under(folder) - {"answers.npz"}
+    folder = EXPERIMENTS / name
+    names = hub_runs.files_under(folder) - {"answers.npz"}
     files = {file: (folder / file).read_bytes() for file in names}
     hub.make(f"ada/{name}", {**files, "README.md": b"theirs", "replay.mp4": b"film"})
 

@@ -13,26 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from torch_writer import tensor, write
+from experiments import copy, imported, rewrite
+from places import EXPERIMENTS
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.manager import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.envs.pool import env_spec
 from jaxfactory.models import normalization
-from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.ppo.learner import TrainState
-from jaxfactory.ppo.optimizer import make_optimizer
 from jaxfactory.sample_factory import convert, torch_file
 from jaxfactory.sample_factory.files import experiment_of, find_checkpoint
 from jaxfactory.sample_factory.slots import logit_order
-from jaxfactory.scenarios import action_heads, scenario_table
+from jaxfactory.scenarios import action_heads
 from jaxfactory.scenarios.cfg_file import GameConfig
-
-
-DATA = Path(__file__).parents[1] / "data" / "sample_factory"
-CONFIGS = ("config.json", "cfg.json")
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +34,17 @@ def agent(tmp_path_factory):
     return functools.cache(lambda name: imported(name, tmp_path_factory.mktemp(name)))
 
 
-def imported(name, folder, source=None):
-    """Import an experiment; return the run, its config, network and state."""
-    found = convert.convert(source or DATA / name, None, folder / "run")
-    saved = load_for_evaluation(found.run)
-    spec = env_spec(saved.config.env)
-    network = ActorCritic(spec, saved.config.network)
-    key = jax.random.key(1)
-    shapes = jax.eval_shape(network.init, key)
-    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
-    fresh = TrainState(
-        params=params,
-        opt_state=make_optimizer(saved.config.ppo).init(params),
-        normalizer=normalization.init_normalizer(spec.observation),
-        step=jnp.int32(0),
-        frames=0,
-        key=key,
-    )
-    return found, saved.config, network, saved.restore(fresh)
-
-
-EXPERIMENTS = (
+NAMES = (
     "gru", "lstm", "measurements", "health", "deathmatch", "resnet", "separate",
     "layers", "pbt",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_answers_as_in_pytorch(name, agent):
     _, config, network, state = agent(name)
     step = jax.jit(network.apply)
-    answers = np.load(DATA / name / "answers.npz")
+    answers = np.load(EXPERIMENTS / name / "answers.npz")
     steps, rows = answers["values"].shape
     nothing = jnp.zeros(rows, bool)
     for t in range(steps):
@@ -176,7 +149,7 @@ def test_choices_are_put_into_our_order():
 
 def test_adam_goes_on_where_it_was(agent):
     _, _, _, state = agent("gru")
-    kept = torch_file.load(find_checkpoint(DATA / "gru").file)
+    kept = torch_file.load(find_checkpoint(EXPERIMENTS / "gru").file)
     names = [n for n in kept["model"] if not n.endswith(("mean", "var", "count"))]
     at = names.index("encoder.basic_encoder.enc.conv_head.0.weight")
     moments = kept["optimizer"]["state"][at]
@@ -199,117 +172,6 @@ def after_one_step(state):
     # All have a gradient but the weights that read the hidden states, which were 0.
     for path, leaf in jax.tree_util.tree_flatten_with_path(mu)[0]:
         assert np.asarray(leaf).any() == (path[-1].key != "recurrent_kernel"), path
-
-
-def copy(name, tmp_path, **changes):
-    """Copy an experiment, with other settings."""
-    folder = tmp_path / "experiment"
-    shutil.copytree(DATA / name, folder)
-    (config,) = (path for path in folder.iterdir() if path.name in CONFIGS)
-    settings = json.loads(config.read_text())
-    config.write_text(json.dumps({**settings, **changes}))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"actor_critic_share_weights": False}, "has no convolutions"),
-        ({"encoder_conv_architecture": "resnet_impala"}, "(4, 3, 8, 8) and not"),
-        ({"encoder_conv_architecture": "vit"}, "encoder_conv_architecture vit"),
-        ({"rnn_num_layers": 2}, "weight_ih_l1 is missing"),
-        ({"rnn_num_layers": 0}, "rnn_num_layers is 0"),
-        ({"nonlinearity": "gelu"}, "nonlinearity gelu"),
-        ({"encoder_conv_mlp_layers": [16, 16]}, "mlp_layers.2.weight is missing"),
-        ({"encoder_conv_mlp_layers": []}, "encoder_conv_mlp_layers is []"),
-        ({"encoder_conv_architecture": "convnet_simple"}, "conv_head.4.weight is"),
-        ({"normalize_input_keys": ["other"]}, "some observations only"),
-        ({"res_w": 64}, "mlp_layers.0.weight is (16, 48) and not"),
-        ({"rnn_size": 32}, "core.core.weight_ih_l0 is (48, 16) and not (96, 16)"),
-        ({"obs_scale": 0.01}, "would lose their variance"),
-        ({"gamma": "high"}, "gamma is 'high' and not a number"),
-        ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
-        ({"exploration_loss": "curiosity"}, "curiosity"),
-        ({"env": "atari_pong"}, "'atari_pong'"),
-        ({"env": "doom_bottle"}, "is none of the built-in scenarios"),
-        ({"env": "doom_battle"}, "5 choices and the scenario battle 21 (3 x 3 x 2"),
-        ({"env": "doom_my_way_home"}, "5 choices and the scenario my_way_home 6"),
-    ],
-)  # fmt: skip
-def test_what_has_no_counterpart_is_refused(tmp_path, changes, words):
-    source = copy("gru", tmp_path, **changes)
-    with pytest.raises(UserError) as caught:
-        convert.convert(source, None, tmp_path / "run")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-def rewrite(folder, change):
-    """Write an experiment's checkpoint again, with another model."""
-    file = find_checkpoint(folder).file
-    model = dict(torch_file.load(file)["model"])
-    change(model)
-    kinds = {"float32": "FloatStorage", "float64": "DoubleStorage"}
-    value = {
-        name: tensor(np.array(array), kinds[str(array.dtype)], str(index))
-        for index, (name, array) in enumerate(model.items())
-    }
-    write(file, {"model": value, "env_steps": 400, "train_step": 3})
-
-
-def test_settings_of_another_program_are_refused(tmp_path, agent):
-    source = copy("gru", tmp_path)
-    ours = agent("gru")[0].run / "config.json"
-    shutil.copy(ours, source / "config.json")
-    with pytest.raises(UserError, match="is not of Sample Factory 2"):
-        convert.convert(source, "health_gathering_supreme", tmp_path / "run")
-
-
-def test_a_layer_too_many_is_refused(tmp_path):
-    source = copy("gru", tmp_path)
-    rewrite(source, lambda model: model.update(extra=np.zeros(3, np.float32)))
-    with pytest.raises(UserError, match="no place for its extra"):
-        convert.convert(source, None, tmp_path / "run")
-
-
-OWN = """
-from pathlib import Path
-from jaxfactory import Scenario
-cfg = Path(__file__).with_name("strafe.cfg")
-strafe = Scenario(name="strafe", cfg=cfg, heads="flat", measurements="none")
-"""
-
-
-def test_as_many_logits_in_other_heads_are_refused(tmp_path, capsys):
-    # One head of 5 there, 3 x 2 here: as many logits.
-    run = tmp_path / "run"
-    other = ("--scenario", "defend_the_center")
-    error = refused(capsys, DATA / "gru", "--run", run, *other)
-    assert "trained on 'doom_health_gathering_supreme'" in error
-    assert "chooses among 5, and the scenario defend_the_center asks for 3 x 2" in error
-    assert not run.exists()
-    # Of an environment that is not in the table, or is not as ours, nothing is known.
-    for env in ("doom_of_my_own", "doom_basic"):
-        source = copy("gru", tmp_path / env, env=env)
-        found = convert.convert(source, "defend_the_center", tmp_path / env / "r")
-        assert found.notes == []
-
-
-def test_heads_that_press_other_buttons_are_told(tmp_path):
-    buttons = "available_buttons = { MOVE_LEFT MOVE_RIGHT TURN_LEFT ATTACK }\n"
-    cfg = tmp_path / "strafe.cfg"
-    cfg.write_text(f"doom_scenario_path = basic.wad\n{buttons}")
-    (tmp_path / "own.py").write_text(OWN)
-    run, name = tmp_path / "run", f"{tmp_path / 'own.py'}:strafe"
-    found = convert.convert(DATA / "gru", name, run)
-    assert found.notes == [
-        "the agent was trained on 'doom_health_gathering_supreme', where its choices "
-        f"press other buttons than in {name}"
-    ]
-    # The same buttons under another scenario's name are no matter.
-    again = convert.convert(DATA / "gru", "health_gathering", tmp_path / "again")
-    assert again.notes == []
 
 
 def test_without_an_optimizer_adam_begins_anew(tmp_path):
@@ -364,7 +226,7 @@ def test_the_best_of_several_policies_is_taken(tmp_path, agent):
     # What training on a population had changed for this one.
     assert config.ppo.clip_eps == 0.125
     assert config.ppo.max_grad_norm == 5.0
-    third = convert.convert(DATA / "pbt", None, tmp_path / "third", policy=2)
+    third = convert.convert(EXPERIMENTS / "pbt", None, tmp_path / "third", policy=2)
     assert third.file.parent.name == "checkpoint_p2"
     assert third.notes == []
     assert load_for_evaluation(third.run).config.ppo.value_clip == 0.2 * 1.5
@@ -374,7 +236,7 @@ def test_the_best_of_several_policies_is_taken(tmp_path, agent):
         with pytest.raises(UserError, match="polic"):
             find_checkpoint(path, 1)
     with pytest.raises(UserError, match=r"no policy 3; it has 0, 1, 2"):
-        find_checkpoint(DATA / "pbt", 3)
+        find_checkpoint(EXPERIMENTS / "pbt", 3)
     # Without a best one the first is taken.
     source = copy("pbt", tmp_path)
     for file in source.glob("checkpoint_p*/best_*.pth"):
@@ -417,31 +279,6 @@ def test_without_statistics_of_measurements_either(tmp_path):
     assert state.normalizer.obs.keys() == {"image"}
 
 
-def test_other_measurements_than_the_scenario_has_are_refused(tmp_path):
-    source = copy("measurements", tmp_path, env="doom_of_my_own")
-    cfg = tmp_path / "blind.cfg"
-    battle = scenario_table.find("battle").load()
-    cfg.write_text(
-        f"doom_scenario_path = {battle.path.with_name('basic.wad')}\n"
-        f"available_buttons = {{ {' '.join(battle.buttons)} }}\n"
-    )
-    (tmp_path / "own.py").write_text(BLIND)
-    name = f"{tmp_path / 'own.py'}:blind"
-    with pytest.raises(UserError, match="reads 23 measurements and the scenario"):
-        convert.convert(source, name, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-BLIND = """
-from pathlib import Path
-from jaxfactory import Scenario
-from jaxfactory.scenarios import scenario_table
-cfg = Path(__file__).with_name("blind.cfg")
-heads = scenario_table.find("battle").heads
-blind = Scenario(name="blind", cfg=cfg, heads=heads, measurements="none")
-"""
-
-
 def test_networks_of_the_others(agent):
     _, config, _, _ = agent("resnet")
     assert config.network.encoder == "resnet_impala"
@@ -462,49 +299,20 @@ def test_networks_of_the_others(agent):
 
 
 def test_is_experiment(tmp_path, agent):
-    assert convert.is_experiment(DATA / "gru")
-    assert convert.is_experiment(DATA / "gru" / "checkpoint_p0")
-    assert not convert.is_experiment(DATA)
+    assert convert.is_experiment(EXPERIMENTS / "gru")
+    assert convert.is_experiment(EXPERIMENTS / "gru" / "checkpoint_p0")
+    assert not convert.is_experiment(EXPERIMENTS)
     assert not convert.is_experiment(tmp_path / "nowhere")
     assert not convert.is_experiment(agent("gru")[0].run)
     (tmp_path / "empty").mkdir()
     assert not convert.is_experiment(tmp_path / "empty")
 
 
-def refused(capsys, *args):
-    assert main.main(["import-sample-factory", *map(str, args)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("jaxfactory: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
-
-
-def test_mistakes_are_one_sentence(tmp_path, capsys):
-    run = tmp_path / "run"
-    assert "lacks experiment; see" in refused(capsys)
-    gone = refused(capsys, tmp_path / "nowhere", "--run", run)
-    assert "no file or directory" in gone
-    assert "no checkpoint_p0/*.pth" in refused(capsys, tmp_path, "--run", run)
-    alone = tmp_path / "alone.pth"
-    alone.write_bytes(b"PK\x03\x04")
-    assert "no config.json beside" in refused(capsys, alone, "--run", run)
-    source = copy("gru", tmp_path)
-    wrong = refused(capsys, source, "--run", run, "--scenario", "my_way_home")
-    assert "name the scenario that it was trained on" in wrong
-    (source / "checkpoint_p0" / "best_000000009_1.pth").write_bytes(b"PK\x03\x04half")
-    assert "damaged or cut short" in refused(capsys, source, "--run", run)
-    full = refused(capsys, DATA / "gru", "--run", source)
-    assert "is not empty" in full
-    assert not runs.is_run(run)
-    assert not run.exists()
-
-
 @pytest.mark.vizdoom
 def test_an_imported_run_is_evaluated_and_trained(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
-    args = ["import-sample-factory", str(DATA / "gru"), "--run", str(run)]
+    args = ["import-sample-factory", str(EXPERIMENTS / "gru"), "--run", str(run)]
     assert main.main(args) == 0
     assert f"evaluate --run {run}" in capsys.readouterr().out
     args = ["evaluate", "--run", str(run), "--episodes", "2", "--num-envs", "2"]

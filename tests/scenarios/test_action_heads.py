@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from scenario_wads import needs_wad
 from shaping_reference import play
-from test_shaping import needs_wad
 
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom.pool import EnvPool

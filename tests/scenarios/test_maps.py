@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXPERIMENTS
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
@@ -24,7 +25,6 @@ from jaxfactory.scenarios.maps.selection import MapFile
 from jaxfactory.training.loop import train
 
 
-EXPERIMENTS = Path(__file__).parents[1] / "data" / "sample_factory"
 FIELD = "`pip install --no-deps sample-factory`"
 
 

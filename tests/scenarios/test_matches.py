@@ -10,8 +10,8 @@ from pathlib import Path
 import match_reference
 import numpy as np
 import pytest
+from engine_processes import names_of, udp_ports
 from shaping_reference import VARIABLES, Frags, measurements
-from test_faults import names_of
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
@@ -45,12 +45,6 @@ def drawn(pool, decisions: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     shape = (decisions, pool.num_envs, len(heads))
     return rng.integers(0, heads, shape).astype(np.int32)
-
-
-def udp_ports() -> set[int]:
-    """Local UDP ports that are bound."""
-    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
-    return {int(line.split()[1].partition(":")[2], 16) for line in lines}
 
 
 def gone(pids: list[int], seconds: float = 10.0) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import EXAMPLES
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
@@ -29,8 +30,6 @@ from jaxfactory.scenarios.scenario import Scenario
 from jaxfactory.scenarios.shaping import HeldWeapon, Shaping
 from jaxfactory.training.loop import train
 
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What a module of the user's holds.
 MODULE = """

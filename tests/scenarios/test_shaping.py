@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from doom_reference import button_values
+from scenario_wads import needs_wad
 from shaping_reference import VARIABLES, Frags, Gathering, Nothing, measurements, play
 
-from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom.pool import EnvPool
 from jaxfactory.scenarios import scenario_table, shaping
@@ -25,18 +25,6 @@ available_buttons = {{ MOVE_FORWARD MOVE_BACKWARD MOVE_RIGHT MOVE_LEFT SELECT_WE
   SELECT_WEAPON7 ATTACK SPEED TURN_LEFT_RIGHT_DELTA }}
 available_game_variables = {{ {" ".join(VARIABLES)} }}
 """
-
-
-def wad_is_here(name: str) -> bool:
-    try:
-        scenario_table.find_wad(scenario_table.find(name).load())
-    except UserError:
-        return False
-    return True
-
-
-def needs_wad(name: str):
-    return pytest.mark.skipif(not wad_is_here(name), reason=f"the wad of {name}")
 
 
 def held_actions(heads, decisions: int, seed: int) -> np.ndarray:

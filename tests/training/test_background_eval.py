@@ -11,8 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from test_checkpoint import make_state, make_stats
-from test_train import assert_equal
+from saved_states import assert_equal, make_state, make_stats
 
 from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.cli import main

@@ -6,12 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
+import hub_runs
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_hub
-from test_hub import CONFIG, EVALUATION, FRAMES, push
+from hub_runs import CONFIG, EVALUATION, FRAMES, push
+from places import EXPERIMENTS
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
@@ -35,9 +36,9 @@ from jaxfactory.training import options as train_options
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 # The Hub on loopback.
-server = test_hub.server
+server = hub_runs.server
 
-GRU = Path(__file__).parents[1] / "data" / "sample_factory" / "gru"
+GRU = EXPERIMENTS / "gru"
 SMALL = NetworkConfig(
     conv_channels=(4, 4, 4), hidden_size=16, core_size=16, measurements_sizes=(8,)
 )

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import av
-import jax
 import numpy as np
 import pytest
-from test_faults import names_of
+from engine_processes import names_of
+from saved_states import assert_equal, leaves
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.manager import load_for_evaluation
@@ -43,16 +43,6 @@ def small(iterations: int, **changes) -> Config:
         total_frames=iterations * ITERATION,
         **changes,
     )
-
-
-def leaves(state) -> list[np.ndarray]:
-    state = state._replace(key=jax.random.key_data(state.key))
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-
-
-def assert_equal(one, other) -> None:
-    for a, b in zip(leaves(one), leaves(other), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")

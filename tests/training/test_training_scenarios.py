@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_shaping import needs_wad
+from scenario_wads import needs_wad
 
 from jaxfactory.config.train import (
     Config,

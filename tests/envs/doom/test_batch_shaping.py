@@ -4,27 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from shaping_reference import step_of
 
 from jaxfactory._util.errors import UserCodeError, UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom.batch_shaping import BatchShaping
 from jaxfactory.envs.doom.pool import EnvPool
-from jaxfactory.envs.step import Step, StepInfo
 from jaxfactory.scenarios.scenario_table import CFG_FOLDER, Scenario, find
-
-
-def step_of(*, reward, ended, restarted=None) -> Step:
-    """One step of some environments; only what shaping looks at is filled in."""
-    count = len(reward)
-    ended = np.array(ended, bool)
-    none = np.zeros(count, bool)
-    info = StepInfo(**dict.fromkeys(StepInfo._fields))._replace(
-        episode_shaped_return=np.array(reward, np.float32),
-        restarted=none if restarted is None else np.array(restarted, bool),
-    )
-    return Step(**dict.fromkeys(Step._fields))._replace(
-        reward=np.array(reward, np.float32), terminated=ended, truncated=none, info=info
-    )
 
 
 def test_what_the_function_is_given_and_what_is_paid():

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_faults import broken
-from test_matches import udp_ports
+from engine_processes import broken, udp_ports
 
 from jaxfactory import _core
 from jaxfactory._util.errors import UserError

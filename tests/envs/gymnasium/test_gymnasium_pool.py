@@ -4,6 +4,7 @@ import gymnasium
 import gymnasium_tasks
 import numpy as np
 import pytest
+from gymnasium_tasks import COUNTER
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
@@ -13,7 +14,6 @@ from jaxfactory.envs.gymnasium.replay import replay
 from jaxfactory.envs.pool import make_pool
 
 
-COUNTER = "gymnasium:gymnasium_tasks:test/Counter-v0"
 assert gymnasium_tasks
 
 

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
+from places import ROOT
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
@@ -368,7 +369,7 @@ def test_importing_stays_cheap_and_works_without_gymnasium(tmp_path):
         "assert 'jaxfactory.envs.doom.pool' not in sys.modules\n"
         "assert not {'jax', 'vizdoom', 'torch'} & set(sys.modules)\n"
     )
-    root = str(Path(jaxfactory.__file__).parents[1])
+    root = str(ROOT)
     for path in (root, f"{tmp_path}:{root}"):
         subprocess.run(
             [sys.executable, "-c", program], env={"PYTHONPATH": path}, check=True
