@@ -6,9 +6,9 @@
     score = jaxfactory.evaluate("runs/mine")
     agent = jaxfactory.load("runs/mine")
 
-The names below are imported when they are first used, so that looking at a version or
-a help text does not start JAX. Where Gymnasium is installed, its registry gets an
-environment for each scenario, such as ``jaxfactory/HealthGatheringSupreme-v0``.
+The public names are imported on first use, so that ``jaxfactory --help`` does not
+start JAX. If Gymnasium is installed, each scenario is registered as an environment,
+for example ``jaxfactory/HealthGatheringSupreme-v0``.
 """
 
 import importlib
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# The module of each public name, as above.
 _HOMES = {
     "Agent": "evaluation.agent",
     "Config": "config.train",

@@ -1,4 +1,4 @@
-"""``python -m jaxfactory`` is the ``jaxfactory`` command."""
+"""``python -m jaxfactory`` runs the ``jaxfactory`` command."""
 
 import sys
 

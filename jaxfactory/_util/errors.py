@@ -49,8 +49,8 @@ _DISK = (
 )  # fmt: skip
 
 
-def disk_sentence(error: OSError) -> str:
-    """Return a sentence about a file that cannot be read or written, "" for others."""
+def disk_message(error: OSError) -> str:
+    """Return the error message for an unreadable or unwritable file, else ""."""
     if error.errno not in _DISK:
         return ""
     place = error.filename2 or error.filename or "a file"

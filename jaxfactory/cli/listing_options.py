@@ -1,4 +1,4 @@
-"""What `jaxfactory scenarios` takes; apart, so that its help loads little."""
+"""The options of `jaxfactory scenarios`, in a module that is quick to import."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class ScenariosOptions:
-    """List the scenarios, or describe those that are named."""
+    """List all scenarios, or describe the given ones."""
 
-    # Names or paths of scenarios to describe: buttons, rewards and files.
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Names or paths of scenarios to describe: buttons, rewards and files."""

@@ -1,20 +1,30 @@
-"""Flags into settings: every mistake is one error message; JAX is not started."""
+"""Parse command-line flags into dataclasses. Does not start JAX."""
 
 import contextlib
 import dataclasses
+import functools
 import io
 import re
+import shutil
+import sys
+import textwrap
 import typing
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from jaxfactory._util.errors import UserError, did_you_mean
 
 
+if TYPE_CHECKING:
+    from tyro.constructors import StructConstructorSpec, StructTypeInfo
+
 Options = TypeVar("Options")
 
-
-# What other commands take as their first word, these take after a flag.
+# Colors and weights in a terminal.
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+# Other names of flags.
+_ALIASES = {"--network": "--encoder", "--env": "--scenario"}
+# Arguments that other commands take without a flag need one here.
 _NAMED_WITH = {
     "train": ("a scenario", "--scenario"),
     "evaluate": ("a run", "--run"),
@@ -24,26 +34,33 @@ _NAMED_WITH = {
 def parse(
     kind: type[Options], default: Options | None, args: Sequence[str], command: str
 ) -> Options:
-    """Parse flags into a dataclass; every mistake is one sentence.
+    """Parse flags into a dataclass.
 
     Args:
         kind: The dataclass.
-        default: Holds the defaults; none, where the dataclass's own are taken and
-            its fields without one are positional.
+        default: Holds the default values. If None, the dataclass's own defaults apply
+            and its fields without one are positional.
         args: The flags.
-        command: Named in the help.
+        command: The command's name, for the help text and for errors.
 
     Raises:
         UserError: If a flag or a value is wrong.
     """
     import tyro
+    from tyro.constructors import ConstructorRegistry
 
     args = unaliased(args)
     check_flags(args, kind, command)
-    complaint = io.StringIO()
+    help_text, box = _Captured(), io.StringIO()
     defaults = {} if default is None else {"default": default}
+    registry = ConstructorRegistry()
+    registry.struct_rule(_fields)
     try:
-        with contextlib.redirect_stderr(complaint):
+        with (
+            contextlib.redirect_stdout(help_text),
+            contextlib.redirect_stderr(box),
+            registry,
+        ):
             return tyro.cli(
                 kind,
                 prog=f"jaxfactory {command}",
@@ -53,15 +70,94 @@ def parse(
             )
     except SystemExit as stop:
         if not stop.code:
-            raise  # After --help.
-        raise UserError(_sentence(complaint.getvalue(), command)) from None
+            sys.stdout.write(_wrapped(help_text.getvalue()))
+            raise
+        raise UserError(_message(box.getvalue(), command)) from None
+
+
+def _fields(info: "StructTypeInfo") -> "StructConstructorSpec | None":
+    """Describe a dataclass's fields to tyro: help texts and aliases.
+
+    tyro takes an indented line of a field's docstring for a new paragraph, so that its
+    own help breaks lines in mid-sentence.
+    """
+    import tyro
+    from tyro.constructors import StructConstructorSpec, StructFieldSpec
+
+    kind = info.type
+    if not dataclasses.is_dataclass(kind):
+        return None
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = []
+    for field in dataclasses.fields(kind):
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        elif field.default is not dataclasses.MISSING:
+            default = field.default
+        else:
+            default = tyro.MISSING
+        flag = f"--{field.name.replace('_', '-')}"
+        aliases = [alias for alias, name in _ALIASES.items() if name == flag]
+        fields.append(
+            StructFieldSpec(
+                name=field.name,
+                type=Annotated[hints[field.name], tyro.conf.arg(aliases=aliases)],
+                default=getattr(info.default, field.name, default),
+                helptext=functools.partial(_help, kind, field.name),
+            )
+        )
+    return StructConstructorSpec(instantiate=kind, fields=tuple(fields))
+
+
+def _help(kind: type, name: str) -> str | None:
+    """Return a field's docstring on one line; tyro uses its type's if it has none."""
+    return " ".join(_docstrings(kind).get(name, "").split()) or None
+
+
+@functools.cache
+def _docstrings(kind: type) -> dict[str, str]:
+    import docstring_parser
+
+    return {
+        param.arg_name: param.description or ""
+        for base in reversed(kind.__mro__[:-1])
+        for param in docstring_parser.parse_from_object(base).params
+    }
+
+
+class _Captured(io.StringIO):
+    """Captures a help text, in the colors and borders that standard output takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stdout = sys.stdout
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of standard output."""
+        return self._stdout.encoding
+
+    def isatty(self) -> bool:
+        """Whether standard output is a terminal."""
+        return self._stdout.isatty()
+
+
+def _wrapped(text: str) -> str:
+    """Wrap the lines that tyro does not fit to the terminal: those outside of boxes."""
+    width = max(shutil.get_terminal_size().columns, 40)  # Boxes are no narrower.
+    lines = []
+    for line in text.splitlines():
+        plain = _STYLE.sub("", line)
+        lines.append(textwrap.fill(plain, width) if len(plain) > width else line)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
-    """Refuse flags that the dataclass has not, naming the nearest one.
+    """Refuse flags that the dataclass does not have.
 
     Raises:
-        UserError: If there is one, or a first word without its flag.
+        UserError: If there is one (the message names the nearest flag), or the first
+            argument lacks its flag.
     """
     flags = {"--help", "-h", *_flags(kind)}
     if args and not args[0].startswith("-") and command in _NAMED_WITH:
@@ -78,12 +174,8 @@ def check_flags(args: Sequence[str], kind: Any, command: str) -> None:
             raise UserError(f"{command} has no flag {flag!r}{hint}")
 
 
-# Other names of flags; their help says so.
-_ALIASES = {"--network": "--encoder", "--env": "--scenario"}
-
-
 def unaliased(args: Sequence[str]) -> list[str]:
-    """Give every flag its first name."""
+    """Replace every alias of a flag by the flag's own name."""
     parts = [arg.partition("=") for arg in args]
     return ["".join((_ALIASES.get(flag, flag), *rest)) for flag, *rest in parts]
 
@@ -104,7 +196,7 @@ def _flags(kind: Any) -> list[str]:
     return flags
 
 
-# What Python and tyro say, and what a user should read.
+# Phrases of Python and tyro, and plain ones.
 _PLAIN_WORDS = (
     ("invalid literal for int() with base 10:", "not a whole number:"),
     ("could not convert string to float:", "not a number:"),
@@ -118,12 +210,11 @@ _PLAIN_WORDS = (
 )
 
 
-def _sentence(box: str, command: str) -> str:
-    """Take the complaint out of the box that tyro draws around it."""
+def _message(box: str, command: str) -> str:
+    """Return the error message in the box that tyro draws around it."""
     lines = [line.strip().strip("│").strip() for line in box.splitlines()]
     lines = [line for line in lines if line]
-    # The title, which stands in the frame or, where the terminal knows only ASCII, over
-    # a rule of its own.
+    # The title is part of the frame or, on an ASCII terminal, underlined.
     plain = len(lines) > 1 and set(lines[1]) == {"-"}
     words: list[str] = []
     for text in lines[2 if plain else 1 :]:
@@ -134,7 +225,7 @@ def _sentence(box: str, command: str) -> str:
     place, separator, rest = text.partition(": ")
     if separator and place.startswith("Error parsing"):
         flag = place.removeprefix("Error parsing ")
-        # A dataclass's own complaint names its flags; a bare value's does not.
+        # Errors of a dataclass name their flags; those of a single value do not.
         text = f"{flag}: {rest}" if flag.startswith("--") else rest
     if separator and place.startswith("Missing from"):
         missing = [part.split()[0] for part in rest.split("(required)") if part.strip()]
@@ -142,6 +233,6 @@ def _sentence(box: str, command: str) -> str:
         return f"{command} lacks {names}; see `jaxfactory {command} --help`"
     for theirs, ours in _PLAIN_WORDS:
         text = text.replace(theirs, ours)
-    # Of a value that may be missing, what is wrong with it as one that is there.
+    # For an optional value, keep only why it does not fit its type.
     text = re.sub(r"no type matching .* - <class '\w+'>: ", "", text)
     return text or f"the flags are wrong; see `jaxfactory {command} --help`"

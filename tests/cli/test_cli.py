@@ -14,7 +14,7 @@ from places import ROOT
 from jaxfactory._util import jax_setup
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted, catch_interrupts
-from jaxfactory.cli import main
+from jaxfactory.cli import commands, main
 from jaxfactory.config import runs
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config, EnvConfig, PPOConfig
@@ -197,7 +197,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def broken(args):
         raise ValueError("not the user's fault")
 
-    monkeypatch.setattr(main, "_train", broken)
+    monkeypatch.setattr(commands, "train", broken)
     with pytest.raises(ValueError, match="not the user's fault"):
         main.main(["train"])
 
@@ -206,7 +206,7 @@ def test_an_interrupted_training_says_how_to_go_on(monkeypatch, capsys):
     def stopped(args):
         raise TrainingInterrupted(signal.SIGTERM, Path("runs/x"))
 
-    monkeypatch.setattr(main, "_train", stopped)
+    monkeypatch.setattr(commands, "train", stopped)
     assert main.main(["train"]) == 143
     assert "jaxfactory train --run runs/x" in capsys.readouterr().err
 
@@ -215,7 +215,7 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch, capsys):
     def stopped(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, "_train", stopped)
+    monkeypatch.setattr(commands, "train", stopped)
     assert main.main(["train"]) == 130
     assert capsys.readouterr().err == ""
 

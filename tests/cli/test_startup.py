@@ -1,5 +1,6 @@
 """What starts quickly: which modules are not imported, and the package's own face."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -81,6 +82,20 @@ def test_scenarios_are_registered_whoever_is_imported_first(imports):
     loaded(f"{imports}\nassert 'jaxfactory/Basic-v0' in gymnasium.registry")
 
 
+def test_gymnasium_is_imported_even_where_registration_fails():
+    code = (
+        "import warnings, jaxfactory.envs.wrappers.registration as registration\n"
+        "def broken(): raise LookupError('a scenario')\n"
+        "registration.register_scenarios = broken\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    import gymnasium\n"
+        "print([str(one.message) for one in caught])\n"
+        "gymnasium.make('CartPole-v1').close()"
+    )
+    _, said = loaded(code)
+    assert "Doom's scenarios are not registered with Gymnasium: LookupError" in said
+
+
 @pytest.mark.parametrize("args", [(), ("--help",), ("--version",)])
 def test_the_command_s_help_loads_next_to_nothing(args):
     modules, said = after_command(*args)
@@ -132,6 +147,18 @@ def test_names_are_there_and_others_are_not():
         assert getattr(jaxfactory, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = jaxfactory.nothing
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(Path(jaxfactory.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.name: node.module.removeprefix("jaxfactory.")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == jaxfactory._HOMES
 
 
 def test_functions_win_over_modules_of_the_same_name():
