@@ -109,9 +109,9 @@ def render(members: Sequence[Run], title: str | None = None) -> str:
         "throughput": charts.throughput(groups),
         "phases": charts.phases(first) if not several else [],
         "phase_rows": _phase_rows(groups),
-        "verdict": ""
+        "bottleneck": ""
         if several or not first.phases.seconds
-        else first.phases.verdict(),
+        else first.phases.bottleneck(),
         "losses": charts.losses(groups),
         "others": charts.others(groups),
         "settings": _settings(groups),
