@@ -246,7 +246,7 @@ def test_the_card_is_what_the_leaderboard_reads(server, run):
         f"jaxfactory pull {REPO} --run runs/doom",
         "--episodes 100 --seed 1000 --num-envs 20 --checkpoint best",
         "jaxfactory train --run runs/doom --total-frames 4294968320",
-        "100 whole episodes with sampled actions",
+        "100 full episodes with sampled actions",
         "- `optimizer.safetensors`:",
     ):
         assert words in text
@@ -358,7 +358,7 @@ def test_private(server, run, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", "hf_write")
     server.make("ada/open", {"a": b""})
     words = refused(capsys, "push", run, "ada/open", "--private")
-    assert "ada/open exists and everybody can see it" in words
+    assert "ada/open exists and is public" in words
     assert set(server.files("ada/open")) == {"a"}
 
 
