@@ -36,7 +36,7 @@ def main() -> None:
     jax_setup.configure()
     from jaxfactory.config.train import EvaluateOptions
     from jaxfactory.evaluation.evaluate import run
-    from jaxfactory.metrics.writers import TerminalWriter
+    from jaxfactory.metrics.terminal_writer import TerminalWriter
     from jaxfactory.training.loop import train
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,8 +1,8 @@
-"""The README.md of an agent's repository on the Hugging Face Hub.
+"""Writes the model card (README.md) of an agent on the Hugging Face Hub.
 
-Its head, in YAML, is read by programs: the Hub's search and the leaderboard of the
-well-known course, which finds an agent by its tags and dataset and sorts by the first
-metric of the model-index, "mean +/- std".
+Programs read its YAML header: the Hub's search, and the leaderboard of the Hub's
+reinforcement-learning course, which finds agents by tags and dataset and sorts them by
+the first metric of the model-index, "mean +/- std".
 """
 
 import re
@@ -17,26 +17,26 @@ from jaxfactory.scenarios.maps.map_file import CHOSEN, LOCAL, MapFile
 LIBRARY = "jaxfactory"
 ALGORITHM = "PPO"
 TASK = "reinforcement-learning"
-# What stands for what in the score table.
+# Rows of the score table: key in evaluation.json, title.
 _ROWS = (
     ("raw_return", "raw return"),
     ("shaped_return", "shaped return"),
     ("length", "length (tics)"),
-    # Of matches only.
+    # In matches only.
     ("frags", "frags"),
     ("place", "place"),
 )
 
 
 def environment_id(scenario: str) -> str:
-    """Return the name by which agents of a scenario are found and compared.
+    """Return the environment id under which the Hub compares agents.
 
-    A Doom scenario is called as in the field's published agents:
-    ``doom_health_gathering_supreme``. Gymnasium's environments keep their own names.
+    Doom scenarios follow the convention of published agents, like
+    ``doom_health_gathering_supreme``. Gymnasium environments keep their id.
 
     Args:
-        scenario: A name of the table, the path of a .cfg file, module:NAME or
-            file.py:NAME, or gymnasium:NAME.
+        scenario: A built-in name, the path of a .cfg file, module:NAME,
+            file.py:NAME or gymnasium:NAME.
     """
     family, separator, name = scenario.rpartition(":")
     if family == "gymnasium":
@@ -45,18 +45,18 @@ def environment_id(scenario: str) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Return a name of the run's without what is markup in Markdown, HTML or YAML."""
+    """Replace the characters that are markup in Markdown, HTML or YAML."""
     return re.sub(r"[^\w./:@+ -]", "_", text)
 
 
 def score(result: dict[str, Any]) -> str:
-    """Return the raw return as ``"13.10 +/- 5.70"``, what the leaderboard reads.
+    """Return the raw return in the leaderboard's format, like ``"13.10 +/- 5.70"``.
 
     Args:
-        result: What ``evaluate`` wrote into evaluation.json.
+        result: The contents of evaluation.json.
     """
-    own = result["raw_return"]
-    return f"{own['mean']:.2f} +/- {own['std']:.2f}"
+    raw = result["raw_return"]
+    return f"{raw['mean']:.2f} +/- {raw['std']:.2f}"
 
 
 def make_card(
@@ -67,9 +67,9 @@ def make_card(
     Args:
         repo: The repository, user/repo.
         config: The run's settings.
-        result: What ``evaluate`` wrote into evaluation.json.
-        optimizer: Whether the optimizer's state is in the repository.
-        video: Whether replay.mp4 is.
+        result: The contents of evaluation.json.
+        optimizer: Whether the repository contains the optimizer state.
+        video: Whether it contains replay.mp4.
     """
     parts = (
         _head(config, result),
@@ -111,19 +111,19 @@ def _head(config: Config, result: dict[str, Any]) -> str:
 def _introduction(config: Config, result: dict[str, Any], *, video: bool) -> str:
     name = environment_id(config.env.scenario)
     env, network = config.env, config.network
-    sight = ""
+    setup = ""
     if name.startswith("doom_"):
         core = "no recurrent core"
         if network.core != "none":
             core = f"a {network.core.upper()} of {network.core_size} units"
-        sight = f"""
-It sees {env.width}x{env.height} pixels and holds each action for {env.frame_skip} tics;
-its network has {core}."""
-    shown = " `replay.mp4` shows an episode of it." if video else ""
+        setup = f"""
+Observations are {env.width}x{env.height} pixels, the frame skip is {env.frame_skip},
+and the network has {core}."""
+    shown = " `replay.mp4` shows one episode." if video else ""
     return f"""\
 # {ALGORITHM} agent for {name}
 
-Trained with jaxfactory for {result["frames_trained"]:,} frames.{shown}{sight}
+Trained with jaxfactory for {result["frames_trained"]:,} frames.{shown}{setup}
 All settings are in `config.json`.
 """
 
@@ -146,19 +146,19 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
 
 {table}
 
-- {result["episodes"]} whole episodes with {how}, of the checkpoint
-  `{result["checkpoint"]}`, seed {result["seed"]}, played on {result["date"][:10]}.
-- No episode's seed was used in training. Each environment plays a number of episodes
-  that is fixed beforehand, so that short ones are not favoured. The time limit ended
+- {result["episodes"]} full episodes with {how}, checkpoint `{result["checkpoint"]}`,
+  seed {result["seed"]}, {result["date"][:10]}.
+- No episode's seed was used in training. Each environment runs a fixed number of
+  episodes, so that short episodes are not over-represented. The time limit ended
   {result["truncated"]} of them.
-- The raw return is the scenario's reward as it is, and the score in this card's head;
-  the shaped return is what training maximised. The std is over episodes.
+- The raw return is the scenario's own, unshaped reward, and the score in this card's
+  header. Training maximized the shaped return. The std is over episodes.
 {_map(result)}- `evaluation.json` lists every episode.
 """
 
 
 def _map(result: dict[str, Any]) -> str:
-    """Return the line about the map file; "" of environments that have none."""
+    """Return the line about the map file; "" for environments without one."""
     if result.get("map") is None:
         return ""
     rows = (result["map"], *(result.get("trained_on") or ()))
@@ -170,12 +170,12 @@ def _map(result: dict[str, Any]) -> str:
     trained = f"; trained on {names}" if names else ""
     return (
         f"- Map file: `{_harmless(used.file)}`, {origin}, SHA-256\n  `{used.sha256}`"
-        f"{trained}.\n  Scores on different maps do not compare.\n"
+        f"{trained}.\n  Scores on different maps are not comparable.\n"
     )
 
 
 def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
-    own, pull_flags = "", ""
+    custom, pull_flags = "", ""
     for what, place, flag in (
         ("encoder", config.network.encoder, "--network"),
         ("scenario", config.env.scenario, "--scenario"),
@@ -183,15 +183,15 @@ def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
         if ":" in place and not place.startswith("gymnasium:"):
             pull_flags += f" {flag} FILE.py:NAME"
             name = _harmless(place)
-            own += f"""
-Its {what} is Python code of its author's, `{name}`, which is not in this repository;
-tell `pull` with `{flag}` where yours is.
+            custom += f"""
+Its {what} is the author's Python code, `{name}`, which is not in this repository; give
+`pull` the path of your copy with `{flag}`.
 """
     if config.env.scenario.startswith("scenario/"):
         pull_flags += " --trust-scenario"
-        own += """
+        custom += """
 Its scenario, a `.cfg` file and perhaps a map, is in `scenario/`. The engine reads such
-files without protection, so `--trust-scenario` says that they may be used.
+files without protection; `--trust-scenario` allows it.
 """
     run = f"runs/{repo.partition('/')[2]}"
     flags = f"--episodes {result['episodes']} --seed {result['seed']}"
@@ -201,10 +201,10 @@ files without protection, so `--trust-scenario` says that they may be used.
     flags += " --deterministic" * bool(result["deterministic"])
     used = result.get("map")
     if used and used["from"] == CHOSEN:
-        # To be copied into a shell.
+        # Quoted, because readers paste it into a shell.
         flags += f" --map {shlex.quote(_harmless(used['file']))}"
     return f"""\
-## Use it
+## Usage
 
 Download it, with jaxfactory installed:
 
@@ -212,32 +212,32 @@ Download it, with jaxfactory installed:
 jaxfactory pull {repo} --run {run}{pull_flags}
 ```
 
-Watch it (a video is written into `{run}`), or play the evaluation above again:
+Record a video (written to `{run}`), or repeat the evaluation above:
 
 ```
 jaxfactory evaluate --run {run} --episodes 1 --render-mp4
 jaxfactory evaluate --run {run} {flags}
 ```
 
-Go on training it; `--total-frames` counts the frames that it has already seen:
+Resume training; `--total-frames` includes the frames of earlier training:
 
 ```
 jaxfactory train --run {run} --total-frames {2 * result["frames_trained"]}
 ```
-{own}"""
+{custom}"""
 
 
 def _contents(result: dict[str, Any], *, optimizer: bool, video: bool) -> str:
     rows = [
-        ("model.safetensors", "parameters, statistics of the normaliser, counters"),
-        ("optimizer.safetensors", "the optimizer's state, to go on training exactly"),
-        ("checkpoint.json", "names and shapes of the arrays, the last episodes"),
-        ("config.json", "every setting of the training"),
+        ("model.safetensors", "parameters, normalization statistics, counters"),
+        ("optimizer.safetensors", "optimizer state, to resume training exactly"),
+        ("checkpoint.json", "array names and shapes, the last training episodes"),
+        ("config.json", "all settings of the training run"),
         ("evaluation.json", "the evaluation, episode by episode"),
         ("trained_on.json", "the map files that the agent was trained on"),
-        ("metrics.jsonl", "the course of the training, a line for each iteration"),
-        ("tensorboard/", "the same for TensorBoard"),
-        ("replay.mp4", "an episode, at the game's own speed"),
+        ("metrics.jsonl", "the training metrics, one line per iteration"),
+        ("tensorboard/", "the same metrics for TensorBoard"),
+        ("replay.mp4", "an episode in real time"),
     ]
     missing = {
         "optimizer.safetensors": not optimizer,

@@ -1,9 +1,9 @@
-"""Making a run of an agent on the Hugging Face Hub.
+"""Downloads an agent from the Hugging Face Hub into a run directory.
 
-The agent may be one of ours or one of Sample Factory's. Files come through the
-client's cache, all of one commit, and the run is built beside its place and renamed:
-it is there as a whole or not at all. Only files that are known by name and suffix are
-copied, and what the settings may name `pulled` decides.
+The agent may be jaxfactory's or Sample Factory's. All files come from one commit,
+through the client's cache. The run is built in a temporary directory and renamed, so
+that it is either complete or absent. Only files with known names and suffixes are
+copied; `trust` decides which settings are used.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from tyro.conf import arg
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
 from jaxfactory.config import train as config_lib
-from jaxfactory.hub import errors, push, trust
+from jaxfactory.hub import checkpoint_fit, errors, push, trust
 
 
-# Tells whose repository it is; downloaded before anything large is.
+# Downloaded first: these small files tell which kind of repository it is.
 _SIGNS = ("config.json", "cfg.json", "checkpoint.json")
 _OURS = (
     "model.safetensors", "optimizer.safetensors", push.EVALUATION, push.VIDEO,
@@ -31,40 +31,43 @@ _OURS = (
     *(f"{push.SCENARIO}/*{suffix}" for suffix in trust.SCENARIO_FILES),
 )  # fmt: skip
 _SAMPLE_FACTORY = ("checkpoint_p*/*.pth", "policy_*_cfg.json")
-# A run's settings can name a network or a scenario in a Python file, which is then run:
-# no stranger's file of that kind may come along.
+# A run's settings can name a network or a scenario in a Python file, which is then
+# executed: code from a repository must never get into a run.
 _CODE = ("*.py", "*.pyc", "*.so")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullOptions:
-    """Make a run of an agent on the Hugging Face Hub, ours or Sample Factory's."""
+    """Download an agent from the Hugging Face Hub into a run directory.
+
+    The agent may have been trained with jaxfactory or Sample Factory.
+    """
 
     repo: Annotated[str, arg(metavar="user/repo")]
-    """Where from: user/repo."""
+    """The repository, user/repo."""
     run: Path | None = None
-    """The run's directory, a new one; without it, one under runs/."""
+    """The new run directory; by default one below runs/."""
     revision: str | None = None
-    """A branch, tag or commit; without it, the newest."""
+    """Branch, tag or commit; by default the newest commit."""
     scenario: str | None = None
-    """Use this scenario instead of the one that the repository's settings name."""
+    """Override the scenario that the repository's settings name."""
     encoder: str | None = None
-    """Where the agent's own encoder is, if it has one (--network is the same flag)."""
+    """The agent's custom encoder, if it has one (alias: --network)."""
     trust_scenario: bool = False
-    """Use the scenario (.cfg file and map) that the repository brings: the engine reads
-    them unprotected."""
+    """Use the repository's own scenario (.cfg file and map); the engine reads these
+    files without protection."""
     policy: int | None = None
-    """Which policy of a Sample Factory experiment with several; without it, the one
-    with the highest reward."""
+    """Policy of a Sample Factory experiment that has several; by default the one with
+    the highest reward."""
 
 
 class Pulled(NamedTuple):
-    """What a pull made.
+    """A downloaded run.
 
     Attributes:
-        run: The run's directory.
+        run: The run directory.
         frames: Frames that the agent was trained for.
-        notes: What goes on differently from where it came from.
+        notes: One sentence for each difference from the original.
     """
 
     run: Path
@@ -73,22 +76,22 @@ class Pulled(NamedTuple):
 
 
 def pull(options: PullOptions, *, weights_only: bool = False) -> Pulled:
-    """Make a run of a repository.
+    """Download a repository into a new run directory.
 
     Args:
-        options: Which, and what of it may be used.
-        weights_only: Only its weights will be read: its settings may name a scenario
-            and an encoder that are not here.
+        options: The repository and what of it may be used.
+        weights_only: Only the weights will be read, so the settings may name a
+            scenario and an encoder that this machine lacks.
 
     Raises:
-        UserError: If the repository cannot be had or holds no agent, or the run
-            cannot be made.
+        UserError: If the repository cannot be downloaded or holds no agent, or the
+            run cannot be written.
     """
     errors.check_repo_id(options.repo)
     if options.run is not None:
         _refuse_existing(options.run)
     signs = _download(options, options.revision, _SIGNS)
-    # The same commit, whatever is pushed meanwhile.
+    # Stay on one commit even if another is pushed meanwhile.
     revision = signs.name
     if (signs / "checkpoint.json").is_file():
         folder = _download(options, revision, (*_SIGNS, *_OURS))
@@ -136,7 +139,8 @@ def _pull_ours(options: PullOptions, folder: Path, weights_only: bool) -> Pulled
         frames = export.unpack(folder, scratch.path)
         (saved,) = runs.checkpoint_dirs(scratch.path, "latest")
         if not weights_only:
-            trust.check_fits(config, checkpoint_files.read_host(saved)["leaves"])
+            leaves = checkpoint_files.read_host(saved)["leaves"]
+            checkpoint_fit.check_fits(config, leaves)
         for there, here in _copied(folder).items():
             (scratch.path / here).parent.mkdir(exist_ok=True)
             shutil.copyfile(there, scratch.path / here)
@@ -150,12 +154,12 @@ def _pull_ours(options: PullOptions, folder: Path, weights_only: bool) -> Pulled
     return Pulled(run, frames, list(notes))
 
 
-# What TensorBoard calls its files.
+# Names of TensorBoard's event files.
 _EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+", re.ASCII)
 
 
 def _copied(folder: Path) -> dict[Path, str]:
-    """Return what a run has of a repository as it is, and its name in the run."""
+    """Return the files that are copied unchanged, with their names in the run."""
     here = {
         push.EVALUATION: push.EVALUATION,
         push.VIDEO: push.RUN_VIDEO,
@@ -181,10 +185,10 @@ def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:
     if options.trust_scenario or options.encoder:
         flag = "--trust-scenario" if options.trust_scenario else "--network"
         raise UserError(
-            f"{options.repo} is an agent of Sample Factory, which brings neither "
-            f"scenario nor encoder; leave {flag} out"
+            f"{options.repo} is a Sample Factory agent, which contains neither a "
+            f"scenario nor an encoder; leave out {flag}"
         )
-    # What it plays, and so its place, is known only once it has been read.
+    # The default run directory depends on the scenario, which is known after reading.
     with _Scratch(options.run or runs.ROOT / options.repo.partition("/")[2]) as scratch:
         made = convert.convert(
             folder, options.scenario, scratch.path, policy=options.policy
@@ -195,11 +199,11 @@ def _pull_sample_factory(options: PullOptions, folder: Path) -> Pulled | None:
 
 
 class _Scratch:
-    """A directory beside the wanted one that becomes it if all goes well.
+    """A temporary directory that is renamed to the final one on success.
 
     Attributes:
-        path: The directory to write into.
-        final: What it becomes.
+        path: The temporary directory.
+        final: The final directory.
     """
 
     def __init__(self, final: Path) -> None:
@@ -212,26 +216,26 @@ class _Scratch:
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
         except OSError as error:
-            raise self._sentence(error) from error
+            raise self._user_error(error) from error
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
             if error is None:
-                if self.final.is_dir():  # An empty one, where somebody may be.
+                if self.final.is_dir():  # Empty, and perhaps some shell's directory.
                     for child in self.path.iterdir():
                         child.rename(self.final / child.name)
                 else:
                     self.final.parent.mkdir(parents=True, exist_ok=True)
                     self.path.rename(self.final)
             elif isinstance(error, OSError):
-                raise self._sentence(error) from error
+                raise self._user_error(error) from error
         except OSError as failed:
-            raise self._sentence(failed) from failed
+            raise self._user_error(failed) from failed
         finally:
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def _sentence(self, error: OSError) -> UserError:
+    def _user_error(self, error: OSError) -> UserError:
         return UserError(
             f"the run {self.final} cannot be written ({error.strerror or error}); "
             "make room, or give --run another directory"

@@ -1,8 +1,8 @@
-"""Publishing a run's agent on the Hugging Face Hub.
+"""Publishes a run's agent on the Hugging Face Hub; `pull` is the inverse.
 
-A repository holds a run's checkpoint as safetensors (see `bundle`), its settings,
-evaluation, video and metrics, and a model card. One commit makes it, so that it is
-never half there. `hub_pull` is the way back.
+A repository contains the checkpoint as safetensors (see `checkpoints.export`), the
+settings, evaluation, video and metrics, and a model card. A single commit writes all
+of it, so that a repository is never incomplete.
 
 Token, cache, HF_ENDPOINT and HF_HUB_OFFLINE are those of ``huggingface_hub``.
 """
@@ -30,7 +30,7 @@ VIDEO = "replay.mp4"
 RUN_VIDEO = "evaluation.mp4"
 SCENARIO = "scenario"
 
-# What an earlier push may have left that this one does not bring.
+# Files of an earlier push to delete if this push does not have them.
 _REPLACED = re.compile(rf"(optimizer\.safetensors|{VIDEO}|{runs.METRICS}|"
                        rf"{runs.TRAINED_ON}|{runs.TENSORBOARD}/.*|{SCENARIO}/.*)"
                        )  # fmt: skip
@@ -41,24 +41,24 @@ class PushOptions:
     """Publish a run's agent on the Hugging Face Hub, with its score and video."""
 
     run: Annotated[Path, arg(metavar="RUN")]
-    """The run's directory; it must have been evaluated."""
+    """The run directory; the run must have been evaluated."""
     repo: Annotated[str, arg(metavar="user/repo")]
-    """Where to: user/repo, made if it does not exist."""
+    """The repository, user/repo; created if it does not exist."""
     private: bool = False
-    """Make a repository that only you can see."""
+    """Create a private repository."""
     commit_message: str | None = None
-    """What the commit is called; by default the score."""
+    """Commit message; by default the score."""
     optimizer: bool = True
-    """Bring the optimizer's state, so that others can go on training exactly."""
+    """Include the optimizer state, so that training can resume exactly."""
 
 
 class Pushed(NamedTuple):
-    """What a push made.
+    """A published agent.
 
     Attributes:
-        url: The repository's address.
-        score: The score in its card.
-        video: Whether it has a video.
+        url: The repository's URL.
+        score: The score in the model card.
+        video: Whether the repository has a video.
     """
 
     url: str
@@ -67,10 +67,10 @@ class Pushed(NamedTuple):
 
 
 def check_login(repo: str) -> None:
-    """Find out early whether a push can work.
+    """Check early that a push can work.
 
     Raises:
-        UserError: If the name is none, or nobody who may write is logged in.
+        UserError: If the name is invalid, or no token with write access is set.
     """
     from huggingface_hub import HfApi
 
@@ -86,7 +86,7 @@ def push(options: PushOptions) -> Pushed:
     """Publish a run.
 
     Raises:
-        UserError: If the run is not ready, or the Hub does not take it.
+        UserError: If the run is not ready, or the Hub rejects it.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -98,8 +98,8 @@ def push(options: PushOptions) -> Pushed:
         info = api.repo_info(options.repo)
     if options.private and not info.private:
         raise UserError(
-            f"{options.repo} exists and everybody can see it; make it private in its "
-            "settings on the Hub, leave out --private, or choose another name"
+            f"{options.repo} exists and is public; make it private in its settings on "
+            "the Hub, leave out --private, or choose another name"
         )
     files = _files(options, config, result, checkpoint)
     name = model_card.environment_id(config.env.scenario)
@@ -108,8 +108,8 @@ def push(options: PushOptions) -> Pushed:
         f"{name}: {score} after {result['frames_trained']:,} frames"
     )
     with errors.sentences(options.repo):
-        # Whatever did not change is not sent again, and a push that broke off sends
-        # only what is missing.
+        # The client skips files that did not change, or that an interrupted push has
+        # already sent.
         old = [file.rfilename for file in info.siblings or []]
         gone = [x for x in old if _REPLACED.fullmatch(x) and x not in files]
         api.create_commit(
@@ -122,7 +122,7 @@ def push(options: PushOptions) -> Pushed:
 
 
 def _evaluated(run: Path) -> tuple[Config, dict[str, Any], Path]:
-    """Return a run's settings, its evaluation and the checkpoint that was played."""
+    """Return a run's settings, its evaluation and the evaluated checkpoint."""
     from jaxfactory.checkpoints.manager import load_for_evaluation
 
     config = runs.load_config(run)
@@ -152,7 +152,7 @@ def _evaluated(run: Path) -> tuple[Config, dict[str, Any], Path]:
 def _files(
     options: PushOptions, config: Config, result: dict[str, Any], checkpoint: Path
 ) -> dict[str, Path | bytes]:
-    """Return what goes into the repository, by its name there."""
+    """Return the contents of the repository, by file name."""
     from jaxfactory.checkpoints import export
 
     run = options.run
@@ -162,7 +162,7 @@ def _files(
     config = _portable(config, name)
     settings = config_lib.to_dict(config)
     video = run / RUN_VIDEO
-    # An older one shows another agent: evaluate writes the video last.
+    # evaluate writes the video last, so an older one shows another agent.
     if _is_of(run, video) and _age(video) >= _age(run / EVALUATION):
         files[VIDEO] = video
     card = model_card.make_card(
@@ -177,7 +177,7 @@ def _files(
     for event in sorted((run / runs.TENSORBOARD).glob("*tfevents*")):
         if not _is_of(run, event):
             continue
-        # Their names carry the machine's.
+        # Event files are named after the machine.
         short = re.sub(r"^(.*tfevents\.\d+)\..*?(\.\d+)?$", r"\1\2", event.name)
         files[f"{runs.TENSORBOARD}/{short}"] = event
     files |= export.pack(
@@ -190,15 +190,15 @@ def _files(
 
 
 def _is_of(run: Path, file: Path) -> bool:
-    """Whether a file lies in a run, and is no link to somebody's private file.
+    """Whether a file lies in a run and is not a link to a file elsewhere.
 
-    A run directory may have been handed over by a stranger.
+    The run directory may come from an untrusted source.
     """
     return file.is_file() and file.resolve().is_relative_to(run.resolve())
 
 
 def without_accounts(config: Config) -> Config:
-    """Return the settings without a user's accounts at other services."""
+    """Return the settings without the user's accounts at other services."""
     watch = {
         field.name: field.default
         for field in dataclasses.fields(config.watch)
@@ -211,7 +211,7 @@ def _portable(config: Config, scenario: str) -> Config:
     """Return the settings without this machine's paths and this user's accounts."""
     encoder = config.network.encoder.rpartition("/")[2]
     place = config.env.map and Path(config.env.map).name
-    # Of what it began from, user/repo stays; a directory's name is absolute.
+    # Keep an init_from of the form user/repo; a directory is an absolute path.
     origin = config.init_from
     if origin is not None and origin.startswith("/"):
         origin = None
@@ -224,7 +224,7 @@ def _portable(config: Config, scenario: str) -> Config:
 
 
 def _portable_scenario(scenario: str) -> tuple[str, dict[str, Path | bytes]]:
-    """Return a scenario's name in a repository, and the files that go with it."""
+    """Return a scenario's name in the repository, and the files it needs."""
     from jaxfactory.scenarios import scenario_table
     from jaxfactory.scenarios.maps import wad_files
 
@@ -233,7 +233,7 @@ def _portable_scenario(scenario: str) -> tuple[str, dict[str, Path | bytes]]:
     row = scenario_table.find(scenario)
     files: dict[str, Path | bytes] = {f"{SCENARIO}/{row.cfg.name}": row.cfg}
     wad = wad_files.find_wad(row.load())
-    if wad_files.home(wad) == str(wad.parent):  # No package brings it.
+    if wad_files.home(wad) == str(wad.parent):  # No installed package contains it.
         files[f"{SCENARIO}/{wad.name}"] = wad
     return f"{SCENARIO}/{row.cfg.name}", files
 

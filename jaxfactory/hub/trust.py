@@ -1,14 +1,13 @@
-"""What a stranger's repository may decide about the run that is made of it.
+"""Decides which settings of an untrusted repository a downloaded run may use.
 
-Settings can name Python code, a map for an engine that parses it unprotected, and
-accounts to report to. Of a repository only names of the built-in tables are accepted;
-everything else the user must give on the command line.
+Settings can name Python code, maps (which the engine parses without protection) and
+accounts to log to. From a repository only built-in names are accepted; the user must
+give everything else on the command line.
 """
 
 import dataclasses
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,21 +19,21 @@ from jaxfactory.hub import push
 from jaxfactory.scenarios import game_args
 
 
-# A map and the file that describes it; nothing of them is run by Python.
+# A map and the file that describes it; Python executes neither.
 SCENARIO_FILES = (".cfg", ".wad", ".pk3")
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _GYMNASIUM_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class Choices(NamedTuple):
-    """What the user said on the command line about a pulled run.
+    """The user's choices about a downloaded run.
 
     Attributes:
-        scenario: Takes the place of the repository's, "" for none.
-        encoder: Takes the place of the repository's, "" for none.
-        trust_scenario: Whether the scenario's files in the repository may be used.
-        weights_only: The run is only read for its weights: nothing that its settings
-            name is looked for, and nothing is refused.
+        scenario: Overrides the repository's scenario; "" keeps it.
+        encoder: Overrides the repository's encoder; "" keeps it.
+        trust_scenario: Whether the repository's scenario files may be used.
+        weights_only: Only the weights will be read. Nothing that the settings name is
+            looked up, and nothing is refused.
     """
 
     scenario: str = ""
@@ -44,13 +43,13 @@ class Choices(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What was decided.
+    """The settings to use.
 
     Attributes:
-        config: Settings that name nothing of the repository's but, where it is
-            trusted, ``scenario/NAME.cfg``.
-        files: Of the scenario, to be copied.
-        notes: What is done otherwise than the repository says, a sentence each.
+        config: Settings that name no file of the repository except, if it is trusted,
+            ``scenario/NAME.cfg``.
+        files: Scenario files to copy.
+        notes: One sentence for each deviation from the repository's settings.
     """
 
     config: Config
@@ -59,59 +58,85 @@ class Settled(NamedTuple):
 
 
 def settle(config: Config, folder: Path, choices: Choices) -> Settled:
-    """Decide what of a repository's settings stands.
+    """Decide which of a repository's settings are used.
 
     Args:
         config: The repository's settings.
-        folder: Where its files are.
-        choices: The user's.
+        folder: The downloaded repository.
+        choices: The user's choices.
 
     Raises:
-        UserError: If they name code or a scenario that the user has not named.
+        UserError: If the settings name code or a scenario that the user has not named.
     """
+    config = _without_privileges(config)
+    if choices.weights_only:
+        return Settled(config)
+    config = _with_encoder(config, choices.encoder)
+    included = scenario_files(folder)
+    if choices.scenario:
+        return _users_scenario(config, choices.scenario, included)
+    if not config.env.scenario.startswith(f"{push.SCENARIO}/"):
+        _check_name(config.env.scenario)
+        return Settled(config)
+    cfg = _included_cfg(config.env.scenario, included)
+    if choices.trust_scenario:
+        return _trusted_scenario(config, cfg, included)
+    return _built_in_scenario(config, cfg, included)
+
+
+def _without_privileges(config: Config) -> Config:
+    """Remove what no repository may set: game arguments, maps, paths, accounts."""
     env = dataclasses.replace(config.env, allow_game_args=False, map=None)
     origin = config.init_from
     if origin is not None and not _REPOSITORY.fullmatch(origin):
         origin = None
     config = dataclasses.replace(config, env=env, init_from=origin)
-    config = push.without_accounts(config)
-    if choices.weights_only:
-        return Settled(config)
-    config = _with_encoder(config, choices.encoder)
-    brought = scenario_files(folder)
-    named = ", ".join(f"{file.name} ({_size(file)})" for file in brought)
-    scenario = config.env.scenario
-    if choices.scenario:
-        notes = (f"its own scenario is not used: {named}",) if brought else ()
-        return Settled(_with_scenario(config, choices.scenario), (), notes)
-    if not scenario.startswith(f"{push.SCENARIO}/"):
-        _check_name(scenario)
-        return Settled(config)
-    cfg = next((f for f in brought if f.name == scenario.partition("/")[2]), None)
+    return push.without_accounts(config)
+
+
+def _users_scenario(config: Config, scenario: str, included: list[Path]) -> Settled:
+    """Use the scenario that the user named."""
+    notes = ()
+    if included:
+        notes = (f"the repository's own scenario is not used: {_listed(included)}",)
+    return Settled(_with_scenario(config, scenario), (), notes)
+
+
+def _included_cfg(scenario: str, included: list[Path]) -> Path:
+    """Return the .cfg file in the repository that its settings name."""
+    cfg = next((f for f in included if f.name == scenario.partition("/")[2]), None)
     if cfg is None or cfg.suffix != ".cfg" or ":" in scenario:
         raise UserError(
-            f"the repository's settings name a scenario {scenario[:80]!r} that is no "
-            ".cfg file in it; name one with --scenario"
+            f"the repository's settings name the scenario {scenario[:80]!r}, which is "
+            "not a .cfg file in the repository; name one with --scenario"
         )
-    if choices.trust_scenario:
-        _check_game_args(cfg)
-        note = f"trusted: the repository's own scenario {named}"
-        return Settled(config, tuple(brought), (note,))
+    return cfg
+
+
+def _trusted_scenario(config: Config, cfg: Path, included: list[Path]) -> Settled:
+    """Use the repository's own scenario."""
+    _check_game_args(cfg)
+    note = f"trusted: the repository's own scenario {_listed(included)}"
+    return Settled(config, tuple(included), (note,))
+
+
+def _built_in_scenario(config: Config, cfg: Path, included: list[Path]) -> Settled:
+    """Use the built-in scenario of the same name instead of the repository's."""
     if not _is_built_in(cfg.stem):
         raise UserError(
-            f"this agent's scenario comes with it ({named}), and the engine reads such "
-            "files without protection; look at them on the Hub and add "
-            "--trust-scenario, or name a scenario of yours with --scenario"
+            f"this agent's scenario comes with it ({_listed(included)}), and the "
+            "engine reads such files without protection; look at them on the Hub and "
+            "add --trust-scenario, or name a scenario of yours with --scenario"
         )
     note = (
-        f"the repository brings a scenario of its own ({named}), which is not used "
-        f"without --trust-scenario: this run uses the built-in {cfg.stem}"
+        f"the repository has a scenario of its own ({_listed(included)}), which "
+        f"is used only with --trust-scenario: this run uses the built-in {cfg.stem}"
     )
     return Settled(_with_scenario(config, cfg.stem), (), (note,))
 
 
 def scenario_files(folder: Path) -> list[Path]:
-    """Return a scenario's files in a repository, sorted by name."""
+    """Return the scenario files in a repository, sorted by name."""
     found = folder / push.SCENARIO
     if not found.is_dir():
         return []
@@ -126,7 +151,7 @@ def scenario_files(folder: Path) -> list[Path]:
 
 
 def copy_scenario(files: tuple[Path, ...], run: Path) -> None:
-    """Copy a trusted scenario's files into a run, and look whether they can work.
+    """Copy a trusted scenario's files into a run and check that they are complete.
 
     Raises:
         UserError: If its .cfg file or its map is damaged or missing.
@@ -144,7 +169,7 @@ def copy_scenario(files: tuple[Path, ...], run: Path) -> None:
             row = scenario_table.find(str(run / push.SCENARIO / file.name))
             wad = wad_files.find_map(row.load(), wad_files.iwad())
             beside = wad.parent == (run / push.SCENARIO).resolve()
-            # A file of the user's would be published with the next push.
+            # The next push would publish a private file of the user.
             if not beside and wad_files.home(wad) == str(wad.parent):
                 raise UserError(
                     f"the repository's {file.name} names the map {wad}, which is "
@@ -152,75 +177,8 @@ def copy_scenario(files: tuple[Path, ...], run: Path) -> None:
                 )
 
 
-def check_fits(config: Config, leaves: Mapping[str, str]) -> None:
-    """Compare a checkpoint with the settings that came with it, and its scenario.
-
-    Settings can describe a network of any size, which would be made before it turned
-    out that it is another one.
-
-    Args:
-        config: The run's settings.
-        leaves: The checkpoint's, as in ``{"params.policy.bias": "float32[5]"}``.
-
-    Raises:
-        UserError: If they differ.
-    """
-    _check_actions(config, leaves)
-    from jaxfactory.models.encoders import ENCODERS
-
-    if config.network.encoder in ENCODERS:
-        _check_network(config, leaves)
-
-
-def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
-    from jaxfactory.checkpoints.saved_state import first_difference
-    from jaxfactory.models.actor_critic import ActorCritic
-    from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
-
-    def shape(name: str) -> tuple[int, ...]:
-        _, _, sizes = leaves.get(name, "").rstrip("]").partition("[")
-        return tuple(int(size) for size in sizes.split(",") if size)
-
-    image = shape("normalizer.obs.image.mean")
-    spec = EnvSpec(
-        ObservationSpec(
-            image=image if len(image) == 3 else None,
-            measurements=sum(shape("normalizer.obs.measurements.mean")),
-        ),
-        # How the choices are split into heads does not matter for the parameters.
-        ActionSpec(
-            heads=shape("params.policy.bias"),
-            continuous=sum(shape("params.mean.bias")),
-        ),
-    )
-    different = first_difference(leaves, ActorCritic(spec, config.network))
-    if different:
-        raise UserError(
-            f"the repository's checkpoint does not fit its settings: {different}; "
-            "the repository is damaged: pull another --revision"
-        )
-
-
-def _check_actions(config: Config, leaves: Mapping[str, str]) -> None:
-    """Refuse a built-in scenario that asks for other actions than the agent decides."""
-    from jaxfactory.scenarios import scenario_table
-
-    if not _is_built_in(config.env.scenario):
-        return
-    row = scenario_table.find(config.env.scenario)
-    heads = row.action_heads(row.load())
-    bias = leaves.get("params.policy.bias")
-    wanted = f"float32[{sum(len(head) for head in heads)}]"
-    if bias is not None and bias != wanted:
-        raise UserError(
-            f"the scenario {config.env.scenario} asks for other actions than this "
-            f"agent decides about ({wanted} and {bias[:40]}); if the repository brings "
-            "its own scenario add --trust-scenario, or name another with --scenario"
-        )
-
-
 def _check_name(scenario: str) -> None:
-    """Refuse a scenario that is in no table: it could be anybody's code or file."""
+    """Refuse a scenario that is not built in: it could be any code or file."""
     gymnasium = gymnasium_id(scenario)
     if gymnasium is None and _is_built_in(scenario):
         return
@@ -228,7 +186,7 @@ def _check_name(scenario: str) -> None:
         return
     raise UserError(
         f"the repository's settings name the scenario {scenario[:80]!r}, which is not "
-        "built in and could run code of this machine; if you have that scenario name "
+        "built in and could run code on this machine; if you have that scenario, name "
         "it with --scenario"
     )
 
@@ -255,8 +213,8 @@ def _with_encoder(config: Config, encoder: str) -> Config:
     name = config.network.encoder
     if not encoder and name not in ENCODERS:
         raise UserError(
-            f"this agent's encoder is Python code of its author's, {name[:80]!r}, "
-            "which a repository cannot bring; if you have it name it with "
+            f"this agent's encoder is its author's Python code, {name[:80]!r}, which "
+            "is never downloaded; if you have the code, name it with "
             "--network FILE.py:Class"
         )
     name = plugins.pinned(encoder) if encoder else name
@@ -275,5 +233,6 @@ def _check_game_args(cfg: Path) -> None:
         )
 
 
-def _size(file: Path) -> str:
-    return f"{max(1, file.stat().st_size >> 10):,} KiB"
+def _listed(files: list[Path]) -> str:
+    sizes = (max(1, file.stat().st_size >> 10) for file in files)
+    return ", ".join(f"{f.name} ({size:,} KiB)" for f, size in zip(files, sizes))

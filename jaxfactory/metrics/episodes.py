@@ -1,10 +1,8 @@
-"""What is counted on the host: ended episodes, named times, frames per second."""
+"""Statistics of the last episodes that ended in training."""
 
 import math
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
@@ -13,7 +11,7 @@ WINDOW = 100
 
 @runtime_checkable
 class Episode(Protocol):
-    """An ended episode, as the sampler reports it."""
+    """A finished episode, as the sampler reports it."""
 
     @property
     def shaped_return(self) -> float:
@@ -21,23 +19,23 @@ class Episode(Protocol):
 
     @property
     def raw_return(self) -> float:
-        """Sum of the scenario's raw rewards."""
+        """Sum of the scenario's own, unshaped rewards."""
 
     @property
     def length(self) -> int:
-        """Frames."""
+        """Number of frames."""
 
     @property
     def frags(self) -> int:
-        """In a match, kills less suicides."""
+        """In a match, kills minus suicides."""
 
     @property
     def place(self) -> int:
-        """In a match, 1 for the player with the most frags; elsewhere 0."""
+        """In a match, rank by frags, from 1; outside of matches 0."""
 
 
 class Summary(NamedTuple):
-    """Mean, population standard deviation and extremes of a window."""
+    """Mean, population standard deviation, minimum and maximum of a window."""
 
     mean: float
     std: float
@@ -46,32 +44,32 @@ class Summary(NamedTuple):
 
 
 class EpisodeStats:
-    """A running window of the last 100 ended episodes.
+    """A sliding window over the last finished episodes.
 
     Args:
-        window: Number of episodes that are remembered.
+        window: Number of episodes in the window.
     """
 
     FIELDS = ("shaped_return", "raw_return", "length")
     MATCH_FIELDS = ("frags", "place")
 
     def __init__(self, window: int = WINDOW) -> None:
-        # Two numbers longer for an episode of a match.
+        # Rows of match episodes have two more numbers.
         self._rows: deque[tuple[float, ...]] = deque(maxlen=window)
         self._total = 0
 
     @property
     def total(self) -> int:
-        """Episodes ended since training began, resumed runs included."""
+        """Number of episodes since training began, earlier sessions included."""
         return self._total
 
     @property
     def full(self) -> bool:
-        """Whether the window holds as many episodes as it can."""
+        """Whether the window has reached its size."""
         return len(self._rows) == self._rows.maxlen
 
     def extend(self, episodes: Iterable[Episode]) -> None:
-        """Add ended episodes, oldest first."""
+        """Add finished episodes, oldest first."""
         for episode in episodes:
             row = (episode.shaped_return, episode.raw_return, episode.length)
             if episode.place:
@@ -80,10 +78,9 @@ class EpisodeStats:
             self._total += 1
 
     def summary(self, name: str) -> Summary:
-        """Summarise one of the fields over the window.
+        """Summarize one field over the window.
 
-        Every number is NaN as long as no episode (for `MATCH_FIELDS`: of a match) has
-        ended.
+        Every number is NaN until an episode (for `MATCH_FIELDS`, a match) has ended.
         """
         column = (*self.FIELDS, *self.MATCH_FIELDS).index(name)
         values = [row[column] for row in self._rows if len(row) > column]
@@ -94,7 +91,7 @@ class EpisodeStats:
         return Summary(mean, math.sqrt(variance), min(values), max(values))
 
     def metrics(self) -> dict[str, float]:
-        """Return the window as metrics; none before the first episode has ended."""
+        """Return the window as metrics; empty before the first episode has ended."""
         if not self._rows:
             return {}
         result: dict[str, float] = {"episode/count": float(self._total)}
@@ -108,83 +105,11 @@ class EpisodeStats:
         return result
 
     def state(self) -> dict[str, Any]:
-        """Return what `load` needs, ready for JSON."""
+        """Return the window as JSON-serializable data for `load`."""
         return {"total": self._total, "rows": [list(row) for row in self._rows]}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned."""
+        """Restore the window from the result of `state`."""
         self._total = int(state["total"])
         self._rows.clear()
         self._rows.extend(tuple(map(float, row)) for row in state["rows"])
-
-
-class Stopwatch:
-    """Seconds spent in named phases since they were last drained.
-
-    Args:
-        clock: Returns seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the block's duration to the phase ``name``."""
-        start = self._clock()
-        try:
-            yield
-        finally:
-            elapsed = self._clock() - start
-            self._seconds[name] = self._seconds.get(name, 0.0) + elapsed
-
-    def drain(self) -> dict[str, float]:
-        """Return ``{"time/<phase>": seconds}`` and start again from zero."""
-        result = {f"time/{name}": value for name, value in self._seconds.items()}
-        self._seconds.clear()
-        return result
-
-
-class Throughput:
-    """Frames per second over the last interval and since the start.
-
-    Args:
-        frames: Frames that the count begins with: those of an earlier session.
-        seconds: Seconds that the earlier sessions took.
-        clock: Returns seconds.
-    """
-
-    def __init__(
-        self,
-        frames: int = 0,
-        seconds: float = 0.0,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._clock = clock
-        self._earlier = seconds
-        self._first = self._last = (clock(), frames)
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock seconds of all sessions together."""
-        return self._earlier + self._clock() - self._first[0]
-
-    def update(self, frames: int) -> dict[str, float]:
-        """Close an interval that ends at ``frames`` and return its metrics."""
-        now = self._clock()
-        (first_time, first_frames), (last_time, last_frames) = self._first, self._last
-        self._last = (now, frames)
-        return {
-            "throughput/frames_per_second": _rate(
-                frames - last_frames, now - last_time
-            ),
-            "throughput/frames_per_second_overall": _rate(
-                frames - first_frames, now - first_time
-            ),
-            "time/wall_clock": self._earlier + now - first_time,
-        }
-
-
-def _rate(frames: int, seconds: float) -> float:
-    return frames / seconds if seconds > 0 else 0.0

@@ -1,26 +1,26 @@
-"""A short GIF of a video, for places that play no video: TensorBoard's images."""
+"""Converts a video to a short GIF, for TensorBoard, which shows images only."""
 
 import struct
 from fractions import Fraction
 from pathlib import Path
 
 
-# About so many frames a second (of Doom's 35 every fifth), for half a minute: a few
-# megabytes.
+# Frames per second (every fifth of Doom's 35), number of frames (half a minute) and
+# width in pixels; the file has a few megabytes.
 _RATE, _MOST, _WIDTH = 7, 210, 200
-# One palette for all frames, made from all of them.
+# All frames share one palette, computed from all of them.
 _PALETTE = ("split", "palettegen", "paletteuse")
 
 
 def write_gif(mp4: Path, gif: Path) -> int:
-    """Write the first half minute of a video as a GIF of some 7 frames a second.
+    """Write the first half minute of a video as a GIF of about 7 frames per second.
 
     Args:
-        mp4: The video.
-        gif: Replaced only once it is complete.
+        mp4: The video file.
+        gif: The output file; replaced only when the new one is complete.
 
     Returns:
-        The number of frames.
+        The number of frames in the GIF.
     """
     import av
 

@@ -1,7 +1,8 @@
-"""Reading a run's metrics.jsonl, of which a killed process may have left half a line.
+"""Reads a run's metrics.jsonl.
 
-The file may also be a stranger's. A line that is not a row of numbers is left out, and
-so is a number that nothing can be drawn with.
+A killed process may have left an incomplete line, and the file may come from an
+untrusted source. Lines that are not rows of numbers, and numbers too large to plot, are
+skipped.
 """
 
 import math
@@ -16,19 +17,19 @@ _LINE_BYTES = plain_json.MIB
 _FILE_BYTES = 1024 * plain_json.MIB
 _MOST_METRICS = 1_000
 _LONGEST_NAME = 200
-# Beyond this a picture's scale, or the sum of squares of a mean, is no number.
+# Larger values overflow the scale of a plot or the sum of squares of a variance.
 _LARGEST = 1e30
-# Lines are filled up to the metrics of all of them: so much for each byte of the file.
+# Missing metrics are filled with NaN; this bounds the memory per byte of the file.
 _CELLS_AT_LEAST, _CELLS_PER_BYTE = 2_000_000, 1
 
 
 def read(file: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics.jsonl by frames; none if there is no such file.
+    """Return the rows of a metrics.jsonl, sorted by frames; empty without a file.
 
-    Each has ``"frames"``; a metric without a number is NaN.
+    Every row has ``"frames"``; a metric that was null is NaN.
 
     Raises:
-        UserError: If the file cannot be read, is too large, or holds too many metrics.
+        UserError: If the file cannot be read, is too large, or has too many metrics.
     """
     rows = []
     names: set[str] = set()
@@ -61,7 +62,7 @@ def read(file: Path) -> list[dict[str, float]]:
 
 
 def parse(line: bytes | str) -> dict[str, float] | None:
-    """Return the row that a line holds; None if it holds none, or only half of one."""
+    """Return the row in a line; None if the line is incomplete or holds no row."""
     try:
         values = plain_json.loads(line, allow_nan=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Metrics on the terminal: a live display, or plain lines where there is none."""
+"""Shows metrics on the terminal: a live display, or plain lines in a log."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from rich.text import Text
 from jaxfactory.metrics.time_breakdown import TimeBreakdown
 
 
-# Set in the processes of a Jupyter kernel.
+# Set by Jupyter in its kernels' processes.
 _NOTEBOOK = "JPY_PARENT_PID"
 # The mean over the last 100 episodes, with [min, max].
 _EPISODE_ROWS = (
@@ -40,11 +40,11 @@ class TerminalWriter:
     """A live display on a terminal; elsewhere one plain line every few seconds.
 
     Args:
-        run_dir: Shown, so that it can be found again.
-        total_frames: Where the progress bar ends.
-        console: Where it is shown; standard output by default.
+        run_dir: The run directory, which the display shows.
+        total_frames: Frames at which the progress bar is full.
+        console: The output; standard output by default.
         interval: Seconds between plain lines.
-        clock: Returns seconds.
+        clock: Returns the current time in seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class TerminalWriter:
         self._console = console or Console()
         self._interval = interval
         self._clock = clock
-        # (seconds, frames) of the last half minute, from which the rate is taken.
+        # (seconds, frames) over the last half minute, for the displayed rate.
         self._history: deque[tuple[float, int]] = deque()
         self._metrics: dict[str, float] = {}
         self._frames = 0
@@ -73,7 +73,7 @@ class TerminalWriter:
         """Open the display."""
         self._frames = frames
         self._history.append((self._clock(), frames))
-        # A notebook passes for a terminal, but cannot draw over what it has shown.
+        # rich takes a notebook for a terminal, but output there cannot be redrawn.
         if self._console.is_terminal and _NOTEBOOK not in os.environ:
             self._live = Live(
                 get_renderable=self._panel, console=self._console, refresh_per_second=4
@@ -83,10 +83,10 @@ class TerminalWriter:
             self._say(f"run directory {self._run_dir}")
 
     def write(self, metrics: Mapping[str, float], frames: int) -> None:
-        """Show the metrics; those that are missing keep their last value."""
+        """Show the metrics; missing ones keep their last value."""
         self._metrics.update(metrics)
         if frames < self._frames:
-            return  # An evaluation of a state from before.
+            return  # The evaluation of an earlier checkpoint.
         self._phases.add(metrics)
         self._frames = frames
         now = self._clock()
@@ -102,7 +102,7 @@ class TerminalWriter:
         console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the last state on the screen, and where the time went below it."""
+        """Stop the display, leave its last state, and print the time breakdown."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -111,7 +111,7 @@ class TerminalWriter:
         table = self._phases.table()
         if table is not None:
             self._console.print(table)
-            self._console.print(Text(self._phases.verdict()), soft_wrap=True)
+            self._console.print(Text(self._phases.bottleneck()), soft_wrap=True)
 
     def _print_line(self) -> None:
         self._printed = self._clock()
@@ -130,11 +130,11 @@ class TerminalWriter:
         self._say(" | ".join(parts))
 
     def _say(self, line: str) -> None:
-        # Without soft wrapping rich would break a log file's lines at 80 columns.
+        # Without soft_wrap, rich would break the lines of a log file at 80 columns.
         self._console.print(Text(line), soft_wrap=True)
 
     def _panel(self) -> Group:
-        """Lay the display out; called by the refreshing thread."""
+        """Return the display's contents; called from rich's refresh thread."""
         share = min(1.0, self._frames / self._total)
         head = Table.grid(padding=(0, 1))
         head.add_row(

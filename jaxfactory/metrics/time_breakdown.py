@@ -1,42 +1,42 @@
-"""Where a run's time went: the phases of each thread, and which holds the run back."""
+"""The time breakdown of a run: seconds per phase of each thread, and the bottleneck."""
 
 from collections.abc import Mapping
 
 from rich.table import Table
 
 
-# Leg (its metric is time/<phase>) -> what the thread does meanwhile.
+# Phase (its metric is time/<phase>) -> description.
 _SAMPLER = {
     "engine_wait": "wait for the engines",
     "transfer": "send observations to the device",
     "act": "compute actions and values",
-    "policy_wait": "wait for a policy that is new enough",
+    "policy_wait": "wait for a newer policy",
 }
 _LEARNER = {
     "handover_wait": "wait for a rollout",
     "update": "update the parameters",
     "callback": "callbacks",
-    "checkpoint": "save",
+    "checkpoint": "save checkpoints",
 }
-# What is between the phases comes last.
+# The time between the phases comes last.
 NAMES = {**_SAMPLER, **_LEARNER, "rest": "everything else"}
 _REMEDIES = {
-    "engine_wait": "the engines; more cores or a smaller --screen-width would help",
-    "transfer": "sending observations; smaller or --grayscale ones would help",
-    "act": "acting; more environments in a step (--num-envs) or a smaller network "
-    "would help",
-    "update": "the update; fewer --num-epochs or a smaller network would help",
-    "callback": "callbacks of your own",
-    "checkpoint": "saving; a larger --checkpoint-minutes would help",
-    "rest": "bookkeeping between the phases; more environments in a step (--num-envs) "
-    "would help",
+    "engine_wait": "the engines (use more cores or a smaller --screen-width)",
+    "transfer": "sending observations (use smaller ones, or --grayscale)",
+    "act": "computing actions (use a smaller network, or more environments per step "
+    "with --num-envs)",
+    "update": "the update (use fewer --num-epochs or a smaller network)",
+    "callback": "your callbacks",
+    "checkpoint": "saving checkpoints (use a larger --checkpoint-minutes)",
+    "rest": "overhead between the phases (use more environments per step with "
+    "--num-envs)",
 }
 
 
 class TimeBreakdown:
-    """Adds up the phases of all iterations but the first few, in which JAX compiles.
+    """Sums the phases over all iterations but the first few, in which JAX compiles.
 
-    What one thread compiles the other waits for, up to two iterations later.
+    While one thread compiles the other waits, up to two iterations later.
     """
 
     SKIPPED = 3
@@ -63,12 +63,12 @@ class TimeBreakdown:
 
     @property
     def seconds(self) -> float:
-        """Seconds that were added up."""
+        """Wall-clock seconds of the iterations that were added."""
         return self._wall
 
     @property
     def threads(self) -> dict[str, dict[str, float]]:
-        """Seconds by thread and phase, what is between the phases under "rest"."""
+        """Seconds per thread and phase; "rest" is the time between the phases."""
         if self._seconds.get("handover_wait"):
             threads = {"sampler": [*_SAMPLER], "learner": [*_LEARNER]}
         else:
@@ -82,10 +82,10 @@ class TimeBreakdown:
         return result
 
     def table(self) -> Table | None:
-        """Return the phases as a table; None before there are any."""
+        """Return the time breakdown as a table; None before there are any data."""
         if not self._wall:
             return None
-        table = Table("thread", "phase", title=f"where {self._wall:,.0f} s went")
+        table = Table("thread", "phase", title=f"time breakdown of {self._wall:,.0f} s")
         table.add_column("seconds", justify="right")
         table.add_column("share", justify="right")
         for thread, phases in self.threads.items():
@@ -100,22 +100,22 @@ class TimeBreakdown:
                 )
         return table
 
-    def verdict(self) -> str:
-        """Say in one line which phase holds the run back."""
+    def bottleneck(self) -> str:
+        """Return one line that names the bottleneck and a remedy."""
         threads = self.threads
         if "learner" in threads:
             waits = {
                 "sampler": threads["sampler"].get("policy_wait", 0.0),
                 "learner": threads["learner"].get("handover_wait", 0.0),
             }
-            # Who waits least for the other is the one that the other waits for.
+            # The thread that waits less for the other is the slower one.
             phases = threads[min(waits, key=lambda thread: waits[thread])]
         else:
             (phases,) = threads.values()
-        own = {
+        work = {
             phase: seconds
             for phase, seconds in phases.items()
             if phase not in ("policy_wait", "handover_wait")
         }
-        phase = max(own, key=lambda name: own[name])
-        return f"held back most by {_REMEDIES[phase]}"
+        phase = max(work, key=lambda name: work[name])
+        return f"bottleneck: {_REMEDIES[phase]}"

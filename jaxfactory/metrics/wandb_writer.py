@@ -1,4 +1,4 @@
-"""Metrics and videos for Weights & Biases, with the ``wandb`` package."""
+"""Logs metrics and videos to Weights & Biases with the ``wandb`` package."""
 
 import secrets
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from jaxfactory.config import train as config_lib
 from jaxfactory.config.train import Config
 
 
-# The run's name there, so that a resumed run goes on with the same curves.
+# File with the W&B run id, so that a resumed run continues the same curves.
 ID = "wandb-id"
 
 
 class WandbWriter:
-    """Logs a run to Weights & Biases; its steps are frames.
+    """Logs a run to Weights & Biases; the step is the number of frames.
 
-    ``WANDB_MODE=offline`` keeps everything in the run's directory, for ``wandb sync``.
+    ``WANDB_MODE=offline`` keeps everything in the run directory, for ``wandb sync``.
 
     Args:
-        run_dir: The run.
-        config: Its settings, which are recorded too.
+        run_dir: The run directory.
+        config: The run's configuration, which is logged too.
 
     Raises:
         UserError: If ``wandb`` is not installed.
@@ -35,7 +35,7 @@ class WandbWriter:
         self._run: Any = None
 
     def begin(self, frames: int) -> None:
-        """Open the run there, or go on with it.
+        """Start or resume the W&B run.
 
         Raises:
             UserError: If that fails: no login, no such entity, no network.
@@ -54,17 +54,17 @@ class WandbWriter:
                 resume="allow",
                 dir=str(self._run_dir),
                 config=config_lib.to_dict(self._config),
-                # The terminal's display is no log.
+                # The live display of the terminal would fill the log.
                 settings=wandb.Settings(console="off"),
             )
         except wandb.Error as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise UserError(
-                f"Weights & Biases does not start ({reason}); `wandb login` logs in, "
-                "WANDB_MODE=offline goes without, and so does leaving --wandb out"
+                f"Weights & Biases does not start ({reason}); run `wandb login`, set "
+                "WANDB_MODE=offline, or leave out --wandb"
             ) from error
-        # Evaluations come later than the frames that they are of, which its own
-        # count of steps does not allow.
+        # The metrics of an evaluation arrive after later frames have been logged, which
+        # W&B's own step does not allow.
         self._run.define_metric("frames")
         self._run.define_metric("*", step_metric="frames")
 
@@ -80,7 +80,7 @@ class WandbWriter:
         self._run.log({"video": wandb.Video(str(mp4), format="mp4"), "frames": frames})
 
     def close(self) -> None:
-        """Send what is left and close the run there."""
+        """Send the remaining data and finish the W&B run."""
         if self._run is not None:
             self._run.finish()
             self._run = None

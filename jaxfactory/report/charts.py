@@ -1,7 +1,7 @@
-"""Which charts a report shows, made from runs or groups of runs.
+"""Builds the report's charts from groups of runs.
 
-One run is shown with the spread of its episodes, several as the mean over the seeds of
-each group with the spread of the seeds.
+The chart of one run shows the standard deviation over its episodes. The chart of
+several shows, for each group, the mean and standard deviation over seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ from markupsafe import Markup
 from jaxfactory.metrics.time_breakdown import NAMES as PHASE_NAMES
 from jaxfactory.report import run_data
 from jaxfactory.report.run_data import Group, Run
-from jaxfactory.report.svg_charts import Series, area_chart, histogram, line_chart
+from jaxfactory.report.svg_charts import area_chart, histogram, line_chart
+from jaxfactory.report.svg_shapes import Series
 
 
 Values = Float[np.ndarray, "N"]
@@ -31,21 +32,21 @@ PHASE_COLORS = {
     "checkpoint": 3,
     "rest": 6,
 }
-# The losses that are looked at first; all others follow by name.
+# The most important losses come first; all others follow by name.
 _LOSSES_FIRST = (
     "policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction",
     "explained_variance", "grad_norm", "learning_rate",
 )  # fmt: skip
-# What has charts of its own, or needs none.
+# Metrics that have charts of their own or need none.
 _KNOWN = ("episode/", "losses/", "throughput/", "time/", "evaluation/")
 
 
 class Chart(NamedTuple):
-    """A titled picture.
+    """A titled chart.
 
     Attributes:
-        note: What the line and the band are, where that is not said elsewhere.
-        legend: (color, name) of each series, where there are several.
+        note: Meaning of the line and the band.
+        legend: (color, name) of each series, if there are several.
     """
 
     title: str
@@ -55,7 +56,7 @@ class Chart(NamedTuple):
 
 
 def returns(groups: Sequence[Group]) -> list[Chart]:
-    """Return the charts of the episodes that ended in training."""
+    """Return the charts of training episodes."""
     charts = _chart(groups, "episode/raw_return", "raw return", spread=True)
     if _are_shaped(groups):
         charts += _chart(groups, "episode/shaped_return", "shaped return", spread=True)
@@ -75,9 +76,9 @@ def evaluation_curves(groups: Sequence[Group]) -> list[Chart]:
     """Return the charts of evaluations during training."""
     charts = []
     for metric, title in (
-        ("evaluation/raw_return", "raw return, evaluated"),
-        ("evaluation/shaped_return", "shaped return, evaluated"),
-        ("evaluation/frags", "frags, evaluated"),
+        ("evaluation/raw_return", "raw return, evaluation"),
+        ("evaluation/shaped_return", "shaped return, evaluation"),
+        ("evaluation/frags", "frags, evaluation"),
     ):
         if metric != "evaluation/shaped_return" or _are_shaped(groups):
             charts += _chart(groups, metric, title, spread=True)
@@ -89,7 +90,10 @@ def _are_shaped(groups: Sequence[Group]) -> bool:
 
 
 def histograms(groups: Sequence[Group]) -> list[Chart]:
-    """Return the episodes' returns: both of one run, the own one of each group."""
+    """Return histograms of the evaluated returns.
+
+    A single group gets both returns, several groups the raw return of each.
+    """
     names = ("raw_return", "shaped_return")
     titles = {"raw_return": "raw return", "shaped_return": "shaped return"}
     charts = []
@@ -117,12 +121,12 @@ def histograms(groups: Sequence[Group]) -> list[Chart]:
 
 
 def throughput(groups: Sequence[Group]) -> list[Chart]:
-    """Return the chart of frames a second."""
+    """Return the chart of frames per second."""
     return _chart(groups, "throughput/frames_per_second", "frames/s", from_zero=True)
 
 
 def phases(run: Run) -> list[Chart]:
-    """Return where each thread's time went, as stacked shares over the frames."""
+    """Return each thread's time breakdown over the frames, as stacked areas."""
     wall = run.columns.get("time/wall_clock")
     if wall is None or not run.phases.seconds:
         return []
@@ -140,13 +144,15 @@ def phases(run: Run) -> list[Chart]:
                 share = np.maximum(1.0 - used, 0.0)
             else:
                 seconds = np.nan_to_num(run_data.sample(run, f"time/{phase}", grid))
-                # What is short and rare may fall beside the place it is shown at.
+                # Binning may move a short, rare phase into a neighboring bin, where the
+                # fractions would then exceed 1.
                 share = np.clip(seconds / total, 0.0, 1.0 - used)
             used = used + share
             layers.append(Series(PHASE_NAMES[phase], share, color=PHASE_COLORS[phase]))
-        svg = area_chart(grid, layers, title=f"shares of the time of the {thread}")
+        svg = area_chart(grid, layers, title=f"time breakdown of the {thread}")
         legend = tuple((layer.color, layer.name) for layer in layers)
-        charts.append(Chart(f"time of the {thread}", svg, "share of the time", legend))
+        title = f"time breakdown, {thread}"
+        charts.append(Chart(title, svg, "fraction of the time", legend))
     return charts
 
 
@@ -250,7 +256,7 @@ def _changes(groups: Sequence[Group], metric: str) -> bool:
 
 
 def _each(members: Sequence[Run], name: str) -> Values:
-    """Return a number of every evaluated episode of some runs."""
+    """Return a field of every evaluated episode of some runs."""
     values = [
         float(episode[name])
         for run in members

@@ -1,6 +1,6 @@
-"""What a run left on disk, read for looking at: curves, scores, settings, videos.
+"""Reads a run's metrics, evaluation, settings and video for the report.
 
-Imports no JAX. Everything here reads; nothing writes to a run.
+Nothing here writes to a run or imports JAX.
 """
 
 import json
@@ -27,16 +27,16 @@ Grid = Float[np.ndarray, "G"]
 
 
 class Run(NamedTuple):
-    """A run's files, read.
+    """The data of one run.
 
     Attributes:
-        path: Its directory.
-        config: Its settings.
-        frames: Of every line of metrics.jsonl, ascending.
-        columns: Metric -> its value in every line, NaN where it is missing.
-        phases: Where its time went.
-        evaluation: What evaluation.json holds, if there is one.
-        video: Its newest video, if there is one.
+        path: The run directory.
+        config: The run's settings.
+        frames: Frames of each line in metrics.jsonl, ascending.
+        columns: Metric -> its value in each line, NaN where it is missing.
+        phases: The time breakdown.
+        evaluation: The contents of evaluation.json, if it exists.
+        video: The newest video, if there is one.
     """
 
     path: Path
@@ -49,44 +49,44 @@ class Run(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The last two parts of the path, as a rule scenario and time."""
+        """The last two parts of the path, usually scenario and date."""
         return "/".join(self.path.resolve().parts[-2:])
 
     def last(self, metric: str) -> float:
-        """Return a metric's last value; NaN if it was never written."""
+        """Return a metric's last finite value; NaN if there is none."""
         values = self.columns.get(metric, np.full(1, np.nan))
         good = values[np.isfinite(values)]
         return float(good[-1]) if good.size else math.nan
 
 
 class Group(NamedTuple):
-    """Runs of equal settings but for the seed.
+    """Runs that differ only in the seed.
 
     Attributes:
-        label: The settings in which it differs from the other groups.
-        runs: At least one.
+        label: The settings that distinguish it from the other groups.
+        runs: One or more runs.
     """
 
     label: str
     runs: list[Run]
 
     def label_with_seeds(self) -> str:
-        """Return the label and how many seeds it stands for."""
+        """Return the label, with the number of seeds if there are several."""
         number = len(self.runs)
         return self.label if number == 1 else f"{self.label} ({number} seeds)"
 
 
 class Curve(NamedTuple):
-    """A metric of several runs: mean and standard deviation at each of G places.
+    """A metric of several runs: mean and standard deviation at G grid points.
 
-    Where some of the runs have no value, because they ended before, a mean of the
-    others would tell of them and not of the group: it is NaN there.
+    Past the end of the shortest run the mean is NaN: the mean of the longer runs would
+    not represent the group.
 
     Attributes:
-        mean: Over the runs.
-        low: One standard deviation below; NaN where there is one run.
-        high: One standard deviation above.
-        rest: For each run, what it has beyond the mean, with the place before it.
+        mean: Mean over the runs.
+        low: Mean minus one standard deviation; NaN for a single run.
+        high: Mean plus one standard deviation.
+        rest: For each run, its values past the mean, from the last common point on.
     """
 
     mean: Grid
@@ -96,10 +96,10 @@ class Curve(NamedTuple):
 
 
 def find(paths: Sequence[Path]) -> list[Path]:
-    """Return the run directories that are named, or lie under what is named.
+    """Return the given run directories, and those below other given directories.
 
     Raises:
-        UserError: If a path is no run and has none below it.
+        UserError: If a path is not a run and has no run below it.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -107,14 +107,14 @@ def find(paths: Sequence[Path]) -> list[Path]:
             found[path] = None
             continue
         if not path.is_dir():
-            raise UserError(f"{path} is no directory; report takes runs' directories")
+            raise UserError(f"{path} is not a directory; give report run directories")
         below = sorted(file.parent for file in path.glob(f"**/{runs.CONFIG}"))
-        # One that has only just begun is no reason to show none.
+        # Skip runs that have just started and have no metrics yet.
         below = [run for run in below if (run / runs.METRICS).is_file()]
         if not below:
             raise UserError(
-                f"{path} is no run of jaxfactory and there is none with metrics below "
-                f"it (no {runs.CONFIG} beside a {runs.METRICS} is there)"
+                f"{path} is not a run of jaxfactory and has no run with metrics below "
+                f"it (no directory has both {runs.CONFIG} and {runs.METRICS})"
             )
         found.update(dict.fromkeys(below))
     return list(found)
@@ -151,14 +151,14 @@ def _read_evaluation(file: Path) -> dict[str, Any] | None:
         data = evaluation_file.read(file, "evaluate the run again")
     except evaluation_file.NoEpisodes:
         return None
-    except UserError as error:  # The other runs are shown all the same.
-        warnings.warn(f"{error}; the report is without it", stacklevel=2)
+    except UserError as error:  # The report still shows the other runs.
+        warnings.warn(f"{error}; the report leaves it out", stacklevel=2)
         return None
     return data if data and data["each"] else None
 
 
 def are_shaped(members: Iterable[Run]) -> bool:
-    """Whether any run's rewards are others than its environment's own, as Doom's."""
+    """Whether any run has shaped rewards; Gymnasium's environments do not."""
     return any(gymnasium_id(run.config.env.scenario) is None for run in members)
 
 
@@ -172,7 +172,7 @@ def _newest_video(path: Path) -> Path | None:
 
 
 def group(members: Iterable[Run]) -> list[Group]:
-    """Put runs of equal settings but for the seed together, in the order given."""
+    """Group runs that differ only in the seed, in the given order."""
     by_settings: dict[str, list[Run]] = {}
     for run in members:
         key = json.dumps(flat_text.training(run.config), sort_keys=True)
@@ -186,8 +186,8 @@ def group(members: Iterable[Run]) -> list[Group]:
 
 
 def common_grid(members: Sequence[Run], size: int) -> Values:
-    """Return about ``size`` places from the first metrics to the last of any run."""
-    # A run may have written a line before its first frame.
+    """Return about ``size`` grid points up to the last frame of any run."""
+    # A run may have written a line at frame 0.
     end = max(1.0, *(float(run.frames[-1]) for run in members))
     longest = max(len(run.frames) for run in members)
     size = max(2, min(size, longest))
@@ -195,16 +195,16 @@ def common_grid(members: Sequence[Run], size: int) -> Values:
 
 
 def sample(run: Run, metric: str, grid: Grid, x: Values | None = None) -> Grid:
-    """Return a metric at the places of a grid: means of what lies before each.
+    """Resample a metric on a grid: the mean of the values in each cell.
 
-    Places with no value of their own lie on the line between their neighbours; before
-    the first value and past the last the result is NaN.
+    Empty cells are interpolated linearly. Before the first value and after the last the
+    result is NaN.
 
     Args:
         run: The run.
         metric: A column's name.
-        grid: Ascending, evenly spaced.
-        x: What the grid counts, for each line; frames by default.
+        grid: Ascending, evenly spaced right edges of the cells.
+        x: The grid's quantity for each line; frames by default.
     """
     x = run.frames if x is None else x
     y = run.columns.get(metric)
@@ -224,14 +224,14 @@ def sample(run: Run, metric: str, grid: Grid, x: Values | None = None) -> Grid:
 
 
 def over_runs(columns: Sequence[Grid]) -> Curve:
-    """Return mean and mean -+ standard deviation over runs."""
+    """Return the mean and standard deviation over runs."""
     stacked = np.stack(columns)
     everyone = np.isfinite(stacked).all(axis=0)
     mean = np.where(everyone, stacked.mean(axis=0), np.nan)
     spread = np.where(everyone, stacked.std(axis=0), np.nan)
     if len(columns) == 1:
         spread = np.full_like(mean, np.nan)
-    # A line goes on from the last place of the mean, and is joined with it there.
+    # The remaining lines start at the last point of the mean, so that they connect.
     joined = everyone & np.concatenate([everyone[1:], everyone[-1:]])
     rest = tuple(np.where(joined, np.nan, column) for column in stacked)
     return Curve(mean, mean - spread, mean + spread, rest)

@@ -18,7 +18,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from jaxfactory.metrics.episodes import Stopwatch
+from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.sampler import (

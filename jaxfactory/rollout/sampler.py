@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxfactory.config.train import Config
-from jaxfactory.metrics.episodes import Stopwatch
+from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.learner import TrainState

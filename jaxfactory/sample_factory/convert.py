@@ -1,9 +1,7 @@
-"""Runs from the checkpoints of Sample Factory 2.
+"""Converts a Sample Factory 2 experiment into a run directory.
 
-An experiment of its is a directory with a config.json (once cfg.json) and a folder
-checkpoint_p0 of .pth files. `convert` makes a run directory of one, which is
-evaluated and trained like any other: the same observations and hidden states give the
-same logits and values.
+The run is evaluated and trained like any other. The same observations and hidden states
+give the same logits and values as in Sample Factory.
 """
 
 import dataclasses
@@ -45,28 +43,29 @@ __all__ = ("ImportOptions", "Imported", "convert", "is_experiment")
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOptions:
-    """Make a run of an agent that Sample Factory trained."""
+    """Import an agent trained with Sample Factory into a run directory."""
 
     experiment: Annotated[Path, arg(metavar="experiment")]
     """The experiment's directory, or one of its .pth files."""
     scenario: str | None = None
-    """What the agent plays; without it, what it was trained on."""
+    """The agent's scenario; by default the one it was trained on."""
     run: Path | None = None
-    """The run's directory, a new one; without it, one under runs/."""
+    """The new run directory; by default one below runs/."""
     policy: int | None = None
-    """Which policy of several; without it, the one with the highest reward."""
+    """Policy of an experiment that has several; by default the one with the highest
+    reward."""
 
 
 class Imported(NamedTuple):
-    """What was imported.
+    """An imported agent.
 
     Attributes:
-        run: The new run's directory.
-        file: The checkpoint that was read.
-        scenario: Our name of its scenario.
-        frames: Frames that it was trained for.
-        notes: Sentences about what was taken, and about what goes on differently when
-            it is trained further.
+        run: The new run directory.
+        file: The imported .pth file.
+        scenario: The scenario's name in jaxfactory.
+        frames: Frames that the agent was trained for.
+        notes: Sentences about what was imported, and about differences that matter
+            when training resumes.
     """
 
     run: Path
@@ -79,19 +78,19 @@ class Imported(NamedTuple):
 def convert(
     path: Path, scenario: str | None, run: Path | None, *, policy: int | None = None
 ) -> Imported:
-    """Make a run of an experiment's checkpoint.
+    """Convert an experiment's checkpoint into a run.
 
     Args:
-        path: The experiment's directory, whose best checkpoint is taken or else its
-            last, or one .pth file in it.
-        scenario: What it plays here; by default what it played there.
-        run: The new run's directory; by default one under runs/.
-        policy: Which policy of several; by default the one whose best checkpoint has
-            the highest reward.
+        path: The experiment's directory, or one .pth file in it. From a directory the
+            best checkpoint is imported, or the last if there is no best one.
+        scenario: The scenario; by default the one the agent was trained on.
+        run: The new run directory; by default one below runs/.
+        policy: The policy, if there are several; by default the one whose best
+            checkpoint has the highest reward.
 
     Raises:
-        UserError: If something cannot be read or has no counterpart here. Nothing is
-            written then.
+        UserError: If something cannot be read or has no counterpart in jaxfactory.
+            Nothing is written in this case.
     """
     choice = find_checkpoint(path, policy)
     file = choice.file
@@ -111,7 +110,7 @@ def convert(
     measured = len(row.measured(game))
     notes += check_measurements(settings, layout, measured, name)
     run = run or runs.new_run_dir(name)
-    # Where the scenario has none, there is nothing to leave out.
+    # If the scenario has no measurements, none are left out.
     sees_all = layout.observation.measurements == measured
     notes += _write_run(run, settings, checkpoint, layout, name, heads, sees_all)
     map_record.record_imported(run, scenario_name(settings))
@@ -119,10 +118,10 @@ def convert(
 
 
 def _scenario(settings: Settings, scenario: str | None) -> str:
-    """Return what the user names, or else a built-in scenario that the settings name.
+    """Return the user's scenario, or else the built-in one that the settings name.
 
-    A path or a module in the settings of a stranger's experiment would be read or
-    imported.
+    A path or a module in the settings is refused: an untrusted experiment could make
+    jaxfactory read or import it.
     """
     if scenario:
         return scenario
@@ -130,18 +129,18 @@ def _scenario(settings: Settings, scenario: str | None) -> str:
     if name is not None and name not in scenario_table.names():
         hint = did_you_mean(name, scenario_table.names())
         raise UserError(
-            f"{settings.source}: its env {shown_env(settings)} is none of "
-            f"the built-in scenarios{hint}; name one with --scenario"
+            f"{settings.source}: its env {shown_env(settings)} is not one of the "
+            f"built-in scenarios{hint}; name one with --scenario"
         )
     if name is None:
         raise UserError(
-            f"{settings.source} does not say which Doom scenario the agent plays (its "
-            f"env is {shown_env(settings)}); name it with --scenario"
+            f"{settings.source} does not name the agent's Doom scenario (its env is "
+            f"{shown_env(settings)}); name it with --scenario"
         )
     return name
 
 
-# Settings and statistics can be too large for float32 together; `_like` sees that.
+# The product of settings and statistics may overflow float32; `_like` checks that.
 @np.errstate(over="ignore", invalid="ignore")
 def _write_run(
     run: Path,
@@ -154,7 +153,7 @@ def _write_run(
 ) -> list[str]:
     """Write the run's config.json and checkpoint; return the notes.
 
-    ``sees_all`` says whether it reads what measurements the scenario has.
+    ``sees_all`` is whether the network reads the scenario's measurements.
     """
     import jax
 
@@ -195,7 +194,7 @@ def _write_run(
     if settings.get("optimizer", "adam") == "adam" and folded == type(folded)():
         adam = optimizer.read(checkpoint.values, model, layout)
     if adam is None:
-        notes.append("Adam's moments were not imported: they begin at zero")
+        notes.append("Adam's moments were not imported: they start at zero")
     else:
         state = state._replace(opt_state=_with_moments(state.opt_state, adam))
     with Checkpointer(run, config) as checkpointer:
@@ -204,10 +203,10 @@ def _write_run(
 
 
 def _like(target: Any, values: Any) -> Any:
-    """Return values as device arrays of the target's types.
+    """Return values as device arrays with the target's dtypes.
 
     Raises:
-        UserError: If a shape is another, or a number is not finite there.
+        UserError: If a shape differs, or a number is not finite in the target's dtype.
     """
     import jax
     import jax.numpy as jnp
@@ -221,8 +220,8 @@ def _like(target: Any, values: Any) -> Any:
         cast = np.asarray(value).astype(leaf.dtype)
         if not np.isfinite(cast).all():
             raise UserError(
-                "this agent cannot be imported, because its weights or statistics "
-                "with its settings are larger than float32 holds"
+                "this agent cannot be imported: its weights or statistics, combined "
+                "with its settings, overflow float32"
             )
         return jnp.array(cast)
 

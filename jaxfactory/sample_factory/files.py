@@ -1,9 +1,10 @@
-"""Where Sample Factory's experiments keep what, and reading it.
+"""Finds and reads the files of a Sample Factory experiment.
 
-An experiment is a directory with a config.json, once called cfg.json, and a folder
-checkpoint_pN of .pth files for each policy N, mostly one. Each file is a dictionary
-with the model, the optimizer and how far training had come. With population-based
-training policy_NN_cfg.json has the settings in which a policy has come to differ.
+An experiment is a directory with a config.json (cfg.json in older versions) and one
+folder checkpoint_pN of .pth files for each policy N; usually there is one policy. Each
+.pth file is a dictionary with the model, the optimizer state and the training progress.
+With population-based training, policy_NN_cfg.json has the settings that differ for
+policy NN.
 """
 
 import math
@@ -21,12 +22,12 @@ from jaxfactory.sample_factory.optimizer import is_finite
 from jaxfactory.sample_factory.settings import Settings
 
 
-# The second was its name once.
+# The second name is that of older versions.
 _CONFIGS = ("config.json", "cfg.json")
 _FOLDER = "checkpoint_p"
-# Settings that no other program's config.json has all of.
+# Only a config.json of Sample Factory has all of these settings.
 _SIGNS = ("env", "encoder_conv_architecture", "rnn_size", "ppo_clip_ratio")
-# What population-based training changes.
+# Settings that population-based training changes.
 _MUTATED = (
     "learning_rate", "exploration_loss_coeff", "value_loss_coeff", "max_grad_norm",
     "ppo_clip_ratio", "ppo_clip_value", "gamma",
@@ -36,12 +37,12 @@ _BEST = re.compile(r"best_\d+_\d+_.*_(-?\d+\.\d+)\.pth")
 
 
 class Choice(NamedTuple):
-    """A checkpoint that was chosen.
+    """The chosen checkpoint.
 
     Attributes:
         file: The .pth file.
-        policy: The number of its policy; None if its folder does not tell.
-        note: A sentence if there were other policies, else "".
+        policy: The number of its policy; None if the folder's name does not have it.
+        note: A sentence if there are other policies, else "".
     """
 
     file: Path
@@ -59,15 +60,15 @@ def is_experiment(path: Path) -> bool:
 
 
 def find_checkpoint(path: Path, policy: int | None = None) -> Choice:
-    """Return the .pth file that a path stands for.
+    """Return the .pth file to import.
 
     Args:
         path: An experiment, the folder of one of its policies, or a .pth file.
-        policy: Which policy; by default the one whose best checkpoint has the highest
-            reward in its name, the first of them where none has one.
+        policy: The policy; by default the one whose best checkpoint has the highest
+            reward in its name, or the first if no name has a reward.
 
     Raises:
-        UserError: If there is none, or it is of another policy.
+        UserError: If there is none, or it belongs to another policy.
     """
     if not path.exists():
         raise UserError(f"there is no file or directory {path}")
@@ -75,14 +76,14 @@ def find_checkpoint(path: Path, policy: int | None = None) -> Choice:
         found = _policy_above(path)
         if policy is not None and found != policy:
             raise UserError(
-                f"{path} is not of policy {policy}; leave --policy out, or name the "
-                "experiment's directory"
+                f"{path} does not belong to policy {policy}; leave out --policy, or "
+                "give the experiment's directory"
             )
         return Choice(path, found, "")
     policies = _policies(path)
     if not policies:
         raise UserError(
-            f"{path} is no experiment of Sample Factory: it has no {_FOLDER}0/*.pth"
+            f"{path} is not a Sample Factory experiment: it has no {_FOLDER}0/*.pth"
         )
     if policy is not None:
         if policy not in policies:
@@ -90,7 +91,7 @@ def find_checkpoint(path: Path, policy: int | None = None) -> Choice:
                 f"{path} has no policy {policy}; it has {_listed(policies)}"
             )
         return Choice(policies[policy][-1], policy, "")
-    # The first of those that are equally good.
+    # Ties go to the lowest number.
     chosen = max(policies, key=lambda number: (_reward(policies[number][-1]), -number))
     file = policies[chosen][-1]
     if len(policies) == 1:
@@ -98,10 +99,10 @@ def find_checkpoint(path: Path, policy: int | None = None) -> Choice:
     reward = _reward(file)
     reason = f"whose best reward, {reward:g}, is the highest"
     if reward == -math.inf:
-        reason = "as no name of a file tells its reward"
+        reason = "because no file name has a reward"
     note = (
-        f"policy {chosen} of {_listed(policies)} was taken, {reason}; --policy takes "
-        "another"
+        f"policy {chosen} of {_listed(policies)} was imported, {reason}; --policy "
+        "chooses another one"
     )
     return Choice(file, chosen, note)
 
@@ -111,7 +112,7 @@ def _listed(policies: dict[int, list[Path]]) -> str:
 
 
 def _policies(path: Path) -> dict[int, list[Path]]:
-    """Return each policy's checkpoints, those to prefer last, in order of numbers."""
+    """Return each policy's checkpoints in order of preference, the best one last."""
     folders = [path] if _number(path) is not None else path.glob(f"{_FOLDER}*")
     found = {_number(folder): _checkpoints(folder) for folder in folders}
     return {
@@ -122,7 +123,7 @@ def _policies(path: Path) -> dict[int, list[Path]]:
 
 
 def _number(folder: Path) -> int | None:
-    """Return the policy whose folder it is, None if it is no policy's."""
+    """Return the policy number in a folder's name; None for other folders."""
     digits = folder.name.removeprefix(_FOLDER)
     is_one = folder.name.startswith(_FOLDER) and digits.isascii() and digits.isdigit()
     return int(digits) if is_one and len(digits) <= 4 else None
@@ -134,20 +135,20 @@ def _policy_above(file: Path) -> int | None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    # Their names begin with the number of updates, filled up with zeros.
+    # Names start with the number of updates, padded with zeros.
     best = sorted(folder.glob("best_*.pth"), key=lambda file: (_reward(file), file))
     return [*sorted(folder.glob("checkpoint_*.pth")), *best]
 
 
 def _reward(file: Path) -> float:
-    """Return the reward in a best checkpoint's name, minus infinity without one."""
+    """Return the reward in a best checkpoint's name; minus infinity without one."""
     match = _BEST.fullmatch(file.name)
     return float(match[1]) if match else -math.inf
 
 
 def experiment_of(file: Path) -> Path:
     """Return the directory of the experiment that a .pth file belongs to."""
-    # In the directory itself, in checkpoint_p0, or in checkpoint_p0/milestones.
+    # It may lie in the directory itself, checkpoint_p0 or checkpoint_p0/milestones.
     for folder in list(file.absolute().parents)[:3]:
         if any((folder / name).is_file() for name in _CONFIGS):
             return folder
@@ -162,10 +163,10 @@ def read_settings(path: Path, policy: int | None = None) -> Settings:
 
     Args:
         path: The experiment, or the folder of one of its policies.
-        policy: Whose own settings replace those of all policies.
+        policy: The policy whose own settings override those of all policies.
 
     Raises:
-        UserError: If it has none, or they cannot be read.
+        UserError: If there are none, or they cannot be read.
     """
     folder = path.parent if _number(path) is not None else path
     for name in _CONFIGS:
@@ -176,19 +177,19 @@ def read_settings(path: Path, policy: int | None = None) -> Settings:
         missing = [sign for sign in _SIGNS if sign not in values]
         if missing:
             raise UserError(
-                f"{file} is not of Sample Factory 2: it has no {missing[0]}; only its "
-                "agents can be imported"
+                f"{file} is not of Sample Factory 2: it has no {missing[0]}; only "
+                "Sample Factory 2 agents can be imported"
             )
         own = folder / f"policy_{policy or 0:02d}_cfg.json"
         if policy is not None and own.is_file():
             changed = plain_json.read_object(own, limit=plain_json.MIB)
             values |= {key: changed[key] for key in _MUTATED if key in changed}
         return Settings(values, file)
-    raise UserError(f"{path} is no experiment of Sample Factory: no {_CONFIGS[0]}")
+    raise UserError(f"{path} is not a Sample Factory experiment: no {_CONFIGS[0]}")
 
 
 class Checkpoint:
-    """What a .pth file holds."""
+    """The validated contents of a .pth file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -197,26 +198,25 @@ class Checkpoint:
             self.values.get("model"), dict
         ):
             raise UserError(
-                f"{file} is no checkpoint of Sample Factory: it has no model"
+                f"{file} is not a Sample Factory checkpoint: it has no model"
             )
-
         for name, array in self.values["model"].items():
             if not isinstance(name, str) or not plain_files.is_plain(name):
-                raise UserError(f"{file}: {name!r:.60} in its model is no name")
+                raise UserError(f"{file}: {name!r:.60} in its model is not a name")
             if not isinstance(array, np.ndarray):
                 raise UserError(f"{file}: {name:.100} in its model is not an array")
             if not is_finite(array):
                 raise UserError(
                     f"{file}: {name:.100} in its model is NaN, infinite or too large, "
-                    "so that the agent cannot act; take another checkpoint of it"
+                    "so that the agent cannot act; import another checkpoint"
                 )
 
     def model(self) -> dict[str, np.ndarray]:
-        """Return the state dictionary; its numbers are finite in float32."""
+        """Return the model's state dictionary; all numbers are finite in float32."""
         return self.values["model"]
 
     def number(self, name: str, default: float, most: int = MAX_FRAMES) -> float:
-        """Return a number, the default where there is none.
+        """Return a number, or the default if it is missing.
 
         Raises:
             UserError: If it is negative, too large, or NaN.
@@ -233,7 +233,7 @@ class Checkpoint:
         return float(value)
 
     def frames(self, settings: Settings) -> int:
-        """Return the frames that it was trained for."""
+        """Return the number of frames that the agent was trained for."""
         steps = int(self.number("env_steps", 0.0))
         if settings.get("summaries_use_frameskip", True):
             return steps

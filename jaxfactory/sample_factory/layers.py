@@ -1,7 +1,7 @@
-"""Walking through the layers of a state dictionary of Sample Factory's.
+"""Walks through the layers of a Sample Factory state dictionary.
 
-Kernels are PyTorch's: [outputs, inputs], those of convolutions [outputs, inputs,
-height, width], and images are [channels, height, width], also where they are flattened.
+Kernels have PyTorch's layout, [outputs, inputs] or [outputs, inputs, height, width].
+Images are [channels, height, width], and are flattened in this order.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from jaxfactory.sample_factory.settings import Settings
 from jaxfactory.sample_factory.slots import Place, Slot
 
 
-# Kernels and strides of its convolutions; the channels are read off the weights.
+# Kernels and strides of the convolutions; the weights' shapes give the channels.
 _CONVOLUTIONS = {
     "convnet_simple": ((8, 4, 3), (4, 2, 2)),
     "convnet_impala": ((8, 4), (4, 2)),
@@ -22,7 +22,7 @@ _CONVOLUTIONS = {
 }
 RESIDUAL = "resnet_impala"
 ENCODERS = (*_CONVOLUTIONS, RESIDUAL)
-# Of the residual encoder: each stage is a convolution, a pooling and so many blocks.
+# The residual encoder's stages; each has a convolution, a pooling and its blocks.
 _STAGES = 3
 _BLOCKS = 2
 _BLOCK = "res_block_core"
@@ -41,10 +41,10 @@ class ImageLayers(NamedTuple):
 
 
 class LayerReader:
-    """Finds layers and notes where each of their arrays belongs.
+    """Finds layers and maps their arrays to jaxfactory's parameters.
 
     Attributes:
-        found: What was noted so far.
+        found: The arrays mapped so far.
     """
 
     def __init__(self, settings: Settings, model: Mapping[str, np.ndarray]) -> None:
@@ -53,7 +53,7 @@ class LayerReader:
         self.found: list[Slot] = []
 
     def shape(self, name: str, rank: int) -> tuple[int, ...]:
-        """Return an array's shape, which must have so many axes."""
+        """Return an array's shape; refuse an array of another rank."""
         if name not in self.model:
             raise self.mismatch(f"{name} is missing")
         shape = tuple(int(size) for size in self.model[name].shape)
@@ -62,32 +62,32 @@ class LayerReader:
         return shape
 
     def mismatch(self, reason: str) -> UserError:
-        """Return the error of a checkpoint that is not of these settings."""
+        """Return the error for a checkpoint that does not fit the settings."""
         return UserError(
             f"the checkpoint does not fit {self.settings.source}: {reason}"
         )
 
     def refusal(self, reason: str) -> UserError:
-        """Return the error of an agent that our network cannot be."""
+        """Return the error for an agent that jaxfactory does not support."""
         return UserError(
-            f"{self.settings.source}: this agent cannot be imported, because {reason}"
+            f"{self.settings.source}: this agent cannot be imported: {reason}"
         )
 
     def add(self, place: Place, name: str, arrange: Any, *shape: int) -> None:
-        """Note where an array of PyTorch's shape belongs."""
+        """Map an array, given its shape in PyTorch."""
         if self.shape(name, len(shape)) != shape:
             raise self.mismatch(f"{name} is {self.model[name].shape} and not {shape}")
         self.found.append(Slot(place, name, arrange))
 
     def affine(self, place: Place, name: str) -> int:
-        """Note where a linear layer belongs; return its outputs."""
+        """Map a linear layer; return its number of outputs."""
         outputs, inputs = self.shape(f"{name}.weight", 2)
         self.add((*place, "kernel"), f"{name}.weight", np.transpose, outputs, inputs)
         self.add((*place, "bias"), f"{name}.bias", as_it_is, outputs)
         return outputs
 
     def layers(self, root: str, place: Place, name: str) -> tuple[int, ...]:
-        """Note where linear layers with activations between them belong."""
+        """Map linear layers with activations between them; return their sizes."""
         sizes: list[int] = []
         while f"{root}.{2 * len(sizes)}.weight" in self.model:
             index = len(sizes)
@@ -96,7 +96,7 @@ class LayerReader:
         return tuple(sizes)
 
     def convolution(self, place: Place, name: str, channels: int, size: int) -> int:
-        """Note where a square convolution belongs; return its output channels."""
+        """Map a square convolution; return its output channels."""
         outputs = self.shape(f"{name}.weight", 4)[0]
         self.add(
             (*place, "kernel"), f"{name}.weight", _kernel_as_hwio,
@@ -107,21 +107,21 @@ class LayerReader:
 
 
 class ImageReader:
-    """Reads the part of an encoder that sees the image."""
+    """Reads the part of an encoder that processes the image."""
 
     def __init__(self, reader: LayerReader, encoder: str, place: Place) -> None:
-        """Find it.
+        """Locate the encoder.
 
         Args:
-            reader: Of the state dictionary.
-            encoder: Name of the encoder there.
-            place: Of the encoder in our parameters.
+            reader: Reader of the state dictionary.
+            encoder: The encoder's name in the state dictionary.
+            place: Keys of the encoder in jaxfactory's parameters.
 
         Raises:
             UserError: If there is none.
         """
-        # The Doom examples' encoder, and the one for any dictionary; without residuals
-        # the convolutions were compiled as a module of their own.
+        # Names in the Doom examples' encoder and in the one for any dictionary. Without
+        # residual blocks the convolutions were compiled as a separate module.
         roots = (
             f"{encoder}.{kind}{compiled}"
             for kind in ("basic_encoder", "encoders.obs")
@@ -148,7 +148,7 @@ class ImageReader:
         return height, width, channels
 
     def read(self, architecture: str) -> ImageLayers:
-        """Note where all layers belong; return what they are."""
+        """Map all layers; return them."""
         if architecture == RESIDUAL:
             maps, channels = self._stages()
             kernels = strides = None
@@ -166,7 +166,7 @@ class ImageReader:
         height, width, channels = self.size()
         made = []
         for index, (size, stride) in enumerate(zip(kernels, strides, strict=True)):
-            # An activation follows each of them in the sequence.
+            # An activation follows each convolution in the sequence.
             name = f"{self._root}.conv_head.{2 * index}"
             place = (*self._place, f"conv_{index}")
             channels = self._reader.convolution(place, name, channels, size)
@@ -178,7 +178,7 @@ class ImageReader:
         height, width, channels = self.size()
         made = []
         for stage in range(_STAGES):
-            # The second in the sequence is the pooling.
+            # Index 1 of the sequence is the pooling.
             first = stage * (2 + _BLOCKS)
             place = (*self._place, f"stage_{stage}")
             name = f"{self._root}.conv_head"
@@ -198,7 +198,7 @@ class ImageReader:
         return (height, width, channels), tuple(made)
 
     def _dense(self, maps: tuple[int, int, int]) -> tuple[int, ...]:
-        """Note where the dense layers belong, the first with its inputs reordered."""
+        """Map the dense layers; the inputs of the first are reordered."""
         reader = self._reader
         told = reader.settings.get("encoder_conv_mlp_layers", [512])
         if not told:
@@ -226,7 +226,7 @@ class ImageReader:
 
 
 def as_it_is(array: np.ndarray) -> np.ndarray:
-    """Return an array whose order is the same here."""
+    """Return the array: both networks use the same order."""
     return array
 
 

@@ -1,4 +1,4 @@
-"""Adam's moments in the checkpoints of Sample Factory, which may be a stranger's."""
+"""Reads Adam's moments from an untrusted Sample Factory checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from jaxfactory.sample_factory.slots import arranged, parameter_names
 from jaxfactory.sample_factory.weights import Layout
 
 
-# Updates are counted in int32.
+# The number of updates is an int32.
 MOST_UPDATES = 2**31 - 1
 
 
@@ -19,8 +19,8 @@ class Adam(NamedTuple):
 
     Attributes:
         count: Updates so far.
-        first: Means of the gradients, as our nested dictionary of parameters.
-        second: Means of their squares.
+        first: First moments, as jaxfactory's nested dictionary of parameters.
+        second: Second moments, likewise.
     """
 
     count: int
@@ -31,12 +31,12 @@ class Adam(NamedTuple):
 def read(
     values: Mapping[Any, Any], model: Mapping[str, np.ndarray], layout: Layout
 ) -> Adam | None:
-    """Return Adam's state in our order, None if it is not whole.
+    """Return Adam's state in jaxfactory's layout; None if it is incomplete.
 
     Args:
-        values: What the checkpoint holds.
-        model: Its state dictionary.
-        layout: Where its arrays belong.
+        values: The contents of the checkpoint.
+        model: The model's state dictionary.
+        layout: Where the arrays belong.
     """
     optimizer = values.get("optimizer")
     state = optimizer.get("state") if isinstance(optimizer, dict) else None
@@ -50,7 +50,7 @@ def read(
             return None
         mean, square = moments.get("exp_avg"), moments.get("exp_avg_sq")
         shape = model[name].shape
-        # Of negative squares the root is NaN.
+        # Adam takes the square root of the second moments.
         if not (_fits(mean, shape) and _fits(square, shape) and (square >= 0).all()):
             return None
         first[name], second[name] = mean, square
@@ -80,7 +80,7 @@ def is_finite(array: np.ndarray) -> bool:
 
 
 def _count(step: Any) -> int | None:
-    """Return a number of updates, None if it is none."""
+    """Return a valid number of updates, or None."""
     if isinstance(step, np.ndarray) and step.ndim == 0:
         step = step.item()
     if type(step) not in (int, float) or not 0 <= step <= MOST_UPDATES:

@@ -1,8 +1,8 @@
-"""From Sample Factory's settings to ours.
+"""Translates Sample Factory's settings into jaxfactory's.
 
-Its experiments keep all command line flags in a config.json. Those that mean the same
-here are taken over, and what has no counterpart is said in a note where it would
-change how training goes on.
+An experiment stores all its command-line flags in config.json. Flags with the same
+meaning are translated. A note reports each flag without a counterpart that would affect
+resumed training.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from jaxfactory.config.train import (
 )
 
 
-# What Sample Factory's Doom environments are called, where it is not doom_<our name>.
+# Names of Sample Factory's Doom environments that are not doom_<jaxfactory's name>.
 _OTHER_NAMES = {
     "doom_my_way_home_flat_actions": "my_way_home_flat",
     "doom_defend_the_center_flat_actions": "defend_the_center_flat",
@@ -29,16 +29,16 @@ _MEANINGS = {
     str: "a short text", list: "a short list",
 }  # fmt: skip
 _LONGEST = 256
-# What float32 can hold.
+# The largest number in float32, rounded down.
 _LARGEST = 3e38
 
 
 class Settings:
-    """Sample Factory's settings, read with the types that they should have.
+    """Sample Factory's settings, read with type checks.
 
     Args:
-        values: What its config.json holds.
-        source: Named in complaints.
+        values: The contents of config.json.
+        source: The file's name for error messages.
     """
 
     def __init__(self, values: dict[str, Any], source: Any) -> None:
@@ -46,10 +46,10 @@ class Settings:
         self.source = source
 
     def get(self, name: str, default: Any) -> Any:
-        """Return a setting, of its default's type; the default where it is missing.
+        """Return a setting of the default's type, or the default if it is missing.
 
         Raises:
-            UserError: If it is of another type.
+            UserError: If it has another type.
         """
         value = self.values.get(name)
         if value is None:
@@ -64,7 +64,7 @@ class Settings:
 
 
 def _is_sound(value: Any) -> bool:
-    """Whether a value can be calculated with, looked up and shown."""
+    """Whether a value is small enough to compute with, look up and display."""
     if isinstance(value, list):
         plain = all(type(item) in (bool, int, float, str) for item in value)
         return plain and len(value) <= _LONGEST and all(map(_is_sound, value))
@@ -74,10 +74,10 @@ def _is_sound(value: Any) -> bool:
 
 
 class Translated(NamedTuple):
-    """Our settings, and what is not among them.
+    """The translated settings.
 
     Attributes:
-        notes: Sentences about what goes on differently.
+        notes: Sentences about settings that could not be translated.
     """
 
     config: Config
@@ -85,7 +85,7 @@ class Translated(NamedTuple):
 
 
 def scenario_name(settings: Settings) -> str | None:
-    """Return our name of the experiment's environment, None if it is not Doom's."""
+    """Return jaxfactory's name of the experiment's Doom environment, or None."""
     name = settings.get("env", "")
     if name in _OTHER_NAMES:
         return _OTHER_NAMES[name]
@@ -95,16 +95,16 @@ def scenario_name(settings: Settings) -> str | None:
 def translate(
     settings: Settings, network: NetworkConfig, scenario: str, learning_rate: float
 ) -> Translated:
-    """Return the settings of a run that goes on with an experiment.
+    """Return the settings of a run that resumes an experiment.
 
     Args:
-        settings: Sample Factory's.
+        settings: Sample Factory's settings.
         network: The shape of the checkpoint's network.
-        scenario: Our name of the scenario.
-        learning_rate: The step size at the checkpoint.
+        scenario: The scenario's name in jaxfactory.
+        learning_rate: The learning rate at the checkpoint.
 
     Raises:
-        UserError: If a value cannot work here.
+        UserError: If a value is not supported.
     """
     ppo = _ppo(settings, learning_rate)
     config = Config(
@@ -121,10 +121,10 @@ def translate(
 
 def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
     steps = settings.get("batch_size", 1024) * ppo.num_minibatches
-    # As many environments as make a rollout hold what one iteration was trained on.
+    # Choose the environments so that a rollout has as many samples as one iteration.
     num_envs = max(1, steps // ppo.num_steps)
     wide = settings.get("wide_aspect_ratio", False)
-    # Below these the scenario's own number is meant.
+    # Lower values mean the scenario's own number.
     agents, bots = settings.get("num_agents", -1), settings.get("num_bots", -1)
     return EnvConfig(
         scenario=scenario,
@@ -144,7 +144,7 @@ def _env(settings: Settings, scenario: str, ppo: PPOConfig) -> EnvConfig:
 
 def _reward_clip(settings: Settings) -> float:
     bound = settings.get("reward_clip", 1000.0)
-    if bound <= 0:  # 0 is no bound here, and leaves no reward there.
+    if bound <= 0:  # 0 means "no clipping" here and "no reward" in Sample Factory.
         raise UserError(
             f"{settings.source}: reward_clip {bound} must be greater than 0"
         )
@@ -179,14 +179,14 @@ def _exploration(settings: Settings) -> Any:
     kind = settings.get("exploration_loss", "symmetric_kl")
     if kind not in ("symmetric_kl", "entropy"):
         raise UserError(
-            f"{settings.source}: exploration_loss is {kind!r}, and jaxfactory has only "
-            "symmetric_kl and entropy"
+            f"{settings.source}: exploration_loss is {kind!r}; jaxfactory supports "
+            "symmetric_kl and entropy only"
         )
     return kind
 
 
 def _notes(settings: Settings) -> list[str]:
-    """Return what training would do differently from here on."""
+    """Return notes on how resumed training will differ."""
     usual = {
         "lr_schedule": "constant",
         "adam_beta1": 0.9,
@@ -194,7 +194,7 @@ def _notes(settings: Settings) -> list[str]:
         "kl_loss_coeff": 0.0,
     }
     notes = [
-        f"{name} {settings.get(name, value)} has no counterpart: training goes on "
+        f"{name} {settings.get(name, value)} has no counterpart: training resumes "
         f"with {value}"
         for name, value in usual.items()
         if settings.get(name, value) != value
@@ -203,7 +203,7 @@ def _notes(settings: Settings) -> list[str]:
     recurrence = settings.get("recurrence", -1)
     if settings.get("use_rnn", True) and recurrence not in (-1, rollout):
         notes.append(
-            f"recurrence {recurrence} has no counterpart: training goes on with "
-            f"chunks of the whole rollout, {rollout}"
+            f"recurrence {recurrence} has no counterpart: training resumes with "
+            f"chunks of the full rollout, {rollout}"
         )
     return notes

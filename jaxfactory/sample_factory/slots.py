@@ -1,4 +1,4 @@
-"""Where Sample Factory's arrays belong in our parameters, and in which order."""
+"""Maps Sample Factory's arrays to jaxfactory's parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,19 +8,19 @@ import numpy as np
 from jaxfactory.scenarios.action_heads import Head
 
 
-# What its state dictionary holds besides trained parameters.
+# Entries of the state dictionary that are not trained parameters.
 _STATISTICS = ("running_mean", "running_var", "count")
 
 Place = tuple[str, ...]
 
 
 class Slot(NamedTuple):
-    """One array, there and here.
+    """One array of both networks.
 
     Attributes:
-        place: Keys of our nested dictionary of parameters.
-        name: The state dictionary's key.
-        arrange: Puts its elements into our order, without changing them.
+        place: Keys in jaxfactory's nested dictionary of parameters.
+        name: Key in Sample Factory's state dictionary.
+        arrange: Reorders the elements for jaxfactory without changing their values.
     """
 
     place: Place
@@ -29,10 +29,10 @@ class Slot(NamedTuple):
 
 
 def logit_order(heads: tuple[Head, ...]) -> np.ndarray:
-    """Return, for each of our logits, the index of theirs.
+    """Return, for each of jaxfactory's logits, the index of Sample Factory's.
 
-    A discretised button goes from its lowest value to its highest there, while a head
-    of ours may begin with "nothing".
+    Sample Factory orders a discretized button from the lowest value to the highest; a
+    head of jaxfactory may start with "nothing".
     """
     order: list[int] = []
     for head in heads:
@@ -49,12 +49,12 @@ def logit_order(heads: tuple[Head, ...]) -> np.ndarray:
 def arranged(
     slots: tuple[Slot, ...], arrays: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Return arrays as our nested dictionary of parameters, float32.
+    """Return arrays as jaxfactory's nested dictionary of parameters, in float32.
 
     Args:
-        slots: Where each belongs.
-        arrays: By the state dictionary's names: weights, or anything with an element
-            for each of theirs.
+        slots: Where each array belongs.
+        arrays: Weights, or other arrays of the weights' shapes, by their names in the
+            state dictionary.
     """
     tree: dict[str, Any] = {}
     for slot in slots:
@@ -66,5 +66,5 @@ def arranged(
 
 
 def parameter_names(model: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the names of the trained arrays, in the order the optimizer counts."""
+    """Return the names of the trained arrays, in the optimizer's order."""
     return [name for name in model if name.rpartition(".")[2] not in _STATISTICS]

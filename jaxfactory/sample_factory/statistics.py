@@ -1,10 +1,10 @@
-"""From Sample Factory's normalisers to ours.
+"""Converts Sample Factory's normalization statistics into jaxfactory's.
 
-There an image x becomes ``clip(((x - m) / s - mean) / sqrt(var + eps))`` with
-``m = obs_subtract_mean`` and ``s = obs_scale``; here the statistics are of
-``x / 255``, whatever m and s are. Both use the same eps and the same clip, so that m
-and s go into mean and variance. Where it normalises nothing, ours is given statistics
-that change nothing, and what is left of m and s goes into the first layers.
+Sample Factory maps an image x to ``clip(((x - m) / s - mean) / sqrt(var + eps))`` with
+``m = obs_subtract_mean`` and ``s = obs_scale``. jaxfactory's statistics are those of
+``x / 255``. Both use the same eps and clip, so m and s are folded into mean and
+variance. If the experiment does not normalize observations, the converted statistics
+are neutral, and m and s are folded into the first layers instead.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from jaxfactory.spec import ObservationSpec
 
 
 _PIXEL = 255.0
-# Less of a variance is lost in float32 beside eps.
+# A smaller variance is lost in float32 when eps is added.
 _LEAST_VARIANCE = 1e-7
-# Measurements that are not normalised are divided by this, so that none is clipped,
-# and the layer that reads them multiplies by it.
+# Measurements that are not normalized are divided by this so that none is clipped; the
+# layer that reads them multiplies by it.
 _ROOM = 64.0
 
 
 class Moments(NamedTuple):
-    """Mean, variance and count, in our units; see `normalization.RunningStats`."""
+    """Mean, variance and count in jaxfactory's units, as in `RunningStats`."""
 
     mean: np.ndarray
     var: np.ndarray
@@ -35,7 +35,7 @@ class Moments(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What the first layers must do besides: read ``factor * x + shift``."""
+    """What to fold into the first layers: they must read ``factor * x + shift``."""
 
     image: tuple[float, float] = (1.0, 0.0)
     measurements: float = 1.0
@@ -44,10 +44,10 @@ class Folded(NamedTuple):
 def observation_moments(
     settings: Settings, model: Mapping[str, np.ndarray], spec: ObservationSpec
 ) -> tuple[dict[str, Moments], Folded]:
-    """Return the statistics of each part of the observation, and what they leave over.
+    """Return the statistics of each observation, and what to fold into the layers.
 
     Raises:
-        UserError: If the checkpoint has no such statistics, or ours cannot be them.
+        UserError: If the checkpoint lacks them, or they cannot be converted.
     """
     scale = settings.get("obs_scale", 1.0)
     offset = settings.get("obs_subtract_mean", 0.0)
@@ -77,10 +77,10 @@ def observation_moments(
 def return_moments(
     settings: Settings, model: Mapping[str, np.ndarray]
 ) -> Moments | None:
-    """Return the statistics of the returns, None where they are not normalised.
+    """Return the statistics of the returns; None if they are not normalized.
 
     Raises:
-        UserError: If the checkpoint has no such statistics.
+        UserError: If the checkpoint lacks them.
     """
     if not settings.get("normalize_returns", True):
         return None
@@ -89,10 +89,10 @@ def return_moments(
 
 
 def fold(params: dict[str, Any], folded: Folded) -> None:
-    """Let the first layers do what the statistics cannot, in place.
+    """Fold a factor and a shift into the first layers, in place.
 
     Raises:
-        UserError: If they cannot either: a padded convolution has no shift to add at
+        UserError: If a padded convolution would need a shift, which is impossible at
             the image's border.
     """
     towers = [params, params["critic"]] if "critic" in params else [params]
@@ -109,7 +109,7 @@ def _fold_image(encoder: dict[str, Any], factor: float, shift: float) -> None:
     padded = "stage_0" in encoder
     if padded and shift:
         raise UserError(
-            "this agent cannot be imported, because jaxfactory's resnet_impala has no "
+            "this agent cannot be imported: jaxfactory's resnet_impala has no "
             "counterpart of obs_subtract_mean without normalize_input"
         )
     first = encoder["stage_0"]["conv"] if padded else encoder["conv_0"]
@@ -118,7 +118,7 @@ def _fold_image(encoder: dict[str, Any], factor: float, shift: float) -> None:
 
 
 def _still(shape: tuple[int, ...], divisor: float = 1.0) -> Moments:
-    """Return statistics that only divide."""
+    """Return statistics that only divide by a constant."""
     return Moments(np.zeros(shape), np.full(shape, divisor**2 - EPS), np.ones(()))
 
 
@@ -130,9 +130,9 @@ def _rescaled(
     spread = (stats.var + EPS) * ratio**2
     if spread.min() < _LEAST_VARIANCE:
         raise UserError(
-            f"{settings.source}: this agent cannot be imported, because it normalises "
-            f"pixels divided by {scale:g} (obs_scale), and jaxfactory, which divides "
-            "by 255, would lose their variance"
+            f"{settings.source}: this agent cannot be imported: it normalizes pixels "
+            f"divided by {scale:g} (obs_scale), and their variance is lost in float32 "
+            "when they are divided by 255, as jaxfactory does"
         )
     mean = (stats.mean * scale + offset) / _PIXEL
     return stats._replace(mean=mean, var=spread - EPS)

@@ -1,4 +1,4 @@
-"""The zip archive that ``torch.save`` writes."""
+"""Reads the zip archive that ``torch.save`` writes."""
 
 import contextlib
 import zipfile
@@ -11,14 +11,14 @@ from jaxfactory._util.plain_pickle import Refused
 
 
 class Archive:
-    """The members of one file. `opened` makes it."""
+    """The members of one archive; `opened` creates it."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         members = archive.infolist()
         self.size = size
         self._archive = archive
         self._members = {member.filename: member for member in members}
-        # Nothing is compressed, so that a small file stays small.
+        # Refusing compression bounds the memory that a small file can use.
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise Refused("it is compressed, which torch.save does not do")
         if any(member.file_size != member.compress_size for member in members):
@@ -29,7 +29,7 @@ class Archive:
         return list(self._members)
 
     def read(self, name: str, most: int | None = None) -> bytes:
-        """Return a member, at most so many bytes.
+        """Return a member of at most ``most`` bytes.
 
         Raises:
             Refused: If there is no such member, or it is longer.
@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[Archive]:
 
     Raises:
         OSError: If the file cannot be opened.
-        Refused: If it is no archive that torch.save writes.
+        Refused: If torch.save does not write such archives.
         Damaged: If it cannot be read.
     """
     try:

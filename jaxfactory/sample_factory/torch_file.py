@@ -1,9 +1,9 @@
-"""Reading what ``torch.save`` wrote, without PyTorch and without running it.
+"""Reads files written by ``torch.save``, without PyTorch and without executing code.
 
-Since version 1.6 PyTorch writes an uncompressed zip archive: ``data.pkl`` describes
-the objects, and each tensor's numbers are a member of their own
+Since version 1.6 PyTorch writes an uncompressed zip archive: ``data.pkl`` describes the
+objects, and each storage is a separate member
 (https://pytorch.org/docs/stable/notes/serialization.html). Only tensors and plain
-containers are read; a file that asks for anything else is refused.
+containers are read; a file with anything else is refused.
 """
 
 import math
@@ -31,21 +31,21 @@ _STORAGES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-# What files began with before PyTorch 1.6: a pickle of a certain number.
+# Magic number at the start of files from before PyTorch 1.6.
 _OLD_FORMAT = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMBER_TYPES = re.compile("[biuf][1248]")
 _PICKLE_BYTES = 4 * 2**20
-# How much the tensors may be together, for each byte of the file: some are shared.
+# Limit on the total size of all tensors, per byte of the file; some share storages.
 _VIEWS = 2
 _MOST_AXES = 16
 
 
 def load(path: Path) -> Any:
-    """Return what a file holds: containers, numbers, strings, read-only NumPy arrays.
+    """Return a file's containers, numbers, strings and read-only NumPy arrays.
 
     Raises:
-        UserError: If there is no such file, it is of PyTorch's old format, damaged, or
-            asks for anything that is not data.
+        UserError: If the file is missing, in PyTorch's old format, damaged, or contains
+            anything but data.
     """
     try:
         with plain_files.open_regular(path) as file:
@@ -59,7 +59,7 @@ def load(path: Path) -> Any:
             "with PyTorch and save it again with torch.save"
         )
     if not start.startswith(b"PK"):
-        raise UserError(f"{path} was not written by torch.save: it is no zip archive")
+        raise UserError(f"{path} was not written by torch.save: not a zip archive")
     try:
         with torch_archive.opened(path) as archive:
             return _Reader(archive).load()
@@ -92,13 +92,13 @@ class _Reader:
         self._left = _VIEWS * archive.size
 
     def load(self) -> Any:
-        """Return what the archive holds."""
+        """Return the unpickled contents of the archive."""
         data = self._archive.read(f"{self._root}data.pkl", _PICKLE_BYTES)
         symbols = {**_SYMBOLS, "torch._utils._rebuild_tensor_v2": self._tensor}
         return plain_pickle.loads(data, symbols, self._storage)
 
     def _storage(self, reference: Any) -> np.ndarray:
-        """Return the numbers that ``("storage", type, name, device, count)`` names."""
+        """Return the storage named by ``("storage", type, name, device, count)``."""
         if type(reference) is not tuple or len(reference) != 5:
             raise plain_pickle.Refused("it refers to something that is not a storage")
         word, kind, key, _, count = reference
@@ -121,7 +121,7 @@ class _Reader:
         return numbers
 
     def _tensor(self, *arguments: Any) -> np.ndarray:
-        """Return a tensor, if all so far are not much more than the file."""
+        """Return a tensor, unless the total size of all tensors exceeds the limit."""
         if len(arguments) < 4:
             raise plain_pickle.Refused("a tensor in it has no shape")
         made = _tensor(*arguments[:4])
@@ -146,7 +146,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
         raise plain_pickle.Refused("a tensor in it has an impossible shape")
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
-    # More elements than the storage would be copies of the same ones.
+    # A view with more elements than its storage would repeat them.
     if count and (count > len(storage) or last >= len(storage)):
         raise plain_pickle.Refused("a tensor in it is larger than its storage")
     if not count:
@@ -158,7 +158,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> np.ndarray:
 
 
 class _NumberType:
-    """A NumPy type, as pickles describe it: a code, and later the order of bytes."""
+    """A NumPy dtype as pickles describe it: a type code, then a byte order."""
 
     def __init__(self, code: str, *ignored: Any) -> None:
         del ignored
@@ -167,12 +167,12 @@ class _NumberType:
         self.code, self.order = code, "<"
 
     def build(self, state: tuple[Any, ...]) -> None:
-        """Take ``(version, order, ...)``."""
+        """Set the byte order from the state ``(version, order, ...)``."""
         self.order = ">" if state[1] == ">" else "<"
 
 
 def _number(kind: Any, data: Any) -> Any:
-    """Return a NumPy scalar as Python's number."""
+    """Return a NumPy scalar as a Python number."""
     if not isinstance(kind, _NumberType) or type(data) is not bytes or len(data) > 8:
         raise plain_pickle.Refused("it holds a damaged NumPy number")
     return np.frombuffer(data, kind.order + kind.code)[0].item()
@@ -186,14 +186,14 @@ def _size(sizes: Any = ()) -> tuple[Any, ...]:
 
 
 def _as_bytes(text: str, encoding: str) -> bytes:
-    """Return the bytes that Python 2's pickles write as text."""
+    """Return bytes that pickle protocol 2 stores as text."""
     if encoding != "latin1" or type(text) is not str:
         raise plain_pickle.Refused(f"it holds text in {encoding!r:.20}")
     return text.encode("latin1")
 
 
 def _mapping() -> dict[Any, Any]:
-    """Return an empty dictionary; the pickle then sets its items."""
+    """Return an empty dictionary, which the pickle then fills."""
     return {}
 
 
@@ -201,7 +201,7 @@ _SYMBOLS: dict[str, Any] = {
     "collections.OrderedDict": _mapping,
     "torch._utils._rebuild_parameter": lambda tensor, *ignored: tensor,
     "torch.Size": _size,
-    # Some of the numbers in a checkpoint are NumPy's.
+    # Some numbers in a checkpoint are NumPy scalars.
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
     "numpy.dtype": _NumberType,

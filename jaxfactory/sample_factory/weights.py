@@ -1,7 +1,7 @@
-"""From the state dictionary of Sample Factory's actor-critic to our parameters.
+"""Maps the state dictionary of Sample Factory's actor-critic to jaxfactory's network.
 
-Everything that the dictionary holds must find its place, so that what is imported is
-the whole network.
+Every entry of the dictionary must have a counterpart, so that no part of the network is
+dropped.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ _GATES = {"gru": 3, "lstm": 4}
 
 
 class Layout(NamedTuple):
-    """What a state dictionary holds.
+    """The network in a state dictionary.
 
     Attributes:
-        network: The network's shape.
-        observation: What it reads.
-        slots: Where each of its parameters belongs.
+        network: The network's configuration.
+        observation: The network's observations.
+        slots: Where each parameter belongs.
     """
 
     network: NetworkConfig
@@ -35,12 +35,12 @@ class Layout(NamedTuple):
 
 
 class _Tower(NamedTuple):
-    """What leads from the observation to a head: fields of `NetworkConfig`, and more.
+    """The layers from the observation to a head: encoder, core and decoder.
 
     Attributes:
         image: (height, width, channels) of the image.
-        measurements: How many it reads.
-        shape: The fields.
+        measurements: Number of measurements.
+        shape: The layers as fields of `NetworkConfig`.
     """
 
     image: tuple[int, int, int]
@@ -54,19 +54,19 @@ def describe(
     """Return the layout of a state dictionary.
 
     Args:
-        settings: The experiment's.
+        settings: The experiment's settings.
         model: The state dictionary.
-        order: For each of our logits, the index of theirs.
+        order: For each of jaxfactory's logits, the index of Sample Factory's.
 
     Raises:
-        UserError: If our network has no place for something.
+        UserError: If an entry has no counterpart in jaxfactory's network.
     """
     _check_settings(settings, model)
     reader = LayerReader(settings, model)
     shared = settings.get("actor_critic_share_weights", True)
     tower = _read_tower(reader, "" if shared else "actor_", ())
     if not shared and _read_tower(reader, "critic_", ("critic",)) != tower:
-        raise reader.mismatch("its actor and its critic have other layers")
+        raise reader.mismatch("its actor and its critic have different layers")
     _read_heads(reader, order)
     _check_complete(reader)
     network = NetworkConfig(
@@ -79,7 +79,7 @@ def describe(
 
 
 def _check_settings(settings: Settings, model: Mapping[str, np.ndarray]) -> None:
-    """Refuse what our network cannot be."""
+    """Refuse settings that jaxfactory's network does not support."""
     architecture = settings.get("encoder_conv_architecture", "convnet_simple")
     activation = settings.get("nonlinearity", "elu")
     keys = settings.get("normalize_input_keys", [])
@@ -93,8 +93,8 @@ def _check_settings(settings: Settings, model: Mapping[str, np.ndarray]) -> None
     for reason, applies in reasons.items():
         if applies:
             raise UserError(
-                f"{settings.source}: this agent cannot be imported, because "
-                f"jaxfactory's network has no counterpart of {reason}"
+                f"{settings.source}: this agent cannot be imported: jaxfactory's "
+                f"network has no counterpart of {reason}"
             )
 
 
@@ -104,12 +104,12 @@ def _observed(model: Mapping[str, np.ndarray]) -> set[str]:
 
 
 def _read_tower(reader: LayerReader, prefix: str, place: Place) -> _Tower:
-    """Note where an encoder, its core and its decoder belong.
+    """Map an encoder with its core and decoder.
 
     Args:
-        reader: Of the state dictionary.
-        prefix: What the names of the three begin with there.
-        place: Of the tower in our parameters.
+        reader: Reader of the state dictionary.
+        prefix: Prefix of the three names in the state dictionary.
+        place: Keys of the tower in jaxfactory's parameters.
     """
     architecture = reader.settings.get("encoder_conv_architecture", "convnet_simple")
     image = ImageReader(reader, f"{prefix}encoder", (*place, "encoder"))
@@ -128,7 +128,7 @@ def _read_tower(reader: LayerReader, prefix: str, place: Place) -> _Tower:
 
 
 def _read_core(reader: LayerReader, root: str, place: Place) -> dict[str, Any]:
-    """Note where the recurrent core belongs; return what it is."""
+    """Map the recurrent core; return its fields of `NetworkConfig`."""
     settings = reader.settings
     size = settings.get("rnn_size", 512)
     if not settings.get("use_rnn", True):
@@ -143,7 +143,7 @@ def _read_core(reader: LayerReader, root: str, place: Place) -> dict[str, Any]:
     for layer in range(layers):
         core = "core" if layer == 0 else f"core_{layer}"
         inputs = reader.shape(f"{root}.weight_ih_l{layer}", 2)[1]
-        # The gates are in the same order, and both keep two biases.
+        # Both networks order the gates alike and have two biases.
         for ours, theirs, shape in (
             ("kernel", "weight_ih", (outputs, inputs)),
             ("recurrent_kernel", "weight_hh", (outputs, size)),
@@ -167,8 +167,10 @@ def _read_heads(reader: LayerReader, order: np.ndarray) -> None:
 
 
 def _check_complete(reader: LayerReader) -> None:
-    """Refuse a state dictionary with anything that was not looked at."""
+    """Refuse a state dictionary with parameters that were not mapped."""
     known = {slot.name for slot in reader.found}
     rest = [name for name in parameter_names(reader.model) if name not in known]
     if rest:
-        raise reader.refusal(f"jaxfactory's network has no place for its {rest[0]}")
+        raise reader.refusal(
+            f"jaxfactory's network has no counterpart of its {rest[0]}"
+        )

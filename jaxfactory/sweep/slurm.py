@@ -1,4 +1,4 @@
-"""A sweep as a batch script: a job array with one task for each run."""
+"""Writes a sweep as a Slurm batch script: a job array with one task per run."""
 
 import shlex
 import sys
@@ -8,14 +8,13 @@ from pathlib import Path
 
 _SCRIPT = """\
 #!/bin/bash
-# Written by `jaxfactory sweep --slurm`. A task that is given its index again goes on
-# with its run.
+# Written by `jaxfactory sweep --slurm`. A task that is started again resumes its run.
 {directives}
 set -u
 cd {directory}
 python=${{JAXFACTORY_PYTHON:-{python}}}
 child=
-# Before its time is up a task is told to stop; then it saves and leaves.
+# Slurm sends TERM before the time limit; the run then saves and exits.
 trap '[ -n "$child" ] && kill -TERM "$child" 2>/dev/null' TERM INT
 run() {{
   "$python" -m jaxfactory "$@" &
@@ -48,16 +47,16 @@ def script(
     directory: Path,
     options: dict[str, str],
 ) -> str:
-    """Return the script.
+    """Return the text of the script.
 
     Args:
-        commands: For each run its commands, arguments of ``jaxfactory``; each is run
-            only if the one before it succeeded.
-        name: Of the job.
-        parallel: Tasks at a time.
-        logs: Where each task's output goes.
-        directory: Where the commands are run.
-        options: More of ``sbatch``, without the dashes; they win over ours.
+        commands: For each run its commands, as arguments of ``jaxfactory``. Each
+            command runs only if the previous one succeeded.
+        name: Name of the job.
+        parallel: Number of parallel tasks.
+        logs: Directory of the tasks' output.
+        directory: Working directory of the commands.
+        options: Further ``sbatch`` options without dashes; they override the defaults.
     """
     defaults = {
         "job-name": name,

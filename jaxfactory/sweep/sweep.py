@@ -1,31 +1,30 @@
-"""``jaxfactory sweep``: many runs from one file, each a process of its own.
+"""``jaxfactory sweep``: trains many runs from one file, each in its own process.
 
-A finished run is skipped and an unfinished one goes on, so the same command goes on
-with a sweep however it ended.
+Finished runs are skipped and unfinished ones resume, so repeating the command resumes
+an interrupted sweep.
 """
 
-# ruff: noqa: T201 - the command says what it does.
+# ruff: noqa: T201 - the command reports what it does.
 
 import contextlib
 import shlex
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.config import runs
 from jaxfactory.report import report
 from jaxfactory.sweep import slurm, sweep_file
+from jaxfactory.sweep.sweep_display import SweepDisplay
 from jaxfactory.sweep.sweep_file import Job, Sweep
 from jaxfactory.sweep.sweep_runs import (
     LOGS,
@@ -48,20 +47,21 @@ _POLL_SECONDS = 0.5
 class SweepOptions:
     """Train one run for each combination of options and seeds in a TOML file.
 
-    Finished runs are skipped and unfinished ones go on. At the end there is a report.
+    Finished runs are skipped and unfinished ones resume. A report is written at the
+    end.
     """
 
     file: Annotated[Path | None, tyro.conf.Positional] = None
-    """The sweep: a [sweep] table with command, grid, list, seeds, parallel, evaluate
-    and slurm."""
+    """The TOML file: a [sweep] table with command, grid, list, seeds, parallel,
+    evaluate and slurm."""
     output: Path | None = None
-    """Where the runs go; without it, runs/sweeps/<the file's name>."""
+    """Directory of the runs; by default runs/sweeps/<name of the file>."""
     parallel: int | None = None
-    """Runs at a time, instead of the file's number."""
+    """Number of parallel runs; overrides the file."""
     dry_run: bool = False
-    """List the runs and do nothing."""
+    """List the runs without starting them."""
     slurm: bool = False
-    """Write a batch script for a job array instead of running."""
+    """Write a batch script for a Slurm job array instead of training."""
 
     def __post_init__(self) -> None:
         if self.parallel is not None and self.parallel < 1:
@@ -69,7 +69,7 @@ class SweepOptions:
 
 
 class SweepInterrupted(KeyboardInterrupt):
-    """A sweep was stopped by a signal, after its runs were saved.
+    """A signal stopped a sweep; its runs were saved first.
 
     Attributes:
         signum: The signal's number.
@@ -85,7 +85,7 @@ class SweepInterrupted(KeyboardInterrupt):
         )
         super().__init__(
             f"stopped by {name}; {done} of {len(sweep.jobs)} runs are finished, the "
-            "others are saved, go on with: "
+            "others are saved; resume with: "
             f"jaxfactory sweep {shlex.quote(str(sweep.path))}{folder}"
         )
 
@@ -103,13 +103,13 @@ class Failure(NamedTuple):
 
 
 def run(options: SweepOptions) -> int:
-    """Do what the options say and return the exit code.
+    """Run the command and return the exit code.
 
     Returns:
         0, or 1 if a run failed.
 
     Raises:
-        UserError: If the file or any run in it is wrong.
+        UserError: If the file or a run in it is invalid.
         SweepInterrupted: On Ctrl-C, SIGTERM or SIGHUP, after every run was saved.
     """
     if options.file is None:
@@ -136,7 +136,7 @@ def run(options: SweepOptions) -> int:
 
 
 def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
-    """Run what is not finished yet, some at a time, and return what failed.
+    """Train the unfinished runs, some in parallel, and return the failures.
 
     Raises:
         SweepInterrupted: On a signal, after every run was saved.
@@ -145,12 +145,12 @@ def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
     todo = [job for job in sweep.jobs if not is_finished(sweep, job)]
     with (
         _catch_signals() as interrupt,
-        _Display(sweep, console or Console()) as display,
+        SweepDisplay(sweep, console or Console()) as display,
         Children() as children,
     ):
         skipped = len(sweep.jobs) - len(todo)
         if skipped:
-            display.say(f"{skipped} of {len(sweep.jobs)} runs are finished already")
+            display.say(f"{skipped} of {len(sweep.jobs)} runs are already finished")
         waiting = list(todo)
         free = list(range(sweep.parallel))
         while (waiting or children.running) and not interrupt.signum:
@@ -178,44 +178,12 @@ def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
     return failures
 
 
-class _Display:
-    """A status line on a terminal, and a plain line for each event everywhere."""
-
-    def __init__(self, sweep: Sweep, console: Console) -> None:
-        self._sweep = sweep
-        self._console = console
-        self._live = Live(console=console, transient=True, auto_refresh=False)
-
-    def __enter__(self) -> "_Display":
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._live.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line above the status."""
-        self._console.print(Text(text), soft_wrap=True)
-
-    def show(self, running: Sequence[Job], failed: int) -> None:
-        """Renew the status line."""
-        if not self._console.is_terminal:
-            return
-        done = sum(is_finished(self._sweep, job) for job in self._sweep.jobs)
-        parts = [f"{done} of {len(self._sweep.jobs)} finished"]
-        parts += [f"{failed} failed"] if failed else []
-        parts += [f"{job.name} {progress(job):.0%}" for job in running]
-        line = Text(" | ".join(parts), no_wrap=True, overflow="ellipsis")
-        self._live.update(line, refresh=True)
-
-
 @contextlib.contextmanager
 def _catch_signals() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM, and SIGHUP: a closed terminal ends a sweep's runs."""
+    """Catch SIGINT, SIGTERM and SIGHUP: closing the terminal stops the runs too."""
     with catch_interrupts() as interrupt:
         before = signal.getsignal(signal.SIGHUP)
-        # Under nohup it stays ignored.
+        # Keep ignoring SIGHUP under nohup.
         catch = before is not signal.SIG_IGN
         with _handler(signal.SIGHUP, interrupt.handle) if catch else _nothing():
             yield interrupt
@@ -225,7 +193,7 @@ def _catch_signals() -> Iterator[Interrupt]:
 def _handler(signum: int, handle: Callable) -> Iterator[None]:
     try:
         before = signal.signal(signum, handle)
-    except ValueError:  # Outside of the main thread there are no handlers.
+    except ValueError:  # Only the main thread can set handlers.
         yield
         return
     try:
@@ -238,7 +206,7 @@ _nothing = contextlib.nullcontext
 
 
 def _list(sweep: Sweep) -> None:
-    print(f"{len(sweep.jobs)} runs in {sweep.folder}, {sweep.parallel} at a time")
+    print(f"{len(sweep.jobs)} runs in {sweep.folder}, {sweep.parallel} in parallel")
     for job in sweep.jobs:
         state = "finished" if is_finished(sweep, job) else f"{progress(job):.0%}"
         print(f"{state:>8}  {job.name}")
@@ -264,16 +232,16 @@ def _write_script(sweep: Sweep) -> None:
     _make_folder(sweep)
     runs.write_atomically(path, text)
     print(
-        f"{len(todo)} runs written to {path}; submit them with: sbatch {path}\n"
-        f"and when they have ended: jaxfactory report {sweep.folder}"
+        f"wrote {path} for {len(todo)} runs; submit it with: sbatch {path}\n"
+        f"and when all runs are finished: jaxfactory report {sweep.folder}"
     )
 
 
 def _make_folder(sweep: Sweep) -> None:
-    """Make the folder of the logs, and of the runs around it.
+    """Create the sweep's folder and that of the logs.
 
     Raises:
-        UserError: If it cannot be written.
+        UserError: If they cannot be written.
     """
     logs = sweep.folder / LOGS
     try:
@@ -292,7 +260,7 @@ def _report(sweep: Sweep) -> None:
         page = sweep.folder / "report.html"
         try:
             report.write(begun, page, sweep.path.stem)
-        except UserError as error:  # No reason not to tell which runs failed.
-            print(f"there is no report: {error}")
+        except UserError as error:  # Failed runs are still reported.
+            print(f"the report was not written: {error}")
         else:
             print(f"report: {page}")

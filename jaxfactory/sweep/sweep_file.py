@@ -1,24 +1,24 @@
-"""Reads a sweep's TOML file into runs; every option is checked before anything starts.
+"""Reads a sweep's TOML file and checks every run before any of them starts.
 
 ::
 
     [sweep]
     command = { scenario = "basic", total_frames = 200_000 }
-    seeds = [0, 1]       # or how many: seeds = 2
-    parallel = 2         # runs at a time
-    evaluate = 100       # episodes after each training
+    seeds = [0, 1]       # or their number: seeds = 2
+    parallel = 2         # number of parallel runs
+    evaluate = 100       # evaluation episodes of each run
 
     [sweep.grid]         # every combination
     learning_rate = [1e-4, 3e-4]
     core = ["gru", "none"]
 
-    [[sweep.list]]       # each of these
+    [[sweep.list]]       # each of these sets of options
     gamma = 0.99
     [[sweep.list]]
     gamma = 0.9
     num_steps = 64
 
-    [sweep.slurm]        # what --slurm asks the cluster for
+    [sweep.slurm]        # sbatch options, for --slurm
     time = "2:00:00"
     cpus_per_task = 8
 """
@@ -48,10 +48,10 @@ class Job(NamedTuple):
     """One run of a sweep.
 
     Attributes:
-        name: What tells it from the others.
-        run_dir: Of the run.
-        args: Flags of ``train``, all but ``--run``.
-        config: What they mean.
+        name: The options that differ between runs, and the seed.
+        run_dir: The run directory.
+        args: Flags of ``train``, without ``--run``.
+        config: The settings that the flags give.
     """
 
     name: str
@@ -61,12 +61,15 @@ class Job(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A sweep's file, read and checked.
+    """A validated sweep.
 
     Attributes:
-        parallel: Runs at a time.
-        evaluate: Episodes that each run is evaluated for; 0 leaves it out.
-        slurm: Options of the batch script.
+        path: The TOML file.
+        folder: Directory of the runs.
+        jobs: The runs.
+        parallel: Number of parallel runs.
+        evaluate: Number of evaluation episodes per run; 0 for no evaluation.
+        slurm: ``sbatch`` options of the batch script.
     """
 
     path: Path
@@ -78,14 +81,14 @@ class Sweep(NamedTuple):
 
 
 def read(path: Path, folder: Path | None = None) -> Sweep:
-    """Read a file and check every run that it makes.
+    """Read a file and check every run in it.
 
     Args:
         path: The TOML file.
-        folder: Where the runs go; by default ``runs/sweeps/<the file's name>``.
+        folder: Directory of the runs; by default ``runs/sweeps/<name of the file>``.
 
     Raises:
-        UserError: If the file or any option in it is wrong.
+        UserError: If the file or an option in it is invalid.
     """
     table = _table(path)
     folder = folder or runs.ROOT / "sweeps" / path.stem
@@ -100,7 +103,7 @@ def read(path: Path, folder: Path | None = None) -> Sweep:
     names = [job.name for job in jobs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise UserError(f"{path}: the run {twice!r} is there twice; leave one out")
+        raise UserError(f"{path}: the run {twice!r} occurs twice; remove one of them")
     for job in jobs:
         _check_existing(job)
     return Sweep(
@@ -120,31 +123,31 @@ def _table(path: Path) -> dict[str, Any]:
         reason = error.strerror
         raise UserError(f"the sweep {path} cannot be read: {reason}") from error
     except ValueError as error:
-        raise UserError(f"{path} is no TOML file: {error}") from error
+        raise UserError(f"{path} is not a TOML file: {error}") from error
     table = data.get("sweep")
     if not isinstance(table, dict):
         raise UserError(f"{path} has no [sweep] table")
     if other := next((key for key in data if key != "sweep"), None):
-        raise UserError(f"{path}: {other!r} must stand in the [sweep] table")
+        raise UserError(f"{path}: {other!r} must be in the [sweep] table")
     for key in table:
         if key not in _KEYS:
-            hint = did_you_mean(key, _KEYS) or f"; there are {', '.join(_KEYS)}"
+            hint = did_you_mean(key, _KEYS) or f"; its keys are {', '.join(_KEYS)}"
             raise UserError(f"{path}: [sweep] has no {key!r}{hint}")
     return table
 
 
 def _options(path: Path, place: str, table: Any) -> dict[str, Value]:
-    """Return options by their names with underscores."""
+    """Return the options, with underscores in their names."""
     if not isinstance(table, dict):
         raise UserError(f"{path}: {place} must be a table of options, not {table!r}")
     options = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name in ("run", "seed", "help"):
-            remedy = "use seeds" if name == "seed" else "each run is named by itself"
-            raise UserError(f"{path}: {place} cannot hold {key!r}; {remedy}")
+            remedy = "use seeds" if name == "seed" else "the sweep sets it for each run"
+            raise UserError(f"{path}: {place} cannot have {key!r}; {remedy}")
         if isinstance(value, dict) or not isinstance(value, Value):
-            raise UserError(f"{path}: {key} = {value!r} is no value of an option")
+            raise UserError(f"{path}: {key} = {value!r} is not a value of an option")
         options[name] = value
     return options
 
@@ -170,7 +173,7 @@ def _combinations(
     for (one, first), (other, second) in itertools.combinations(names.items(), 2):
         if both := first & second:
             raise UserError(
-                f"{path}: {min(both)} stands in {one} and in {other}; leave one out"
+                f"{path}: {min(both)} is in both {one} and {other}; remove one of them"
             )
     columns: list[list[Any]] = [list(values) for values in grid.values()]  # type: ignore[arg-type]
     return [
@@ -181,7 +184,7 @@ def _combinations(
 
 
 def _first_names(names: Iterable[str]) -> set[str]:
-    """Return options' names; of those that have two, the first: env is scenario."""
+    """Return the options' names, aliases replaced by the first name."""
     args = flags.unaliased([f"--{name}" for name in names])
     return {arg.removeprefix("--") for arg in args}
 
@@ -192,7 +195,8 @@ def _seeds(path: Path, seeds: Any) -> list[int]:
     whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
     if not whole or not seeds:
         raise UserError(
-            f"{path}: seeds = {seeds!r} must be a list of whole numbers, or how many"
+            f"{path}: seeds = {seeds!r} must be a list of whole numbers, or the number "
+            "of seeds"
         )
     return list(seeds)
 
@@ -200,7 +204,7 @@ def _seeds(path: Path, seeds: Any) -> list[int]:
 def _number(path: Path, name: str, value: Any, least: int) -> int:
     if type(value) is not int or value < least:
         raise UserError(
-            f"{path}: {name} = {value!r} must be a whole number from {least} on"
+            f"{path}: {name} = {value!r} must be a whole number of at least {least}"
         )
     return value
 
@@ -229,7 +233,7 @@ def _flags(options: Mapping[str, Value]) -> list[str]:
 def _config(path: Path, name: str, args: Sequence[str]) -> Config:
     if sizing.wants_auto(list(args)):
         raise UserError(
-            f"{path}: auto would make runs that cannot be compared; give a number"
+            f"{path}: auto would make runs that are not comparable; give a number"
         )
     try:
         init_from.read_on_cpu(args)
@@ -241,7 +245,7 @@ def _config(path: Path, name: str, args: Sequence[str]) -> Config:
 
 
 def _name(varied: Mapping[str, Value]) -> str:
-    """Return a name that can be a folder's."""
+    """Return a run's name, which is valid as the name of a folder."""
     parts = []
     for key, value in varied.items():
         if isinstance(value, list):
@@ -254,12 +258,12 @@ def _name(varied: Mapping[str, Value]) -> str:
     name = ",".join(parts)
     if len(name) <= _LONGEST_NAME:
         return name
-    # Without the options' names it may still tell the runs apart.
+    # The values alone may still distinguish the runs.
     return ",".join(part.partition("=")[2] for part in parts)[-_LONGEST_NAME:]
 
 
 def _check_existing(job: Job) -> None:
-    """Refuse to go on with a run that was begun with other settings."""
+    """Refuse to resume a run that has other settings."""
     if not runs.is_run(job.run_dir):
         return
     begun = flat_text.training(runs.load_config(job.run_dir))
@@ -274,6 +278,6 @@ def _check_existing(job: Job) -> None:
         was = ", ".join(f"{name} {begun.get(name)}" for name in changed)
         now = ", ".join(f"{name} {wanted[name]}" for name in changed)
         raise UserError(
-            f"the run {job.run_dir} was begun with {was} and the sweep wants {now}; "
-            "rename the sweep's file, give --output, or remove the run"
+            f"the run {job.run_dir} has {was} and the sweep has {now}; rename the "
+            "sweep's file, give --output, or remove the run"
         )

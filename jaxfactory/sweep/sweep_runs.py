@@ -1,4 +1,4 @@
-"""The processes that a sweep's runs are: started, waited for, stopped, and asked."""
+"""Starts and stops the processes of a sweep's runs, and reads their progress."""
 
 import contextlib
 import os
@@ -17,22 +17,22 @@ from jaxfactory.metrics import metrics_file
 from jaxfactory.sweep.sweep_file import Job, Sweep
 
 
-# The folder beside the runs where their output goes.
+# Folder of the runs' output, next to the runs.
 LOGS = "logs"
-# A run that was told to stop saves; for how long one waits before it is killed.
+# How long a run that was told to stop may take to save before it is killed.
 _STOP_SECONDS = 90.0
 _TAIL_BYTES = 16_384
 
 
 def is_finished(sweep: Sweep, job: Job) -> bool:
-    """Whether nothing is left to do for a run."""
+    """Whether a run is trained and, if the sweep does so, evaluated."""
     saved = runs.checkpoint_dirs(job.run_dir, "latest")
     trained = bool(saved) and int(saved[-1].name) >= job.config.total_frames
     return trained and (not sweep.evaluate or (job.run_dir / runs.EVALUATION).is_file())
 
 
 def commands(sweep: Sweep, job: Job) -> list[list[str]]:
-    """Return what is run for a job: arguments of ``jaxfactory``, one after another."""
+    """Return a job's commands, as arguments of ``jaxfactory``, in order."""
     run_dir = f"--run={job.run_dir.resolve()}"
     steps = [["train", *job.args, run_dir]]
     if sweep.evaluate:
@@ -41,15 +41,15 @@ def commands(sweep: Sweep, job: Job) -> list[list[str]]:
 
 
 def log_of(sweep: Sweep, job: Job) -> Path:
-    """Return where a run's output goes."""
+    """Return the log file of a run."""
     return sweep.folder / LOGS / f"{job.name}.log"
 
 
 class Child:
-    """A run's commands, one process after another in a session of their own.
+    """Runs a job's commands one after another, in their own session.
 
-    A terminal's Ctrl-C reaches only the sweep, which tells its children once. If it is
-    killed and can tell nobody, the kernel does.
+    Ctrl-C reaches only the sweep, which forwards it once. If the sweep is killed, the
+    kernel signals its children.
     """
 
     def __init__(self, sweep: Sweep, job: Job, slot: int) -> None:
@@ -69,7 +69,7 @@ class Child:
         self._log.flush()
         module = "jaxfactory.cli.sweep_child"
         command = [sys.executable, "-m", module, str(os.getpid()), *args]
-        # It finds the same modules as this process, wherever that found them.
+        # The child must find the same modules as this process.
         path = os.pathsep.join(filter(None, sys.path))
         process = subprocess.Popen(
             command,
@@ -80,13 +80,13 @@ class Child:
             env={**os.environ, "PYTHONPATH": path},
         )
         if self._cores:
-            # It may have ended already.
+            # The process may have ended already.
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(process.pid, self._cores)
         return process
 
     def has_ended(self) -> bool:
-        """Whether all commands are done or one failed; starts the next one."""
+        """Whether all commands are done or one has failed; starts the next one."""
         code = self._process.poll()
         if code is None:
             return False
@@ -98,11 +98,11 @@ class Child:
         return True
 
     def send(self, signum: int) -> None:
-        """Send a signal to the command that runs."""
+        """Send a signal to the running command."""
         self._process.send_signal(signum)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the command that runs and leave the others; whether it ended."""
+        """Wait for the running command; return whether it has ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ class Child:
 
 
 class Children:
-    """The runs that are under way; leaving it leaves none."""
+    """The running children; a context manager that kills them on exit."""
 
     def __init__(self) -> None:
         self.running: list[Child] = []
@@ -128,18 +128,18 @@ class Children:
         self.running = []
 
     def start(self, child: Child) -> None:
-        """Look after a run."""
+        """Add a started child."""
         self.running.append(child)
 
     def ended(self) -> Iterator[Child]:
-        """Yield the runs that have ended since the last look."""
+        """Yield the children that have ended since the last call."""
         for child in list(self.running):
             if child.has_ended():
                 self.running.remove(child)
                 yield child
 
     def stop(self) -> None:
-        """Tell every run to save and leave, and wait until it has."""
+        """Tell every run to save and exit, and wait for them."""
         for child in self.running:
             child.send(signal.SIGINT)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -151,23 +151,23 @@ class Children:
 
 
 def progress(job: Job) -> float:
-    """Return how much of a run's frames is played, from 0 to 1."""
+    """Return the fraction of a run's frames that is done, from 0 to 1."""
     row = last_metrics(job)
     return min(1.0, float(row.get("frames") or 0) / job.config.total_frames)
 
 
 def last_metrics(job: Job) -> dict[str, float]:
-    """Return the last line of a run's metrics; empty if there is none yet."""
+    """Return the last training metrics of a run; empty if there are none yet."""
     for line in reversed(_tail(job.run_dir / runs.METRICS)):
         row = metrics_file.parse(line)
-        # Evaluations have lines of their own.
+        # Lines without this are evaluations.
         if row is not None and "time/wall_clock" in row:
             return row
     return {}
 
 
 def score(job: Job) -> str:
-    """Return what there is to tell of a run that is finished."""
+    """Return the suffix of a finished run's message: its training return."""
     value = last_metrics(job).get("episode/raw_return")
     return "" if value is None else f": raw return {value:.2f} in training"
 
@@ -182,13 +182,13 @@ def _tail(path: Path) -> list[str]:
 
 
 def last_line(log: Path) -> str:
-    """Return what a run said last."""
+    """Return the last line of a run's output."""
     lines = [line.strip() for line in _tail(log) if line.strip()]
-    return lines[-1].removeprefix("jaxfactory: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("jaxfactory: ") if lines else "no output"
 
 
 def share_of_cores(slot: int, parallel: int) -> set[int]:
-    """Return the cores of one of several runs at a time; none where all are shared."""
+    """Return a parallel run's share of the cores; empty if it may use all of them."""
     cores = sorted(os.sched_getaffinity(0))
     if parallel == 1 or parallel > len(cores):
         return set()

@@ -13,14 +13,12 @@ from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.checkpoints.saved_state import check_network
 from jaxfactory.config.train import Config
 from jaxfactory.envs.pool import env_spec, make_pool
-from jaxfactory.metrics.episodes import EpisodeStats, Stopwatch, Throughput
+from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.jsonl_writer import JsonlWriter
+from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
+from jaxfactory.metrics.timers import Stopwatch, Throughput
 from jaxfactory.metrics.wandb_writer import WandbWriter
-from jaxfactory.metrics.writers import (
-    CompositeWriter,
-    JsonlWriter,
-    TensorBoardWriter,
-    Writer,
-)
+from jaxfactory.metrics.writers import CompositeWriter, Writer
 from jaxfactory.models.actor_critic import ActorCritic, EncoderClass, with_encoder
 from jaxfactory.ppo.learner import TrainState, init_train_state, make_update
 from jaxfactory.rollout.async_sampler import AsyncSampler

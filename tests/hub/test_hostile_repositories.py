@@ -92,7 +92,7 @@ def test_a_repository_names_no_encoder_but_a_built_in_one(
 ):
     repository("network", encoder=encoder.format(code=code))
     error = refused(capsys, "pull", REPO, "--run", "new")
-    assert "which a repository cannot bring" in error
+    assert "which is never downloaded" in error
     assert "--network FILE.py:Class" in error
     assert nothing_is_left()
 
@@ -180,7 +180,7 @@ def test_without_trust_the_built_in_scenario_of_that_name_takes_its_place(
     )
     assert main.main(["pull", REPO, "--run", "new"]) == 0
     out = capsys.readouterr().out
-    assert "note: the repository brings a scenario of its own (health_gathering" in out
+    assert "note: the repository has a scenario of its own (health_gathering" in out
     assert "this run uses the built-in health_gathering_supreme" in out
     config = runs.load_config(Path("new"))
     assert config.env.scenario == "health_gathering_supreme"
@@ -191,7 +191,7 @@ def test_a_built_in_scenario_of_other_actions_does_not(repository, capsys):
     # Five choices there, 3 + 3 here.
     repository(scenario="scenario/my_way_home.cfg", extra=own_scenario("my_way_home"))
     error = refused(capsys, "pull", REPO, "--run", "new")
-    assert "asks for other actions than this agent" in error
+    assert "has other actions than this agent" in error
     assert nothing_is_left()
 
 
@@ -299,7 +299,7 @@ def test_a_scenario_is_a_cfg_file(repository, capsys, scenario):
     extra = own_scenario("maze")
     repository(scenario=scenario, extra=extra)
     error = refused(capsys, "pull", REPO, "--run", "new", "--trust-scenario")
-    assert "is no .cfg file in it" in error
+    assert "is not a .cfg file in the repository" in error
 
 
 def test_flags_that_do_nothing_for_sample_factory_are_refused(server, capsys):
@@ -311,7 +311,7 @@ def test_flags_that_do_nothing_for_sample_factory_are_refused(server, capsys):
     server.make("ada/theirs", files)
     for flags in (["--trust-scenario"], ["--network", "x.py:X"]):
         error = refused(capsys, "pull", "ada/theirs", *flags)
-        assert f"leave {flags[0]} out" in error
+        assert f"leave out {flags[0]}" in error
 
 
 @pytest.mark.parametrize(

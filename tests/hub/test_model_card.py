@@ -37,7 +37,7 @@ def test_the_card_is_what_the_leaderboard_reads(server, run):
         f"jaxfactory pull {REPO} --run runs/doom",
         "--episodes 100 --seed 1000 --num-envs 20 --checkpoint best",
         "jaxfactory train --run runs/doom --total-frames 4294968320",
-        "100 whole episodes with sampled actions",
+        "100 full episodes with sampled actions",
         "- `optimizer.safetensors`:",
     ):
         assert words in text

@@ -120,7 +120,7 @@ def test_private(server, run, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", "hf_write")
     server.make("ada/open", {"a": b""})
     words = refused(capsys, "push", run, "ada/open", "--private")
-    assert "ada/open exists and everybody can see it" in words
+    assert "ada/open exists and is public" in words
     assert set(server.files("ada/open")) == {"a"}
 
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from jaxfactory.metrics.episodes import EpisodeStats, Stopwatch, Throughput
+from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.timers import Stopwatch, Throughput
 
 
 class Ended(NamedTuple):

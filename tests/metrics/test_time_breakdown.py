@@ -28,7 +28,7 @@ def test_one_thread():
             "rest": pytest.approx(4.0),
         }
     }
-    assert "the update" in phases.verdict()
+    assert "the update" in phases.bottleneck()
 
 
 def test_two_threads_are_summed_apart():
@@ -40,14 +40,14 @@ def test_two_threads_are_summed_apart():
         "learner": {"handover_wait": 6.0, "update": 4.0, "rest": 0.0},
     }
     # The learner waits for the sampler, which waits for the engines.
-    assert "the engines" in phases.verdict()
+    assert "the engines" in phases.bottleneck()
 
 
 def test_the_one_that_never_waits_holds_back():
     phases = added(
         {"act": 2.0, "policy_wait": 7.0, "handover_wait": 0.1, "update": 9.0},
     )
-    assert "the update" in phases.verdict()
+    assert "the update" in phases.bottleneck()
 
 
 def test_the_table_names_seconds_and_shares():

@@ -146,5 +146,5 @@ def test_a_login_that_fails_is_a_sentence(tmp_path, monkeypatch):
     )
     fake(tmp_path, monkeypatch, broken)
     writer = WandbWriter(tmp_path, Config(watch=WatchConfig(wandb=True)))
-    with pytest.raises(UserError, match=r"\(no key\); `wandb login` logs in"):
+    with pytest.raises(UserError, match=r"\(no key\); run `wandb login`"):
         writer.begin(0)

@@ -6,8 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from jaxfactory.config import runs
+from jaxfactory.metrics.jsonl_writer import JsonlWriter
+from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
 from jaxfactory.metrics.terminal_writer import TerminalWriter
-from jaxfactory.metrics.writers import CompositeWriter, JsonlWriter, TensorBoardWriter
+from jaxfactory.metrics.writers import CompositeWriter
 
 
 METRICS = {

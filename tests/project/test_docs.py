@@ -14,7 +14,7 @@ from docs_pages import DOCS, PAGES, ROOT, blocks, run_page, words
 from hub_server import TOKENS, HubServer
 
 import jaxfactory
-from jaxfactory.cli import main
+from jaxfactory.cli import commands, main
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -122,12 +122,12 @@ def parse(arguments):
         from jaxfactory.training import options as train_options
 
         real = flags.parse
-        for module in (main, flags):
+        for module in (commands, flags):
             patch.setattr(module, "parse", stop)
         # No run is there to begin from.
         patch.setattr(train_options.init_from, "scenario_of", lambda source: "basic")
         patch.setattr(train_options, "_begun_from", lambda source, base, *rest: base)
-        patch.setattr(main, "_prepare_jax", lambda: None)
+        patch.setattr(commands, "_prepare_jax", lambda: None)
         try:
             code = main.main([*arguments])
         except SystemExit as ended:

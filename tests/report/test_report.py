@@ -15,7 +15,7 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import flat_text, runs
 from jaxfactory.config.train import Config, EnvConfig, PPOConfig
-from jaxfactory.report import report, run_data, svg_charts
+from jaxfactory.report import report, run_data, svg_charts, svg_shapes
 
 
 def make_run(path: Path, config: Config, level: float = 1.0, lines: int = 20) -> Path:
@@ -69,21 +69,21 @@ def basic(**changes) -> Config:
 
 
 def test_ticks_are_round_numbers():
-    assert svg_charts.ticks(0.0, 1.0, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert svg_charts.ticks(3.2, 11.9, 4) == [5.0, 7.5, 10.0]
-    assert svg_charts.ticks(0.0, 3.0, 4, whole=True) == [0, 1, 2, 3]
-    assert svg_charts.ticks(2.0, 2.0) == [2]
+    assert svg_shapes.ticks(0.0, 1.0, 5) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert svg_shapes.ticks(3.2, 11.9, 4) == [5.0, 7.5, 10.0]
+    assert svg_shapes.ticks(0.0, 3.0, 4, whole=True) == [0, 1, 2, 3]
+    assert svg_shapes.ticks(2.0, 2.0) == [2]
 
 
 def test_short_numbers():
-    numbers = [svg_charts.short(n) for n in (1.5e6, 2e5, 0.01, -2500.0, 3e-4, 0.0)]
+    numbers = [svg_shapes.short(n) for n in (1.5e6, 2e5, 0.01, -2500.0, 3e-4, 0.0)]
     assert numbers == ["1.5M", "200k", "0.01", "-2.5k", "3e-4", "0"]
 
 
 def test_a_line_has_a_gap_where_there_is_no_number():
     x = np.arange(6.0)
     y = np.array([0.0, 1.0, math.nan, 3.0, 4.0, 5.0])
-    one = svg_charts.Series("<b>&", y, y - 1, y + 1)
+    one = svg_shapes.Series("<b>&", y, y - 1, y + 1)
     svg = ET.fromstring(svg_charts.line_chart(x, [one], title='"a" < b'))
     assert svg.get("aria-label") == '"a" < b'
     lines = svg.findall("polyline")
@@ -99,7 +99,7 @@ def test_a_line_has_a_gap_where_there_is_no_number():
 def test_a_line_lies_where_its_numbers_say():
     x, y = np.array([0.0, 10.0]), np.array([0.0, 2.0])
     svg = ET.fromstring(
-        svg_charts.line_chart(x, [svg_charts.Series("a", y)], title="", from_zero=True)
+        svg_charts.line_chart(x, [svg_shapes.Series("a", y)], title="", from_zero=True)
     )
     # From the left edge, 46, to the right one, 412; up from the bottom, 212, to
     # 10 + 202 * (0.1 / 2.1) = 19.6: a twentieth of room is left above.
@@ -109,8 +109,8 @@ def test_a_line_lies_where_its_numbers_say():
 def test_stacked_areas_end_at_the_top():
     x = np.array([0.0, 1.0])
     layers = [
-        svg_charts.Series("a", np.array([0.25, 0.5])),
-        svg_charts.Series("b", np.array([0.75, 0.5]), color=1),
+        svg_shapes.Series("a", np.array([0.25, 0.5])),
+        svg_shapes.Series("b", np.array([0.75, 0.5]), color=1),
     ]
     svg = ET.fromstring(svg_charts.area_chart(x, layers, title="t"))
     lower, upper = svg.findall("polygon")
@@ -265,7 +265,7 @@ def test_what_a_run_is_called_cannot_become_markup(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", "is no directory"),
+        ("nowhere", "is not a directory"),
         ("empty", "no run of jaxfactory and there is none with"),
         ("fresh", "has no metrics yet"),
     ],
@@ -292,7 +292,7 @@ def test_an_evaluation_of_another_kind_is_a_sentence(tmp_path, name, value, word
     evaluate_run(path, [1.0, 2.0])
     file = path / "evaluation.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
-    with pytest.warns(UserWarning, match="the report is without it") as caught:
+    with pytest.warns(UserWarning, match="the report leaves it out") as caught:
         assert run_data.read(path).evaluation is None
     assert words in str(caught[0].message)
 
@@ -353,4 +353,4 @@ def test_in_a_browser(tmp_path, width):
     found = json.loads(re.search(r"<title>(.*?)</title>", output).group(1))
     assert found["wide"] <= 0
     assert found["charts"] >= 8
-    assert found["tip"].startswith("1,000 framesown return: 0.5 ± 0.5")
+    assert found["tip"].startswith("1,000 framesraw return: 0.5 ± 0.5")

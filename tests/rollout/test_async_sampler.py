@@ -9,7 +9,7 @@ import pytest
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
-from jaxfactory.metrics.episodes import Stopwatch
+from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.normalization import Normalizer, init
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.async_sampler import AsyncSampler, JustInTime

@@ -80,7 +80,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("change", OPTIMIZERS, ids=range(len(OPTIMIZERS)))
 def test_an_optimizer_that_is_none_is_left_out(tmp_path, experiment, change):
     made = convert.convert(experiment(change), None, tmp_path / "run")
-    assert "Adam's moments were not imported: they begin at zero" in made.notes
+    assert "Adam's moments were not imported: they start at zero" in made.notes
 
 
 @pytest.mark.usefixtures("unwritten")

@@ -64,7 +64,7 @@ def pulled(hub, name, capsys):
     out = capsys.readouterr().out
     assert f"trained for {FRAMES:,} frames" in out
     sees_all = name != "deathmatch"
-    assert ("sees the image alone" in out) == (not sees_all)
+    assert ("reads the image only" in out) == (not sees_all)
     assert runs.load_config(run).env.measurements == sees_all
     return run
 

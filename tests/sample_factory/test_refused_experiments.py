@@ -34,7 +34,7 @@ from jaxfactory.scenarios import scenario_table
         ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
         ({"exploration_loss": "curiosity"}, "curiosity"),
         ({"env": "atari_pong"}, "'atari_pong'"),
-        ({"env": "doom_bottle"}, "is none of the built-in scenarios"),
+        ({"env": "doom_bottle"}, "is not one of the built-in scenarios"),
         ({"env": "doom_battle"}, "5 choices and the scenario battle 21 (3 x 3 x 2"),
         ({"env": "doom_my_way_home"}, "5 choices and the scenario my_way_home 6"),
     ],
@@ -59,7 +59,7 @@ def test_settings_of_another_program_are_refused(tmp_path):
 def test_a_layer_too_many_is_refused(tmp_path):
     source = copy("gru", tmp_path)
     rewrite(source, lambda model: model.update(extra=np.zeros(3, np.float32)))
-    with pytest.raises(UserError, match="no place for its extra"):
+    with pytest.raises(UserError, match="no counterpart of its extra"):
         convert.convert(source, None, tmp_path / "run")
 
 
@@ -94,7 +94,7 @@ def test_heads_that_press_other_buttons_are_told(tmp_path):
     run, name = tmp_path / "run", f"{tmp_path / 'own.py'}:strafe"
     found = convert.convert(EXPERIMENTS / "gru", name, run)
     assert found.notes == [
-        "the agent was trained on 'doom_health_gathering_supreme', where its choices "
+        "the agent was trained on 'doom_health_gathering_supreme', where its actions "
         f"press other buttons than in {name}"
     ]
     # The same buttons under another scenario's name are no matter.

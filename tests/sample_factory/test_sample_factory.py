@@ -179,9 +179,9 @@ def test_without_an_optimizer_adam_begins_anew(tmp_path):
     rewrite(source, lambda model: None)
     found, _, _, state = imported("gru", tmp_path, source)
     assert found.notes == [
-        "lr_schedule kl_adaptive_epoch has no counterpart: training goes on with "
+        "lr_schedule kl_adaptive_epoch has no counterpart: training resumes with "
         "constant",
-        "Adam's moments were not imported: they begin at zero",
+        "Adam's moments were not imported: they start at zero",
     ]
     assert int(optax.tree_utils.tree_get(state.opt_state, "count")) == 0
     assert found.frames == 400
@@ -220,8 +220,8 @@ def test_the_best_of_several_policies_is_taken(tmp_path, agent):
     assert found.file.name == "best_000000007_123456_reward_12.500.pth"
     assert found.file.parent.name == "checkpoint_p1"
     assert found.notes[0] == (
-        "policy 1 of 0, 1, 2 was taken, whose best reward, 12.5, is the highest; "
-        "--policy takes another"
+        "policy 1 of 0, 1, 2 was imported, whose best reward, 12.5, is the highest; "
+        "--policy chooses another one"
     )
     # What training on a population had changed for this one.
     assert config.ppo.clip_eps == 0.125
@@ -242,7 +242,7 @@ def test_the_best_of_several_policies_is_taken(tmp_path, agent):
     for file in source.glob("checkpoint_p*/best_*.pth"):
         file.rename(file.with_name("checkpoint_000000003_100.pth"))
     assert find_checkpoint(source).policy == 0
-    assert "as no name of a file tells" in find_checkpoint(source).note
+    assert "because no file name has" in find_checkpoint(source).note
 
 
 def test_the_layouts_of_the_courses_agents(agent):
@@ -254,7 +254,7 @@ def test_the_layouts_of_the_courses_agents(agent):
     assert found.scenario == "deathmatch_bots"
     assert found.file.name == "best_000000007_123456_reward_31.250.pth"
     assert found.notes == [
-        "this agent sees the image alone, without the 23 measurements of "
+        "this agent reads the image only, without the 23 measurements of "
         "deathmatch_bots (--no-measurements): its network has no layers for them"
     ]
     assert not config.env.measurements
@@ -274,7 +274,7 @@ def test_without_statistics_of_measurements_either(tmp_path):
 
     rewrite(source, forget)
     found, config, _, state = imported("deathmatch", tmp_path, source)
-    assert "sees the image alone" in found.notes[0]
+    assert "reads the image only" in found.notes[0]
     assert not config.env.measurements
     assert state.normalizer.obs.keys() == {"image"}
 

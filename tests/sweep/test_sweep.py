@@ -86,31 +86,31 @@ def test_a_list_is_each_of_its_tables():
     ("text", "words"),
     [
         ("sweep = 3", "has no [sweep] table"),
-        ("[sweep", "is no TOML file"),
-        ("[sweep]\n[other]", "'other' must stand in the [sweep] table"),
+        ("[sweep", "is not a TOML file"),
+        ("[sweep]\n[other]", "'other' must be in the [sweep] table"),
         ("[sweep]\ngird = {}", "no 'gird'; did you mean 'grid'?"),
         ("[sweep]\nseeds = []", "seeds = [] must be a list of whole numbers"),
-        ("[sweep]\nseeds = [1, 1]", "'seed=1' is there twice"),
+        ("[sweep]\nseeds = [1, 1]", "'seed=1' occurs twice"),
         ("[sweep]\nseeds = 0", "seeds = 0"),
-        ("[sweep]\nparallel = 0", "parallel = 0 must be a whole number from 1 on"),
+        ("[sweep]\nparallel = 0", "parallel = 0 must be a whole number of at least 1"),
         ("[sweep]\nevaluate = true", "evaluate = True"),
         ("[sweep]\ngrid = {gamma = 0.9}", "gamma must be a list of values, not 0.9"),
         ("[sweep]\ngrid = {gamma = []}", "gamma must be a list of values"),
         ("[sweep]\nlist = {gamma = 0.9}", "list must be a list of tables"),
         ("[sweep]\nlist = [3]", "list must be a table of options, not 3"),
-        ("[sweep]\ncommand = {run = 'x'}", "each run is named by itself"),
-        ("[sweep]\ncommand = {seed = 3}", "cannot hold 'seed'; use seeds"),
+        ("[sweep]\ncommand = {run = 'x'}", "the sweep sets it for each run"),
+        ("[sweep]\ncommand = {seed = 3}", "cannot have 'seed'; use seeds"),
         ("[sweep]\ncommand = {num_envs = 'auto'}", "auto would make runs that"),
         ("[sweep]\ncommand = {gama = 0.9}", "did you mean '--gamma'?"),
         ("[sweep]\ncommand = {gamma = 2}", "seed=0: --gamma 2.0 must lie between"),
         ("[sweep]\ncommand = {scenario = 'basik'}", "did you mean basic?"),
         (
             "[sweep]\ncommand = {gamma = 0.9}\ngrid = {gamma = [0.8]}",
-            "gamma stands in command and in grid",
+            "gamma is in both command and grid",
         ),
         (
             "[sweep]\ncommand = {env = 'basic'}\ngrid = {scenario = ['basic']}",
-            "scenario stands in command and in grid",
+            "scenario is in both command and grid",
         ),
         ("[sweep]\nslurm = {time = [1]}", "slurm: time = [1] must be one value"),
     ],
@@ -163,7 +163,7 @@ def test_a_run_of_other_settings_is_not_gone_on_with():
 def test_a_dry_run_lists_the_runs(capsys):
     assert main.main(["sweep", str(written(GRID)), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("8 runs in runs/sweeps/my, 2 at a time")
+    assert out.startswith("8 runs in runs/sweeps/my, 2 in parallel")
     assert out.count("jaxfactory train --scenario=basic") == 8
     assert [path.name for path in Path().iterdir()] == ["my.toml"]
 
@@ -275,7 +275,7 @@ def test_a_sweep_is_stopped_and_goes_on(tmp_path):
     output = process.communicate(timeout=100)[0]
     assert process.returncode == 130, output
     assert "0 of 2 runs are finished" in output
-    assert "go on with: jaxfactory sweep my.toml" in output
+    assert "resume with: jaxfactory sweep my.toml" in output
     assert "Traceback" not in output
     assert not trainings(tmp_path)
     saved = [runs.checkpoint_dirs(log.parent, "latest")[-1].name for log in logs]
@@ -352,7 +352,7 @@ def test_a_sweep_over_one_of_gymnasiums_environments(capsys):
     # All is done: nothing is played again.
     before = (run / runs.EVALUATION).stat().st_mtime_ns
     assert main.main(["sweep", "my.toml"]) == 0
-    assert "2 of 2 runs are finished already" in capsys.readouterr().out
+    assert "2 of 2 runs are already finished" in capsys.readouterr().out
     assert (run / runs.EVALUATION).stat().st_mtime_ns == before
 
 

@@ -18,7 +18,7 @@ import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
-from jaxfactory.cli import main
+from jaxfactory.cli import commands, main
 from jaxfactory.config import flat_text, runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.envs.pool import env_spec
@@ -58,7 +58,7 @@ CARTPOLE = Config(
 def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # It sets flags for a JAX that has long been started here.
-    monkeypatch.setattr(main, "_prepare_jax", lambda: None)
+    monkeypatch.setattr(commands, "_prepare_jax", lambda: None)
     init_from._pulled.cache_clear()
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Pointing at a chart shows the values there; without this the page is complete too.
+// Shows the values under the pointer in a tooltip; the page also works without it.
 const tip = document.getElementById("tip");
 const plain = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
 
