@@ -55,7 +55,7 @@ def train(
         UserError: If the settings, the run or the encoder do not fit.
         UserCodeError: If a callback or the encoder raises; after saving.
 
-    Example:
+    Examples:
         >>> import jaxfactory
         >>> config = jaxfactory.Config(
         ...     env=jaxfactory.EnvConfig(scenario="basic", num_envs=4),
@@ -123,7 +123,7 @@ def evaluate(
     Raises:
         UserError: If there is no such run or checkpoint.
 
-    Example:
+    Examples:
         >>> import jaxfactory
         >>> score = jaxfactory.evaluate("runs/tiny", episodes=2, num_envs=2)
         >>> score["episodes"], score["frames_trained"]
@@ -165,7 +165,7 @@ def load(
     Raises:
         UserError: If there is no such run or checkpoint.
 
-    Example:
+    Examples:
         >>> import jaxfactory
         >>> import numpy as np
         >>> agent = jaxfactory.load("runs/tiny")

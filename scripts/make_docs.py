@@ -26,8 +26,8 @@ TABLE_END = "<!-- and no more -->\n"
 _COMMANDS_HEAD = """\
 # Commands
 
-What each command says with `--help`. [Coming from Sample Factory](sample-factory.md)
-has the flags beside theirs.
+The output of each command's `--help`. [Coming from Sample Factory](sample-factory.md)
+compares the flags with Sample Factory's.
 
 """
 
@@ -95,12 +95,12 @@ def _learned(name: str) -> list[str]:
     if data is None:
         return []
     rows = [
-        "One training each with the default preset on 2 cores, and the raw return of "
-        "100 episodes of its best checkpoint, beside that of actions drawn at random "
+        "One training run each with the default preset on 2 cores: the raw return of "
+        "100 episodes of its best checkpoint, compared with random actions "
         f"([{name}](results/{name}) has the rest, [the table](results/scenarios.md) "
-        "the published scores and the options that were given):",
+        "the published scores and the options used):",
         "",
-        "| scenario | frames | raw return | at random |",
+        "| scenario | frames | raw return | random actions |",
         "|---|---|---|---|",
     ]
     for scenario, row in sorted(data.items()):
@@ -127,7 +127,7 @@ def _sampling(name: str) -> str:
         f"| {one['label']} | {one['median']:,.0f} | {one['ratio']:.2f} |"
         for one in data["contenders"].values()
     ]
-    head = "| sampling | frames/s, median | ours / it |\n|---|---|---|"
+    head = "| sampling | frames/s, median | speedup |\n|---|---|---|"
     return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
 
 
@@ -154,7 +154,7 @@ def _updates(name: str) -> str:
             ours = medians.pop("jaxfactory")
             others = ", ".join(f"{who} {x:.0f}" for who, x in medians.items())
             rows.append(f"| {preset}: {what} | {ours:.0f} | {others} |")
-    head = "| microseconds a sample, median | jaxfactory | PyTorch |\n|---|---|---|"
+    head = "| microseconds per sample, median | jaxfactory | PyTorch |\n|---|---|---|"
     return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
 
 

@@ -63,7 +63,7 @@ def gymnasium_id(scenario: str) -> str | None:
 class EnvConfig:
     """Environments and the pool that steps them.
 
-    Example:
+    Examples:
         >>> EnvConfig(scenario="basic", num_envs=4).frame_skip
         4
         >>> EnvConfig(num_envs=3)

@@ -18,7 +18,7 @@ _MAX_LAYERS = 64
 class NetworkConfig:
     """The actor-critic's shape.
 
-    Example:
+    Examples:
         >>> small = NetworkConfig(conv_channels=(8, 16, 16), core="lstm")
         >>> small.core_size
         256

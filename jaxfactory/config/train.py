@@ -27,7 +27,7 @@ MAX_EPISODES = 1_000_000
 class PPOConfig:
     """Proximal policy optimisation.
 
-    Example:
+    Examples:
         >>> PPOConfig(num_steps=16, learning_rate=1e-4).num_epochs
         2
     """
@@ -138,7 +138,7 @@ class WatchConfig:
 class Config:
     """One training run.
 
-    Example:
+    Examples:
         >>> import dataclasses
         >>> config = Config(env=EnvConfig(scenario="basic"), total_frames=1_000_000)
         >>> config.frames_per_iteration  # 64 environments x 32 steps x 4 tics

@@ -41,7 +41,7 @@ def make_pool(
     Raises:
         ValueError: If an option cannot work.
 
-    Example:
+    Examples:
         >>> with make_pool("basic", num_envs=2) as pool:
         ...     step = pool.reset()
         ...     step = pool.step(np.zeros((2, 1), np.int32))

@@ -31,7 +31,7 @@ class Agent:
         spec: What it sees and what it decides.
         frames: Frames it was trained for.
 
-    Example:
+    Examples:
         >>> import jaxfactory
         >>> agent = jaxfactory.load("runs/tiny")
         >>> with jaxfactory.make_pool(agent.config.env, seed=7) as pool:
@@ -143,7 +143,7 @@ class Agent:
         Raises:
             UserError: If the environment shows or asks for something else.
 
-        Example:
+        Examples:
             >>> import gymnasium, jaxfactory
             >>> agent = jaxfactory.load("runs/tiny")
             >>> env = gymnasium.make("jaxfactory/Basic-v0")

@@ -24,7 +24,7 @@ class Iteration(NamedTuple):
         stop: ``stop(reason)`` ends the training after this iteration, which is saved
             as at its regular end.
 
-    Example:
+    Examples:
         >>> def until_long(iteration):
         ...     if iteration.metrics.get("episode/length", 0) > 1000:
         ...         iteration.stop("episodes are long enough")
