@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TESTS = (
     "env_pool_test", "frame_test", "doom_reward_test", "doom_env_test",
-    "doom_engine_test",
+    "doom_engine_test", "engine_start_test",
 )  # fmt: skip
 
 
