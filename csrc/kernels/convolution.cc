@@ -1,201 +1,15 @@
 #include "kernels/convolution.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
-#include <utility>
 #include <vector>
+
+#include "kernels/products.h"
 
 namespace jaxfactory {
 namespace {
 
-constexpr int kMaxRows = 12;
 // Images that are worked on together in the kernel's gradient stay in the L2 cache.
 constexpr std::size_t kCachedFloats = 128 * 1024;
-
-// A product of a few rows with a matrix. Row i of A is `segments` pieces of `length`
-// values, `segment_stride` apart, the first at a[i]; B has segments * length rows, its
-// `ldb` apart. Vectors of B's columns are multiplied: out[i] gets as many.
-struct Product {
-  const float* a[kMaxRows];
-  float* out[kMaxRows];
-  int segments, length;
-  std::ptrdiff_t segment_stride, ldb;
-  const float* b;
-};
-
-template <int kLanes>
-struct Vector {
-  typedef float Type __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
-};
-
-#define JAXFACTORY_UNROLL _Pragma("GCC unroll 16")
-
-// Always inlined, so that it is compiled for the instructions of whoever calls it.
-template <int kLanes, int kRows, int kVectors>
-[[gnu::always_inline]] inline void Multiply(const Product& p) {
-  using V = typename Vector<kLanes>::Type;
-  V sums[kRows][kVectors];
-  JAXFACTORY_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    JAXFACTORY_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      sums[i][v] = V{};
-    }
-  }
-  const float* b = p.b;
-  const std::ptrdiff_t ldb = p.ldb;
-  for (int segment = 0; segment < p.segments; ++segment) {
-    const float* a[kRows];
-    JAXFACTORY_UNROLL
-    for (int i = 0; i < kRows; ++i) a[i] = p.a[i] + segment * p.segment_stride;
-    for (std::ptrdiff_t j = 0; j < p.length; ++j, b += ldb) {
-      V columns[kVectors];
-      JAXFACTORY_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        columns[v] = *reinterpret_cast<const V*>(b + v * kLanes);
-      }
-      JAXFACTORY_UNROLL
-      for (int i = 0; i < kRows; ++i) {
-        const float value = a[i][j];
-        JAXFACTORY_UNROLL
-        for (int v = 0; v < kVectors; ++v) sums[i][v] += value * columns[v];
-      }
-    }
-  }
-  JAXFACTORY_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    JAXFACTORY_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      *reinterpret_cast<V*>(p.out[i] + v * kLanes) = sums[i][v];
-    }
-  }
-}
-
-// A sum of outer products: out[j][o] += sum over images, rows and columns of
-// x[image, row, column, j] * dy[image, row, column, o].
-struct OuterSum {
-  const float* x;
-  const float* dy;
-  float* out;
-  int images, rows, columns;
-  std::ptrdiff_t x_image, x_row, x_column, dy_image, dy_row, dy_column, out_row;
-};
-
-template <int kLanes, int kRows, int kVectors>
-[[gnu::always_inline]] inline void AddOuter(const OuterSum& p) {
-  using V = typename Vector<kLanes>::Type;
-  V sums[kRows][kVectors];
-  JAXFACTORY_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    JAXFACTORY_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      sums[i][v] = *reinterpret_cast<const V*>(p.out + i * p.out_row + v * kLanes);
-    }
-  }
-  for (int image = 0; image < p.images; ++image) {
-    for (int row = 0; row < p.rows; ++row) {
-      const float* x = p.x + image * p.x_image + row * p.x_row;
-      const float* dy = p.dy + image * p.dy_image + row * p.dy_row;
-      for (int column = 0; column < p.columns; ++column) {
-        V columns[kVectors];
-        JAXFACTORY_UNROLL
-        for (int v = 0; v < kVectors; ++v) {
-          columns[v] = *reinterpret_cast<const V*>(dy + v * kLanes);
-        }
-        JAXFACTORY_UNROLL
-        for (int i = 0; i < kRows; ++i) {
-          JAXFACTORY_UNROLL
-          for (int v = 0; v < kVectors; ++v) sums[i][v] += x[i] * columns[v];
-        }
-        x += p.x_column;
-        dy += p.dy_column;
-      }
-    }
-  }
-  JAXFACTORY_UNROLL
-  for (int i = 0; i < kRows; ++i) {
-    JAXFACTORY_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      *reinterpret_cast<V*>(p.out + i * p.out_row + v * kLanes) = sums[i][v];
-    }
-  }
-}
-
-using MultiplyFunction = void (*)(const Product&);
-using AddOuterFunction = void (*)(const OuterSum&);
-
-#if defined(__x86_64__)
-template <int kRows, int kVectors>
-__attribute__((target("avx512f"))) void Multiply512(const Product& p) {
-  Multiply<16, kRows, kVectors>(p);
-}
-template <int kRows, int kVectors>
-__attribute__((target("avx2,fma"))) void Multiply256(const Product& p) {
-  Multiply<8, kRows, kVectors>(p);
-}
-template <int kVectors>
-__attribute__((target("avx512f"))) void AddOuter512(const OuterSum& p) {
-  AddOuter<16, 8, kVectors>(p);
-}
-template <int kVectors>
-__attribute__((target("avx2,fma"))) void AddOuter256(const OuterSum& p) {
-  AddOuter<8, 4, kVectors>(p);
-}
-
-// What a processor calculates with: functions by vectors - 1 and by rows - 1.
-struct Machine {
-  int lanes = 0;
-  int max_rows = 0;
-  int outer_rows = 0;
-  std::array<std::array<MultiplyFunction, kMaxRows>, 2> multiply{};
-  std::array<AddOuterFunction, 2> add_outer{};
-};
-
-template <int... kRows>
-Machine Make512(std::integer_sequence<int, kRows...>) {
-  return {16,
-          kMaxRows,
-          8,
-          {{{Multiply512<kRows + 1, 1>...}, {Multiply512<kRows + 1, 2>...}}},
-          {AddOuter512<1>, AddOuter512<2>}};
-}
-
-template <int... kRows>
-Machine Make256(std::integer_sequence<int, kRows...>) {
-  return {8,
-          6,
-          4,
-          {{{Multiply256<kRows + 1, 1>...}, {Multiply256<kRows + 1, 2>...}}},
-          {AddOuter256<1>, AddOuter256<2>}};
-}
-
-std::atomic<int> widest{16};
-
-const Machine& ThisMachine() {
-  static const Machine none;
-  static const Machine wide = __builtin_cpu_supports("avx512f")
-                                  ? Make512(std::make_integer_sequence<int, kMaxRows>())
-                                  : none;
-  static const Machine narrow =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-          ? Make256(std::make_integer_sequence<int, 6>())
-          : none;
-  return widest >= 16 && wide.lanes > 0 ? wide : narrow;
-}
-#else
-std::atomic<int> widest{16};
-
-struct Machine {
-  int lanes = 0, max_rows = 0, outer_rows = 0;
-  std::array<std::array<MultiplyFunction, kMaxRows>, 2> multiply{};
-  std::array<AddOuterFunction, 2> add_outer{};
-};
-const Machine& ThisMachine() {
-  static const Machine machine;
-  return machine;
-}
-#endif
 
 // Cuts `count` into blocks of nearly equal size, at most `most`; the last one overlaps
 // the one before rather than being short.
@@ -229,8 +43,6 @@ void ForVectors(int columns, int lanes, Action&& action) {
 }
 
 }  // namespace
-
-void LimitConvolutionLanes(int lanes) { widest = lanes; }
 
 bool ConvolutionSupported() { return ThisMachine().lanes > 0; }
 

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parents[2] / "jaxfactory"
 
 # From the lowest; each imports only from itself and from those before it.
 ORDER = (
-    "_core", "_kernels", "_util", "spec", "types", "config", "metrics", "scenarios", "envs",
-    "stable_baselines", "models", "ppo", "rollout", "checkpoints", "evaluation",
+    "_core", "_kernels", "_util", "spec", "types", "config", "metrics", "scenarios",
+    "envs", "stable_baselines", "models", "ppo", "rollout", "checkpoints", "evaluation",
     "sample_factory", "report", "hub", "training", "sweep", "api", "__init__", "cli",
     "__main__",
 )  # fmt: skip
