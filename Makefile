@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard csrc/*.h csrc/*.cc)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.h' -o -name '*.cc')
 
 .PHONY: install train evaluate test test-long lint docs bench clean
 
@@ -38,7 +38,7 @@ test-long: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror csrc/*.h csrc/*.cc csrc/tests/*.h csrc/tests/*.cc
+	find csrc -name '*.h' -o -name '*.cc' | xargs $(BIN)/clang-format --dry-run --Werror
 
 # The documentation, into site/; read it from site/index.html.
 docs: $(STAMP)

@@ -1,7 +1,5 @@
 // A few environments on the real engine, so that the sanitizers see its code too. The
 // folder of the vizdoom package comes as the argument or in JAXFACTORY_ENGINE.
-#include "doom_env.h"
-
 #include <signal.h>
 
 #include <algorithm>
@@ -14,9 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "check.h"
-#include "env_pool.h"
-#include "game_names.h"
+#include "doom/doom_pool.h"
+#include "doom/engine/game_names.h"
+#include "pool/env_pool.h"
+#include "tests/check.h"
 
 namespace jaxfactory {
 namespace {
@@ -96,11 +95,7 @@ class Fixture {
     pool.num_groups = groups;
     pool.num_workers = workers;
     pool.num_steps = 8;
-    const RowSizes sizes = {doom_.frame.bytes(), doom_.measurements.size(), 1};
-    pool_ = std::make_unique<EnvPool>(pool, sizes, std::vector<int>{3},
-                                      [this](int, std::uint32_t seed) {
-                                        return std::make_unique<DoomEnv>(doom_, seed);
-                                      });
+    pool_ = std::make_unique<EnvPool>(pool, DoomKind(doom_));
   }
 
   Position Wait(int group) {
@@ -146,27 +141,28 @@ Seen Play(const DoomConfig& config, int groups, int workers) {
   Fixture fixture(config, groups, workers);
   fixture.Reset();
   Seen seen;
-  const Slabs& slabs = fixture.pool().slabs();
+  const StepArrays& arrays = fixture.pool().arrays();
   const std::size_t bytes = config.frame.bytes();
   int truncations = 0;
   for (int step = 0; step < 60; ++step) {  // two episodes of 100 tics and more
     const std::size_t at = fixture.Step(step);
-    seen.obs.insert(seen.obs.end(), slabs.obs.data() + at * bytes,
-                    slabs.obs.data() + (at + kEnvs) * bytes);
+    seen.obs.insert(seen.obs.end(), arrays.Get<std::uint8_t>("obs") + at * bytes,
+                    arrays.Get<std::uint8_t>("obs") + (at + kEnvs) * bytes);
     for (std::size_t i = 0; i < kEnvs; ++i) {
-      seen.reward.push_back(slabs.reward.data()[at + i]);
-      const float* measured = slabs.measurements.data() + (at + i) * 2;
+      seen.reward.push_back(arrays.Get<float>("reward")[at + i]);
+      const float* measured = arrays.Get<float>("measurements") + (at + i) * 2;
       seen.measurements.insert(seen.measurements.end(), measured, measured + 2);
       // Where an episode ended, the variables are still its own.
-      const bool ended = slabs.is_first.data()[at + i] != 0;
+      const bool ended = arrays.Get<bool>("is_first")[at + i];
       const float* of_state =
-          ended ? slabs.final_measurements.data() + i * 2 : measured;
-      const auto health = static_cast<float>(slabs.variables.data()[at + i] / 30);
+          ended ? arrays.Get<float>("final_measurements") + i * 2 : measured;
+      const auto health =
+          static_cast<float>(arrays.Get<double>("game_variables")[at + i] / 30);
       CHECK(of_state[0] == health && of_state[1] == 0);
-      truncations += slabs.truncated.data()[at + i];
-      if (slabs.truncated.data()[at + i] != 0) {
-        CHECK(slabs.episode_length.data()[at + i] == 100);
-        CHECK(slabs.is_first.data()[at + i] == 1);
+      truncations += arrays.Get<bool>("truncated")[at + i] ? 1 : 0;
+      if (arrays.Get<bool>("truncated")[at + i]) {
+        CHECK(arrays.Get<std::int32_t>("episode_length")[at + i] == 100);
+        CHECK(arrays.Get<bool>("is_first")[at + i]);
       }
     }
   }
@@ -184,18 +180,20 @@ void TestAKilledEngine(DoomConfig config) {
     Fixture fixture(config, 1, 2);
     fixture.Reset();
     const std::size_t before = fixture.Step(0);
-    kill(fixture.pool().pids()[0], SIGKILL);
+    kill(EnginePids(fixture.pool())[0], SIGKILL);
     const std::size_t at = fixture.Step(1);
-    const Slabs& slabs = fixture.pool().slabs();
-    CHECK(slabs.final_measurements.data()[0] == slabs.measurements.data()[before * 2]);
-    CHECK(slabs.truncated.data()[at] == 1 && slabs.restarted.data()[at] == 1);
-    CHECK(slabs.truncated.data()[at + 1] == 0 && slabs.restarted.data()[at + 1] == 0);
-    CHECK(slabs.restarted.data()[fixture.Step(2)] == 0);
+    const StepArrays& arrays = fixture.pool().arrays();
+    CHECK(arrays.Get<float>("final_measurements")[0] ==
+          arrays.Get<float>("measurements")[before * 2]);
+    CHECK(arrays.Get<bool>("truncated")[at] && arrays.Get<bool>("restarted")[at]);
+    CHECK(!arrays.Get<bool>("truncated")[at + 1] &&
+          !arrays.Get<bool>("restarted")[at + 1]);
+    CHECK(!arrays.Get<bool>("restarted")[fixture.Step(2)]);
   }
   config.restart_failed = false;
   Fixture fixture(config, 1, 2);
   fixture.Reset();
-  kill(fixture.pool().pids()[0], SIGKILL);
+  kill(EnginePids(fixture.pool())[0], SIGKILL);
   CHECK_THROWS(fixture.Step(0), EngineError, "killed by signal 9");
 }
 
@@ -213,25 +211,26 @@ void TestMatches(DoomConfig config) {
   config.timeout = 0;
   Fixture fixture(config, 1, 2);
   fixture.Reset();
-  const Slabs& slabs = fixture.pool().slabs();
+  const StepArrays& arrays = fixture.pool().arrays();
   int ends = 0;
   for (int step = 0; step < 60; ++step) {
     const std::size_t at = fixture.Step(step);
     for (std::size_t i = 0; i < kEnvs; i += 2) {
-      const int ended = slabs.truncated.data()[at + i];
-      CHECK(ended == slabs.truncated.data()[at + i + 1]);
-      CHECK(slabs.place.data()[at + i] >= 1 && slabs.place.data()[at + i] <= 3);
-      ends += ended;
+      const bool ended = arrays.Get<bool>("truncated")[at + i];
+      CHECK(ended == arrays.Get<bool>("truncated")[at + i + 1]);
+      CHECK(arrays.Get<std::int32_t>("place")[at + i] >= 1 &&
+            arrays.Get<std::int32_t>("place")[at + i] <= 3);
+      ends += ended ? 1 : 0;
     }
   }
   CHECK(ends == 2);
-  kill(fixture.pool().pids()[1], SIGKILL);
+  kill(EnginePids(fixture.pool())[1], SIGKILL);
   const std::size_t at = fixture.Step(60);
   for (std::size_t i = 0; i < kEnvs; ++i) {
-    CHECK(slabs.restarted.data()[at + i] == (i < 2));
-    CHECK(slabs.truncated.data()[at + i] == (i < 2));
+    CHECK(arrays.Get<bool>("restarted")[at + i] == (i < 2));
+    CHECK(arrays.Get<bool>("truncated")[at + i] == (i < 2));
   }
-  CHECK(slabs.restarted.data()[fixture.Step(61)] == 0);
+  CHECK(!arrays.Get<bool>("restarted")[fixture.Step(61)]);
 }
 
 void TestAnEngineThatCannotStart(DoomConfig config) {

@@ -1,12 +1,12 @@
 // Shaping on made-up game states, with the expected numbers worked out by hand.
-#include "doom_reward.h"
+#include "doom/doom_reward.h"
 
 #include <cmath>
 #include <memory>
 #include <vector>
 
-#include "check.h"
-#include "game_names.h"
+#include "doom/engine/game_names.h"
+#include "tests/check.h"
 
 namespace jaxfactory {
 namespace {

@@ -1,5 +1,5 @@
 // The pool over the counting environment: order, determinism, errors, closing.
-#include "env_pool.h"
+#include "pool/env_pool.h"
 
 #include <atomic>
 #include <chrono>
@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "check.h"
-#include "counting_env.h"
+#include "pool/counting_env.h"
+#include "tests/check.h"
 
 namespace jaxfactory {
 namespace {
@@ -21,12 +21,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kPatience{20000};
 constexpr int kEnvs = 12;
 constexpr int kObsBytes = 16;
-
-EnvFactory Counting(const CountingConfig& config) {
-  return [config](int, std::uint32_t seed) {
-    return std::make_unique<CountingEnv>(config, seed);
-  };
-}
 
 PoolConfig Config(int groups, int workers) {
   PoolConfig config;
@@ -39,7 +33,7 @@ PoolConfig Config(int groups, int workers) {
   return config;
 }
 
-// Never done by itself: what a hanging engine looks like.
+// Never done by itself: as with an engine that hangs.
 class StuckEnv final : public Env {
  public:
   void Seed(std::uint32_t /*seed*/) override {}
@@ -65,7 +59,7 @@ void ResetAll(EnvPool& pool) {
 
 // Everything that the pool answers over many steps, in one list.
 std::vector<double> Rollout(const PoolConfig& config, int steps) {
-  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  EnvPool pool(config, CountingKind({}));
   ResetAll(pool);
   std::vector<double> seen;
   const int size = pool.group_size();
@@ -78,21 +72,22 @@ std::vector<double> Rollout(const PoolConfig& config, int steps) {
       pool.Send(g, actions);
     }
     for (int g = 0; g < config.num_groups; ++g) position = Wait(pool, g);
-    const Slabs& slabs = pool.slabs();
+    const StepArrays& arrays = pool.arrays();
     for (int i = 0; i < kEnvs; ++i) {
       const std::size_t at =
           (static_cast<std::size_t>(position.slab) * (config.num_steps + 1) +
            position.slot) *
               kEnvs +
           static_cast<std::size_t>(i);
-      seen.insert(seen.end(),
-                  {static_cast<double>(slabs.obs.data()[at * kObsBytes]),
-                   static_cast<double>(slabs.reward.data()[at]),
-                   static_cast<double>(slabs.terminated.data()[at]),
-                   static_cast<double>(slabs.truncated.data()[at]),
-                   static_cast<double>(slabs.is_first.data()[at]),
-                   static_cast<double>(slabs.episode_shaped_return.data()[at]),
-                   static_cast<double>(slabs.episode_length.data()[at])});
+      seen.insert(
+          seen.end(),
+          {static_cast<double>(arrays.Get<std::uint8_t>("obs")[at * kObsBytes]),
+           static_cast<double>(arrays.Get<float>("reward")[at]),
+           static_cast<double>(arrays.Get<bool>("terminated")[at]),
+           static_cast<double>(arrays.Get<bool>("truncated")[at]),
+           static_cast<double>(arrays.Get<bool>("is_first")[at]),
+           static_cast<double>(arrays.Get<float>("episode_shaped_return")[at]),
+           static_cast<double>(arrays.Get<std::int32_t>("episode_length")[at])});
     }
   }
   return seen;
@@ -114,11 +109,12 @@ void TestTheSameWhateverTheThreads() {
 // With 5 steps a slab: step 5 is the last of slab 0, step 6 slot 1 of slab 1, whose
 // slot 0 repeats it; step 16 comes back to slab 0.
 void TestSlabs() {
-  EnvPool pool(Config(1, 2), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  EnvPool pool(Config(1, 2), CountingKind({}));
   ResetAll(pool);
   const std::vector<std::int32_t> actions(kEnvs, 0);
   const auto obs = [&](int slab, int slot) {
-    return pool.slabs().obs.data()[(slab * 6 + slot) * kEnvs * kObsBytes];
+    return pool.arrays().Get<std::uint8_t>(
+        "obs")[(slab * 6 + slot) * kEnvs * kObsBytes];
   };
   for (int step = 1; step <= 16; ++step) {
     pool.Send(0, actions);
@@ -129,14 +125,15 @@ void TestSlabs() {
     if (step == 11) CHECK(obs(2, 0) == obs(1, 5));
     if (step == 16) CHECK(obs(0, 0) == obs(2, 5));
   }
-  CHECK(reinterpret_cast<std::uintptr_t>(pool.slabs().obs.data()) % 64 == 0);
+  CHECK(reinterpret_cast<std::uintptr_t>(pool.arrays().Get<std::uint8_t>("obs")) % 64 ==
+        0);
 }
 
 void TestAnErrorReachesTheCaller() {
   for (const bool serial : {false, true}) {
     PoolConfig config = Config(2, 3);
     config.serial = serial;
-    EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({.fail_at = 3}));
+    EnvPool pool(config, CountingKind({.fail_at = 3}));
     ResetAll(pool);
     const std::vector<std::int32_t> actions(kEnvs / 2, 1);
     for (int step = 1; step <= 5; ++step) {
@@ -145,8 +142,7 @@ void TestAnErrorReachesTheCaller() {
       for (int g = 0; g < 2; ++g) {
         Position position;
         if (step == 3) {
-          CHECK_THROWS(pool.Recv(g, kPatience, &position), EngineError,
-                       "fails at step 3");
+          CHECK_THROWS(pool.Recv(g, kPatience, &position), EnvError, "fails at step 3");
         } else {  // the pool goes on before and after
           Wait(pool, g);
         }
@@ -156,7 +152,7 @@ void TestAnErrorReachesTheCaller() {
 }
 
 void TestMisuse() {
-  EnvPool pool(Config(2, 2), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  EnvPool pool(Config(2, 2), CountingKind({}));
   const std::vector<std::int32_t> actions(kEnvs / 2, 0);
   Position position;
   CHECK_THROWS(pool.Send(0, actions), std::logic_error, "Call reset");
@@ -177,24 +173,30 @@ void TestMisuse() {
   pool.Close();
   pool.Close();
   CHECK_THROWS(pool.Send(0, actions), std::logic_error, "closed");
-  CHECK(pool.pids().empty());
+  CHECK(pool.envs().empty());
 }
 
 void TestClosingDuringWork() {
   const auto begun = std::chrono::steady_clock::now();
   {
-    EnvPool pool(Config(2, 2), RowSizes{kObsBytes, 0, 0}, {2},
-                 [](int, std::uint32_t) { return std::make_unique<StuckEnv>(); });
+    std::atomic<int> receiving = 0, closing = 0;
+    EnvKind kind = CountingKind({});
+    kind.make = [](int, std::uint32_t) { return std::make_unique<StuckEnv>(); };
+    kind.on_stall = [&](Stall stall) {
+      ++(stall == Stall::kReceiving ? receiving : closing);
+    };
+    EnvPool pool(Config(2, 2), kind);
     pool.SendReset(0);
     pool.SendReset(1);
     Position position;
     CHECK(!pool.Recv(0, milliseconds(50), &position));
+    CHECK(receiving == 1 && closing == 0);
     pool.Close();
     CHECK_THROWS(pool.Recv(0, kPatience, &position), std::logic_error, "closed");
   }
   // And by the destructor, at once after a send.
   for (int i = 0; i < 100; ++i) {
-    EnvPool pool(Config(4, 3), RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+    EnvPool pool(Config(4, 3), CountingKind({}));
     for (int g = 0; g < 4; ++g) pool.SendReset(g);
   }
   CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(20));
@@ -204,7 +206,7 @@ void TestClosingDuringWork() {
 void TestManyThreads() {
   constexpr int kSteps = 2000;
   PoolConfig config = Config(4, 4);
-  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  EnvPool pool(config, CountingKind({}));
   ResetAll(pool);
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
@@ -223,7 +225,8 @@ void TestManyThreads() {
                 kEnvs +
             static_cast<std::size_t>(g * size);
         // Episodes of 10 steps: the reward is the step's number plus the action.
-        if (pool.slabs().reward.data()[at] != static_cast<float>((step - 1) % 10 + 2)) {
+        if (pool.arrays().Get<float>("reward")[at] !=
+            static_cast<float>((step - 1) % 10 + 2)) {
           ++wrong;
         }
       }
@@ -243,7 +246,7 @@ void TestSeeds() {
   CHECK(EnvSeed(1, 0) != EnvSeed(0, 1));
   PoolConfig config = Config(1, 1);
   config.env_seeds = std::vector<std::uint32_t>(kEnvs, 9);
-  const EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  const EnvPool pool(config, CountingKind({}));
   CHECK(pool.seeds() == config.env_seeds);
 }
 
@@ -252,7 +255,7 @@ void TestSeeds() {
 void TestSeedingAnew() {
   PoolConfig config = Config(2, 2);
   config.env_seeds = std::vector<std::uint32_t>(kEnvs, 9);
-  EnvPool pool(config, RowSizes{kObsBytes, 0, 0}, {2}, Counting({}));
+  EnvPool pool(config, CountingKind({}));
   ResetAll(pool);
   const std::vector<std::int32_t> actions(kEnvs / 2, 0);
   pool.Send(0, actions);
@@ -262,7 +265,7 @@ void TestSeedingAnew() {
   pool.Seed(1, 50);
   CHECK(pool.seeds()[0] == 9 && pool.seeds()[1] == 50);
   ResetAll(pool);
-  const std::uint8_t* obs = pool.slabs().obs.data();
+  const std::uint8_t* obs = pool.arrays().Get<std::uint8_t>("obs");
   CHECK(obs[0] == 1 + 9 && obs[kObsBytes] == 50);
 }
 

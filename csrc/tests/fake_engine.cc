@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "engine_protocol.h"
+#include "doom/engine/engine_protocol.h"
 
 namespace {
 

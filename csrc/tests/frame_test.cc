@@ -1,11 +1,11 @@
 // The fast resize path equals the plain one, and both equal the formula.
-#include "frame.h"
+#include "doom/frame.h"
 
 #include <cstdint>
 #include <random>
 #include <vector>
 
-#include "check.h"
+#include "tests/check.h"
 
 namespace jaxfactory {
 namespace {

@@ -1,6 +1,6 @@
 """What a pool answers to a step."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
@@ -89,11 +89,16 @@ def view(arrays: dict[str, np.ndarray], slab: int, slot: int, rows: slice) -> St
         slot: Which of its slots.
         rows: Which environments.
     """
-    final = ("final_obs", "final_measurements")
-    found = {
-        name: arrays[name][rows] if name in final else arrays[name][slab, slot, rows]
-        for name in (*Step._fields, *StepInfo._fields)
-        if name != "info"
-    }
-    info = StepInfo(**{name: found.pop(name) for name in StepInfo._fields})
-    return Step(**found, info=info)
+    return of_fields(
+        {
+            name: array[rows] if name.startswith("final_") else array[slab, slot, rows]
+            for name, array in arrays.items()
+        }
+    )
+
+
+def of_fields(fields: dict[str, Any]) -> Step:
+    """Return a step whose fields, and those of its `info`, are given by their names."""
+    info = StepInfo(**{name: fields[name] for name in StepInfo._fields})
+    own = {name: fields[name] for name in Step._fields if name != "info"}
+    return Step(**own, info=info)

@@ -1,9 +1,9 @@
-"""Strided convolution without padding, NHWC, with lowerings of its own for the CPU.
+"""Strided convolution without padding, NHWC, with its own lowerings for the CPU.
 
-What was measured on the CPU backend is in benchmarks/results/update.json. Where the
-core's own kernels fit (csrc/convolution.h), they are used in all three directions;
-elsewhere the forward pass and the kernel's gradient are XLA's and the image's gradient
-is a convolution to sub-pixels.
+On the CPU, shapes that the C++ kernels support (csrc/kernels/convolution.h) use them
+for the forward pass and both gradients. Other shapes, and installations without the
+kernels, use XLA's forward pass and kernel gradient, and compute the image gradient as a
+sub-pixel convolution. Measurements are in benchmarks/results/update.json.
 """
 
 from functools import cache, partial
@@ -14,8 +14,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxfactory import _core
 
+try:
+    from jaxfactory import _kernels
+except ImportError:  # built without them: XLA's lowerings compute the same
+    _kernels = None
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -23,7 +26,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 def plain_conv2d(
     x: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], stride: int
 ) -> Float[Array, "N P Q O"]:
-    """Convolve images with a square kernel, VALID, as XLA lowers it."""
+    """Convolve images with a square kernel, VALID, in XLA's own lowering."""
     return _convolve(x, kernel, stride, 0)
 
 
@@ -31,23 +34,25 @@ def plain_conv2d(
 def conv2d(
     x: Float[Array, "N H W C"], kernel: Float[Array, "k k C O"], stride: int
 ) -> Float[Array, "N P Q O"]:
-    """Convolve images with a square kernel, VALID, with the same stride both ways.
+    """Convolve images with a square kernel, VALID, with one stride for both axes.
 
-    Computes what `plain_conv2d` does. Reverse mode only: a custom gradient has no
-    forward-mode one.
+    Computes the same as `plain_conv2d`. Supports reverse-mode differentiation only:
+    a custom gradient has no forward mode.
     """
     plain = partial(plain_conv2d, stride=stride)
     if not _fits(x.shape, kernel.shape):
         return plain(x, kernel)
     shape = jax.eval_shape(plain, x, kernel).shape
-    own = partial(_own, "forward", shape, stride)
-    return lax.platform_dependent(x, kernel, cpu=own, default=plain)
+    fast = partial(_call, "forward", shape, stride)
+    return lax.platform_dependent(x, kernel, cpu=fast, default=plain)
 
 
 @cache
 def _targets() -> frozenset[str]:
-    """Register the core's kernels with JAX; return which there are, none perhaps."""
-    handlers = getattr(_core, "xla_convolutions", dict)()
+    """Register the C++ kernels with JAX; return the names of those available."""
+    if _kernels is None:
+        return frozenset()
+    handlers = _kernels.xla_convolutions()
     try:
         for name, handler in handlers.items():
             jax.ffi.register_ffi_target(f"jaxfactory_{name}", handler, platform="cpu")
@@ -60,14 +65,14 @@ def _targets() -> frozenset[str]:
 def _fits(
     image: tuple[int, ...], kernel: tuple[int, ...], *, image_gradient: bool = False
 ) -> bool:
-    """Whether the core's kernels take these shapes; see csrc/convolution.h."""
+    """Whether the C++ kernels support these shapes: see csrc/kernels/convolution.h."""
     size, _, channels, outputs = kernel
     unit = 16 if image_gradient else 8
     shapes_fit = outputs % 16 == 0 and size * channels % unit == 0 and image[0] > 0
     return shapes_fit and bool(_targets())
 
 
-def _own(
+def _call(
     name: str, shape: tuple[int, ...], stride: int, one: Array, other: Array
 ) -> Array:
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -91,14 +96,14 @@ def _backward(
 ) -> tuple[Array, Array]:
     x, kernel = saved
     plain_dk = partial(_plain_kernel_gradient, kernel.shape, stride)
-    own_dk = partial(_own, "kernel_gradient", kernel.shape, stride)
+    fast_dk = partial(_call, "kernel_gradient", kernel.shape, stride)
     fits = _fits(x.shape, kernel.shape)
     dk = lax.platform_dependent(
-        x, dy, cpu=own_dk if fits else plain_dk, default=plain_dk
+        x, dy, cpu=fast_dk if fits else plain_dk, default=plain_dk
     )
     plain_dx = partial(_plain_input_gradient, x.shape, stride)
     if _fits(x.shape, kernel.shape, image_gradient=True):
-        fast_dx = partial(_own, "image_gradient", x.shape, stride)
+        fast_dx = partial(_call, "image_gradient", x.shape, stride)
     elif stride > 1:
         fast_dx = partial(subpixel_input_gradient, x.shape, stride)
     else:

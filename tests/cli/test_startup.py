@@ -16,8 +16,8 @@ from jaxfactory._util.errors import UserError, require
 
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "jaxfactory.training.loop"}
 HEAVY = JAX | {
-    "numpy", "vizdoom", "jaxfactory._core", "tensorboardX", "av", "rich", "jaxtyping",
-    "tyro", "huggingface_hub", "gymnasium", "wandb",
+    "numpy", "vizdoom", "jaxfactory._core", "jaxfactory._kernels", "tensorboardX",
+    "av", "rich", "jaxtyping", "tyro", "huggingface_hub", "gymnasium", "wandb",
 }  # fmt: skip
 # Whose options live beside what they do may load NumPy for their help.
 LIGHT = {"train", "evaluate", "scenarios", "push", "pull"}

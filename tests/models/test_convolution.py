@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory import _core
+from jaxfactory import _kernels
 from jaxfactory.models import convolution
 
 
@@ -28,10 +28,10 @@ SHAPES = [
 
 @pytest.fixture(params=[16, 8])
 def lanes(request):
-    """Let the core's kernels use the widest vectors, or narrow ones."""
-    _core.limit_convolution_lanes(request.param)
+    """Let the C++ kernels use the widest vectors, or narrow ones."""
+    _kernels.limit_convolution_lanes(request.param)
     yield
-    _core.limit_convolution_lanes(16)
+    _kernels.limit_convolution_lanes(16)
 
 
 def test_the_networks_convolutions_have_kernels_of_their_own():

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxfactory import _core
 from jaxfactory._util.errors import UserError
-from jaxfactory.envs.step import Step, StepInfo
+from jaxfactory.envs.step import Step, of_fields
 
 
 _RESET, _STEP = "jaxfactory_pool_reset", "jaxfactory_pool_step"
@@ -19,11 +19,13 @@ def bind(pool: Any) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
     """Return ``(token, reset, step)``; see `EnvPool.xla`."""
     _register()
     shapes = _shapes(pool)
+    outputs = (jax.ShapeDtypeStruct((), jnp.int32), *shapes.values())
     address = np.int64(pool._core.address)
 
     def call(target: str, *inputs: Any) -> tuple[Any, Step]:
-        function = jax.ffi.ffi_call(target, shapes, has_side_effect=True)
-        return _as_step(function(*inputs, pool=address))
+        function = jax.ffi.ffi_call(target, outputs, has_side_effect=True)
+        token, *results = function(*inputs, pool=address)
+        return token, of_fields(dict(zip(shapes, results, strict=True)))
 
     def reset(token: Any) -> tuple[Any, Step]:
         # Naming the pool here keeps it alive for as long as the function.
@@ -60,51 +62,12 @@ def _register() -> None:
             ) from error
 
 
-def _shapes(pool: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
-    rows = pool.num_envs
-    image = (rows, *pool.spec.observation.image)
+def _shapes(pool: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shape of each field's result, in the order of the pool's arrays."""
 
-    def of(dtype: Any, *tail: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((rows, *tail), dtype)
+    def of(name: str, array: np.ndarray) -> jax.ShapeDtypeStruct:
+        dtype = np.dtype(np.float32) if array.dtype == np.float64 else array.dtype
+        each_step = not name.startswith("final_")
+        return jax.ShapeDtypeStruct(array.shape[2 if each_step else 0 :], dtype)
 
-    return (
-        jax.ShapeDtypeStruct((), jnp.int32),
-        jax.ShapeDtypeStruct(image, jnp.uint8),
-        jax.ShapeDtypeStruct(image, jnp.uint8),
-        of(jnp.float32, pool.spec.observation.measurements),
-        of(jnp.float32, pool.spec.observation.measurements),
-        of(jnp.float32), of(jnp.float32),
-        of(bool), of(bool), of(bool), of(bool),
-        of(jnp.float32), of(jnp.float32), of(jnp.int32), of(jnp.int32), of(jnp.int32),
-        of(jnp.float32, len(pool.variable_names)),
-    )  # fmt: skip
-
-
-def _as_step(results: Any) -> tuple[Any, Step]:
-    (
-        token, obs, final_obs, measurements, final_measurements, reward, raw_reward,
-        terminated, truncated, is_first, restarted, episode_shaped_return,
-        episode_raw_return, episode_length, frags, place, variables,
-    ) = results  # fmt: skip
-    info = StepInfo(
-        final_obs=final_obs,
-        final_measurements=final_measurements,
-        raw_reward=raw_reward,
-        episode_shaped_return=episode_shaped_return,
-        episode_raw_return=episode_raw_return,
-        episode_length=episode_length,
-        frags=frags,
-        place=place,
-        game_variables=variables,
-        restarted=restarted,
-    )
-    step = Step(
-        obs=obs,
-        measurements=measurements,
-        reward=reward,
-        terminated=terminated,
-        truncated=truncated,
-        is_first=is_first,
-        info=info,
-    )
-    return token, step
+    return {name: of(name, array) for name, array in pool.arrays.items()}

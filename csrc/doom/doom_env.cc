@@ -1,0 +1,259 @@
+#include "doom/doom_env.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace jaxfactory {
+namespace {
+
+constexpr int kMaxFailures = 3;
+
+}  // namespace
+
+DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
+    : config_(config), row_(row), game_seeds_(seed) {
+  for (int i = 0; i < std::max(config.match.agents, 1); ++i) {
+    players_.emplace_back(config);
+  }
+}
+
+void DoomEnv::Seed(std::uint32_t seed) {
+  game_seeds_.seed(seed);
+  // In an engine that has played, not all is as in a new one: the status bar's face may
+  // look elsewhere.
+  restart_ = true;
+}
+
+void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
+  for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
+  stepping_ = false;
+  try {
+    if (!running() || restart_) {
+      restart_ = false;
+      Start();
+    } else if (fresh_) {
+      // A new episode is open already, and nothing has happened in it.
+      phase_ = Phase::kMapUpdate;
+      Send(protocol::kUpdate);
+    } else {
+      NewEpisode();
+    }
+  } catch (const EngineError& error) {
+    Recover(error);
+  }
+}
+
+void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) {
+  for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
+  stepping_ = true;
+  ended_ = false;
+  fresh_ = false;
+  if (!running()) {
+    // Its failure was reported, and the caller goes on all the same.
+    Recover(EngineError("The Doom engine is gone."));
+    return;
+  }
+  for (DoomPlayer& player : players_) {
+    player.Press(actions);
+    actions += config_.heads.size();
+  }
+  tics_left_ = config_.frame_skip;
+  try {
+    if (config_.queued_tics) {
+      SendAllTics();
+    } else {
+      phase_ = Phase::kTic;
+      SendTic();
+    }
+  } catch (const EngineError& error) {
+    Recover(error);
+  }
+}
+
+bool DoomEnv::Advance() {
+  try {
+    if (!AllReplied()) return false;
+    OnReply();
+  } catch (const EngineError& error) {
+    Recover(error);
+  }
+  return phase_ == Phase::kIdle;
+}
+
+bool DoomEnv::AllReplied() {
+  for (; replied_ < players_.size(); ++replied_) {
+    if (players_[replied_].engine().Poll()) continue;
+    // It may wait for one that is gone.
+    for (std::size_t i = replied_ + 1; i < players_.size(); ++i) {
+      players_[i].engine().CheckAlive();
+    }
+    return false;
+  }
+  replied_ = 0;
+  return true;
+}
+
+void DoomEnv::OnReply() {
+  switch (phase_) {
+    case Phase::kStarting:
+      phase_ = Phase::kStartTics;
+      [[fallthrough]];
+    case Phase::kStartTics:
+      if (state().map_tic < config_.start_time) {
+        SendOpeningTic();
+      } else {
+        phase_ = Phase::kStartUpdate;
+        Send(protocol::kUpdate);
+      }
+      break;
+    case Phase::kStartUpdate:
+      for (DoomPlayer& player : players_) player.Ready();
+      OpenEpisode();
+      break;
+    case Phase::kTic:
+      AfterTic();
+      break;
+    case Phase::kQueuedTics:
+      // The state is read when the last is done: until then the engine writes it.
+      if (--tics_left_ == 0) FinishStep();
+      break;
+    case Phase::kEarlyEnd:
+      FinishStep();
+      break;
+    case Phase::kMapChange:
+      OnMapTic();
+      break;
+    case Phase::kMapTics:
+      if (state().map_tic < config_.start_time) {
+        SendOpeningTic();
+      } else {
+        SendCommand("viz_override_player 0");
+        phase_ = Phase::kMapUpdate;
+        Send(protocol::kUpdate);
+      }
+      break;
+    case Phase::kMapUpdate:
+      OpenEpisode();
+      break;
+    case Phase::kIdle:
+      throw EngineError("The Doom engine answered an order that was not given.");
+  }
+}
+
+void DoomEnv::Send(protocol::Code code) {
+  for (DoomPlayer& player : players_) player.engine().Send(code);
+}
+
+void DoomEnv::SendCommand(const std::string& command) {
+  for (DoomPlayer& player : players_) player.engine().SendCommand(command);
+}
+
+void DoomEnv::SendTic() {
+  last_tic_ = state().map_tic + 1;
+  --tics_left_;
+  Send(tics_left_ == 0 ? protocol::kTicAndUpdate : protocol::kTic);
+}
+
+// A time-out is known beforehand and cuts the step as it does when each tic is waited
+// for. A death or a map's end is not: the tics behind it are played, at most
+// `frame_skip` - 1, and the step's reward, variables and final observation are theirs.
+void DoomEnv::SendAllTics() {
+  const unsigned tic = state().map_tic;
+  const auto limit = [&](unsigned end) {
+    if (end > tic && std::cmp_less(end - tic, tics_left_)) {
+      tics_left_ = static_cast<int>(end - tic);
+    }
+  };
+  if (config_.timeout > 0) limit(config_.timeout + config_.start_time);
+  if (state().map_tic_limit > 0) limit(state().map_tic_limit);
+  last_tic_ = tic + static_cast<unsigned>(tics_left_);
+  phase_ = Phase::kQueuedTics;
+  for (int i = 1; i < tics_left_; ++i) Send(protocol::kTic);
+  Send(protocol::kTicAndUpdate);
+}
+
+void DoomEnv::AfterTic() {
+  if (tics_left_ == 0) {
+    FinishStep();
+  } else if (terminal() || timed_out()) {
+    phase_ = Phase::kEarlyEnd;
+    Send(protocol::kUpdate);
+  } else {
+    SendTic();
+  }
+}
+
+void DoomEnv::FinishStep() {
+  const bool terminated = terminal();
+  const bool truncated = !terminated && timed_out();
+  for (DoomPlayer& player : players_) {
+    player.FinishStep(last_tic_, terminated, truncated);
+  }
+  failures_ = 0;
+  if (terminated || truncated) {
+    ended_ = true;
+    NewEpisode();
+  } else {
+    phase_ = Phase::kIdle;
+  }
+}
+
+// An engine failed. The game's episode ends as truncated, with the observation before
+// the failure as the final one, and other engines start.
+void DoomEnv::Recover(const EngineError& error) {
+  End();
+  ++failures_;
+  if (!config_.restart_failed || failures_ >= kMaxFailures) {
+    phase_ = Phase::kIdle;
+    throw error;
+  }
+  for (DoomPlayer& player : players_) {
+    if (stepping_ && !ended_) player.Abandon();
+    if (stepping_) player.MarkRestarted();
+  }
+  if (stepping_) ended_ = true;
+  while (true) {
+    try {
+      Start();
+      return;
+    } catch (const EngineError&) {
+      End();  // no engine of a match stays alone
+      if (++failures_ < kMaxFailures) continue;
+      phase_ = Phase::kIdle;
+      throw;
+    }
+  }
+}
+
+bool DoomEnv::running() const {
+  return std::all_of(players_.begin(), players_.end(),
+                     [](const DoomPlayer& player) { return player.running(); });
+}
+
+int DoomEnv::pid(int row) const {
+  const DoomPlayer& player = players_[static_cast<std::size_t>(row)];
+  return player.running() ? player.engine().pid() : 0;
+}
+
+bool DoomEnv::tuned(int row) const {
+  const DoomPlayer& player = players_[static_cast<std::size_t>(row)];
+  return player.running() && player.engine().tuned();
+}
+
+bool DoomEnv::starting() const {
+  return phase_ == Phase::kStarting || phase_ == Phase::kStartTics ||
+         phase_ == Phase::kStartUpdate;
+}
+
+bool DoomEnv::terminal() const {
+  return (!state().multiplayer && state().player_dead) || state().map_end;
+}
+
+bool DoomEnv::timed_out() const {
+  return (config_.timeout > 0 &&
+          config_.timeout + config_.start_time <= state().map_tic) ||
+         (state().map_tic_limit > 0 && state().map_tic_limit <= state().map_tic);
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,100 @@
+// Episode logic over one game: frame skip, time-out, autoreset, final observation.
+#ifndef JAXFACTORY_DOOM_DOOM_ENV_H_
+#define JAXFACTORY_DOOM_DOOM_ENV_H_
+
+#include <memory>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "doom/config.h"
+#include "doom/doom_player.h"
+#include "doom/engine/udp_port.h"
+#include "pool/env.h"
+
+namespace jaxfactory {
+
+// Drives a game's engines exactly as DoomGame's `make_action` and `new_episode` do, one
+// message at a time, so that a worker can drive many games at once.
+//
+// The engines of a match play each tic together: one waits for the orders of all others
+// before it answers. So every order goes to all of them before any reply is awaited,
+// and if one fails the match is begun again with new ones.
+class DoomEnv final : public Env {
+ public:
+  // `config` outlives the environment; `row` is its first in the pool.
+  DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0);
+
+  void Seed(std::uint32_t seed) override;
+  void BeginReset(std::span<const StepSlot> slots) override;
+  void BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) override;
+  bool Advance() override;
+  // Process id of the engine behind a row, or 0.
+  int pid(int row) const;
+  // Whether that engine has its screen loop replaced.
+  bool tuned(int row) const;
+
+ private:
+  enum class Phase {
+    kIdle,
+    kStarting,     // the processes are coming up
+    kStartTics,    // tics until the level's start time, after a start
+    kStartUpdate,  // the first frame, after a start
+    kTic,          // in a step
+    kQueuedTics,   // in a step whose tics were all sent at once
+    kEarlyEnd,     // the update that makes the variables final after an early end
+    kMapChange,    // tics until the new level is there
+    kMapTics,      // tics until the level's start time
+    kMapUpdate,    // the first frame of the level
+  };
+
+  void Start();
+  void NewEpisode();
+  bool AllReplied();
+  void OnReply();
+  void SendTic();
+  void SendOpeningTic();
+  void SendAllTics();
+  void AfterTic();
+  void OnMapTic();
+  void OpenEpisode();
+  void FinishStep();
+  void Recover(const EngineError& error);
+  void End();
+
+  void Send(protocol::Code code);
+  void SendCommand(const std::string& command);
+  void CallBots();
+  void HoldUse(bool on);
+
+  bool match() const { return config_.match.agents > 0; }
+  bool running() const;  // all engines, though they may have failed
+  bool starting() const;
+  bool terminal() const;
+  bool timed_out() const;
+  // What all engines of a game agree on.
+  const protocol::GameState& state() const { return players_[0].state(); }
+
+  const DoomConfig& config_;
+  const int row_;
+  std::mt19937 game_seeds_;
+  std::uint32_t start_seed_ = 0;                 // of the engines that run
+  std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines
+  std::vector<DoomPlayer> players_;              // the first one hosts
+  std::size_t replied_ = 0;  // players that have answered the last order
+  Phase phase_ = Phase::kIdle;
+  bool stepping_ = false;  // a step is under way, and the reset that may end it
+  bool ended_ = false;     // the step's results are written, its reset is under way
+  bool restart_ = false;   // a seed was given: the next reset starts another engine
+  bool fresh_ = false;     // the episode has just been opened, no step yet
+  int tics_left_ = 0;      // to send; of queued ones, to be answered
+  int restart_tics_ = 0;
+  unsigned opening_tics_ = 0;  // sent to open an episode
+  int failures_ = 0;           // in a row, without a finished step
+  unsigned last_tic_ = 1;      // the engine's tic as the controller counts it
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_DOOM_DOOM_ENV_H_

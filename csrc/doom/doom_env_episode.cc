@@ -1,0 +1,122 @@
+// How DoomEnv starts engines and opens episodes.
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "doom/doom_env.h"
+#include "doom/match_role.h"
+
+namespace jaxfactory {
+namespace {
+
+// A "map" command that has had no effect after so many tics is sent again.
+constexpr int kMapCommandTics = 3;
+// A level that has not begun so many tics after it should have never will.
+constexpr unsigned kMaxMapTics = 350;
+
+}  // namespace
+
+void DoomEnv::Start() {
+  End();
+  // A game that failed before it opened an episode is started again with the same seed,
+  // so that the failure leaves no trace in the rollout.
+  if (!starting()) start_seed_ = game_seeds_();
+  phase_ = Phase::kStarting;
+  opening_tics_ = 0;
+  if (players_.size() > 1) {
+    for (std::size_t i = 0; i < players_.size(); ++i) {
+      ports_.push_back(std::make_unique<UdpPort>());
+    }
+  }
+  for (std::size_t i = 0; i < players_.size(); ++i) {
+    players_[i].Start(start_seed_, MatchRole(config_.match, i, ports_, row_));
+  }
+}
+
+void DoomEnv::End() {
+  for (DoomPlayer& player : players_) player.End();
+  ports_.clear();
+  replied_ = 0;
+}
+
+void DoomEnv::NewEpisode() {
+  const std::string seed = std::to_string(game_seeds_());
+  phase_ = Phase::kMapChange;
+  if (match()) {
+    SendCommand("rngseed set " + seed);
+    players_[0].engine().SendCommand("changemap " + config_.map);
+    for (DoomPlayer& player : players_) {
+      player.ClearButtons();
+      player.engine().input().available[protocol::kUseButton] = true;
+    }
+    HoldUse(false);
+    HoldUse(true);
+  } else {
+    SendCommand("viz_set_seed " + seed);
+    SendCommand("map " + config_.map);
+    players_[0].ClearButtons();
+  }
+  restart_tics_ = 1;
+  opening_tics_ = 0;
+  SendOpeningTic();
+}
+
+void DoomEnv::OnMapTic() {
+  if (!match() && restart_tics_ > kMapCommandTics) {
+    SendCommand("map " + config_.map);
+    restart_tics_ = 0;
+  }
+  const bool changing =
+      std::any_of(players_.begin(), players_.end(), [&](const DoomPlayer& player) {
+        return player.state().map_end || player.state().map_tic > last_tic_;
+      });
+  if (changing) {
+    ++restart_tics_;
+    // The table at a level's end waits for a key.
+    if (match()) HoldUse(restart_tics_ % 2 == 1);
+    SendOpeningTic();
+    return;
+  }
+  if (match()) {
+    HoldUse(false);
+    const bool has_use = std::find(config_.buttons.begin(), config_.buttons.end(),
+                                   protocol::kUseButton) != config_.buttons.end();
+    for (DoomPlayer& player : players_) {
+      player.engine().input().available[protocol::kUseButton] = has_use;
+    }
+  }
+  phase_ = Phase::kMapTics;
+  OnReply();
+}
+
+void DoomEnv::HoldUse(bool on) { SendCommand(on ? "+use" : "-use"); }
+
+void DoomEnv::CallBots() {
+  if (config_.match.bots == 0) return;
+  DoomEngine& host = players_[0].engine();
+  host.SendCommand("removebots");
+  for (int i = 0; i < config_.match.bots; ++i) host.SendCommand("addbot");
+}
+
+// For ever is not waited for a level that the engine says has not begun.
+void DoomEnv::SendOpeningTic() {
+  if (++opening_tics_ > kMaxMapTics + config_.start_time) {
+    throw EngineError(match()
+                          ? "The Doom engines do not begin the match's next episode."
+                          : "The Doom engine does not begin the next episode.");
+  }
+  Send(protocol::kTic);
+}
+
+void DoomEnv::OpenEpisode() {
+  last_tic_ = state().map_tic;
+  fresh_ = true;
+  for (DoomPlayer& player : players_) {
+    player.OpenEpisode(last_tic_);
+    if (!stepping_) player.FinishReset();
+  }
+  CallBots();
+  phase_ = Phase::kIdle;
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,72 @@
+// One agent in a game: its engine, what it is paid, and where its results go.
+#ifndef JAXFACTORY_DOOM_DOOM_PLAYER_H_
+#define JAXFACTORY_DOOM_DOOM_PLAYER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "doom/config.h"
+#include "doom/doom_fields.h"
+#include "doom/doom_reward.h"
+#include "doom/engine/doom_engine.h"
+#include "doom/frame.h"
+
+namespace jaxfactory {
+
+class DoomPlayer {
+ public:
+  // `config` outlives the player.
+  explicit DoomPlayer(const DoomConfig& config);
+
+  // Starts an engine in the place of the one that it has.
+  void Start(std::uint32_t game_seed, const EngineRole& role);
+  void End() { engine_.reset(); }
+  // The engine has come up: checks what it renders and says which buttons it has.
+  void Ready();
+  DoomEngine& engine() { return *engine_; }
+  const DoomEngine& engine() const { return *engine_; }
+  const protocol::GameState& state() const { return engine_->state(); }
+  bool running() const { return engine_ != nullptr; }
+
+  void set_slot(const StepSlot& slot) { slot_ = DoomSlot(slot); }
+  // Holds the buttons that one index for each head stands for.
+  void Press(const std::int32_t* action);
+  void ClearButtons();
+
+  // The game's first frame is there: writes it.
+  void OpenEpisode(unsigned tic);
+  // Writes what a reset answers besides the first frame.
+  void FinishReset();
+  // The decision that ends at `tic` has been played: writes its results, and its
+  // observation, the final one if the episode ends with it.
+  void FinishStep(unsigned tic, bool terminated, bool truncated);
+  // Ends the episode where it stood before a decision that failed.
+  void Abandon();
+  void MarkRestarted() { *slot_.restarted = true; }
+
+ private:
+  void CheckScreen() const;
+  int Place() const;
+  void WriteObservation(std::uint8_t* out) const;
+  void WriteMeasurements(float* out) const;
+  void WriteVariables() const;
+
+  const DoomConfig& config_;
+  std::vector<Resizer> resizers_;
+  std::unique_ptr<DoomEngine> engine_;
+  OwnReward game_reward_;
+  ShapingReward shaping_;
+  DoomSlot slot_;
+  unsigned reward_tic_ = 0;   // up to which the living reward is paid
+  unsigned episode_tic_ = 0;  // when the episode opened
+  double own_variable_ = 0;
+  double episode_shaped_return_ = 0;
+  double episode_raw_return_ = 0;
+  int frags_ = 0, place_ = 0;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_DOOM_DOOM_PLAYER_H_

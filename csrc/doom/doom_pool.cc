@@ -1,0 +1,67 @@
+#include "doom/doom_pool.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "doom/doom_env.h"
+#include "doom/doom_fields.h"
+#include "doom/engine/hung_engines.h"
+#include "pool/worker_pool.h"
+
+namespace jaxfactory {
+namespace {
+
+// What `read` gives for each row whose environment runs Doom.
+template <typename T, typename Read>
+std::vector<T> OfRows(const EnvPool& pool, Read&& read) {
+  std::vector<T> values;
+  values.reserve(static_cast<std::size_t>(pool.config().num_envs));
+  for (const auto& env : pool.envs()) {
+    const auto* doom = dynamic_cast<const DoomEnv*>(env.get());
+    if (doom == nullptr) continue;
+    for (int row = 0; row < pool.config().rows_per_env; ++row) {
+      values.push_back(read(*doom, row));
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+EnvKind DoomKind(const DoomConfig& config) {
+  std::vector<int> heads;
+  heads.reserve(config.heads.size());
+  for (const auto& head : config.heads) heads.push_back(static_cast<int>(head.size()));
+  return {
+      .sizes = {config.frame.bytes(), config.measurements.size()},
+      .head_sizes = std::move(heads),
+      .make =
+          [&config](int row, std::uint32_t seed) {
+            return std::make_unique<DoomEnv>(config, seed, row);
+          },
+      .fields = DoomFields(config),
+      .on_stall =
+          [](Stall stall) {
+            KillHungEngines(stall == Stall::kClosing ? Patience::kNone
+                                                     : Patience::kUntilDeadline);
+          },
+  };
+}
+
+void SpreadEngines(const PoolConfig& pool, DoomConfig* config) {
+  const std::vector<int> cores = UsableCores();
+  const int agents = config->match.agents;
+  if (pool.pin && agents > 1 && std::cmp_less(pool.num_envs / agents, cores.size())) {
+    config->match.cores = cores;
+  }
+}
+
+std::vector<int> EnginePids(const EnvPool& pool) {
+  return OfRows<int>(pool, [](const DoomEnv& env, int row) { return env.pid(row); });
+}
+
+std::vector<bool> TunedEngines(const EnvPool& pool) {
+  return OfRows<bool>(pool, [](const DoomEnv& env, int row) { return env.tuned(row); });
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,247 @@
+#include "doom/engine/doom_engine.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <boost/interprocess/ipc/message_queue.hpp>
+#include <boost/interprocess/permissions.hpp>
+#include <cerrno>
+#include <utility>
+
+#include "doom/engine/engine_process.h"
+#include "doom/engine/hung_engines.h"
+#include "doom/patches/screen_loop.h"
+#include "pool/worker_pool.h"
+
+namespace jaxfactory {
+namespace {
+
+namespace bip = boost::interprocess;
+using std::chrono::steady_clock;
+
+// How long one `Poll` waits: long enough that an idle pool sleeps, short enough that a
+// worker's other engines go on while one of them hangs.
+constexpr std::chrono::milliseconds kSlice{20};
+
+// How often another id is drawn where the one drawn is in use, or was taken for one
+// that is not.
+constexpr int kIdTries = 5;
+
+// Nobody else may send to the engine, or read what it answers.
+constexpr int kQueueMode = 0600;
+
+steady_clock::time_point After(double seconds) {
+  return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                   std::chrono::duration<double>(seconds));
+}
+
+// How it ended, as part of a sentence.
+std::string ExitText(int status) {
+  if (WIFSIGNALED(status)) {
+    return "was killed by signal " + std::to_string(WTERMSIG(status));
+  }
+  return "ended with exit status " + std::to_string(WEXITSTATUS(status));
+}
+
+}  // namespace
+
+// A Boost.Interprocess message queue with a bounded wait.
+class DoomEngine::Queue {
+ public:
+  explicit Queue(std::string name)
+      : name_(std::move(name)),
+        queue_(bip::create_only, name_.c_str(), protocol::kQueueMessages,
+               sizeof(protocol::Message), bip::permissions(kQueueMode)) {}
+
+  void Send(const protocol::Message& message) {
+    if (!queue_.try_send(&message, sizeof(message), 0)) {
+      throw EngineError("An engine's message queue is full: it has stopped reading.");
+    }
+  }
+
+  bool Receive(protocol::Message& message) {
+    bip::message_queue::size_type size = 0;
+    unsigned priority = 0;
+    const auto until = std::chrono::system_clock::now() + kSlice;
+    return queue_.timed_receive(&message, sizeof(message), size, priority, until);
+  }
+
+  void Remove() { bip::message_queue::remove(name_.c_str()); }
+
+ private:
+  std::string name_;
+  bip::message_queue queue_;
+};
+
+DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
+                       const EngineRole& role)
+    : config_(config) {
+  try {
+    MakeQueues();
+    Spawn(game_seed, role);
+  } catch (const bip::interprocess_exception& error) {
+    RemoveNames();
+    throw EngineError(std::string("Cannot create an engine's message queues in shared "
+                                  "memory (") +
+                      error.what() + "); is /dev/shm mounted, writable and not full?");
+  } catch (...) {
+    RemoveNames();
+    throw;
+  }
+}
+
+DoomEngine::~DoomEngine() {
+  if (pid_ > 0) EndProcess(pid_);
+  RemoveNames();
+}
+
+void DoomEngine::MakeQueues() {
+  for (int i = 0; i < kIdTries; ++i) {
+    id_ = RandomInstanceId();
+    try {
+      to_engine_ = std::make_unique<Queue>(kToEngineName + id_);
+      if (lock_.Take(id_)) {
+        from_engine_ = std::make_unique<Queue>(kFromEngineName + id_);
+        return;
+      }
+    } catch (const bip::interprocess_exception& error) {
+      if (error.get_error_code() != bip::already_exists_error) throw;
+    }
+    RemoveNames();
+    to_engine_.reset();
+  }
+  throw EngineError(
+      "Somebody takes or removes the names of engines in /dev/shm; look "
+      "who else writes there.");
+}
+
+// Only what this engine made itself; the queue to it last, see `RemoveStaleNames`.
+void DoomEngine::RemoveNames() {
+  if (from_engine_) from_engine_->Remove();
+  if (spawned_) RemoveOwnName(kSegmentName + id_);
+  if (to_engine_) to_engine_->Remove();
+  lock_.Release();
+}
+
+void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
+  std::vector<std::string> words = {config_.executable};
+  words.insert(words.end(), config_.arguments.begin(), config_.arguments.end());
+  words.insert(words.end(), role.arguments.begin(), role.arguments.end());
+  for (const std::string& word : {std::string("+viz_instance_id"), id_,
+                                  std::string("-rngseed"), std::to_string(game_seed)}) {
+    words.push_back(word);
+  }
+  std::vector<std::string> environment = config_.environment;
+  environment.insert(environment.end(), role.environment.begin(),
+                     role.environment.end());
+  if (!config_.preload.empty()) RequireLibrary(config_);
+  pid_ = StartProcess(config_, std::move(words), std::move(environment));
+  spawned_ = true;
+  // It only makes the engine faster: where it is forbidden, go on without.
+  if (role.core >= 0) RunOn(pid_, role.core);
+  deadline_ = After(config_.start_timeout);
+}
+
+void DoomEngine::Attach() {
+  if (!config_.preload.empty() && !HasLoaded(pid_, config_.preload)) {
+    throw EngineError("An engine of a match has not loaded " + config_.preload +
+                      ", so that it would listen on all network addresses; start "
+                      "again, with /proc mounted.");
+  }
+  segment_.Open(kSegmentName + id_);
+  RemoveNames();  // both sides are attached: nothing can be left behind any more
+  tuned_ = ReplaceScreenLoop(pid_, config_.executable, config_.screen_loop);
+}
+
+void DoomEngine::Send(protocol::Code code) {
+  protocol::Message message{};
+  message.code = code;
+  deadline_ = After(config_.timeout);
+  try {
+    to_engine_->Send(message);
+  } catch (const bip::interprocess_exception& error) {
+    throw EngineError(std::string("Cannot send to an engine: ") + error.what());
+  }
+}
+
+void DoomEngine::SendCommand(const std::string& command) {
+  if (command.size() >= protocol::kCommandLength) {
+    throw EngineError("The engine's command is longer than 127 characters: " + command);
+  }
+  protocol::Message message{};
+  message.code = protocol::kCommand;
+  command.copy(message.command, command.size());
+  try {
+    to_engine_->Send(message);
+  } catch (const bip::interprocess_exception& error) {
+    throw EngineError(std::string("Cannot send to an engine: ") + error.what());
+  }
+}
+
+bool DoomEngine::Poll() {
+  protocol::Message message{};
+  bool received = false;
+  try {
+    const Receiving receiving(pid_, deadline_);
+    received = from_engine_->Receive(message);
+  } catch (const bip::interprocess_exception&) {
+    // The queue's lock was not released in time: its holder died or hangs.
+    CheckAlive();
+    throw EngineError("An engine stopped while it held its message queue's lock.");
+  }
+  if (!received) {
+    CheckAlive();
+    return false;
+  }
+  switch (message.code) {
+    case protocol::kDone:
+      if (!segment_.open()) Attach();
+      return true;
+    case protocol::kError:
+      throw EngineError("The Doom engine reports: " +
+                        Printable(message.command, sizeof(message.command)));
+    default:
+      throw EngineError("The Doom engine closed itself unexpectedly.");
+  }
+}
+
+void DoomEngine::CheckAlive() {
+  int status = 0;
+  const pid_t ended = waitpid(pid_, &status, WNOHANG);
+  if (ended < 0 && errno == ECHILD) {  // someone else in this process waited for it
+    pid_ = -1;
+    throw EngineError("The Doom engine ended.");
+  }
+  if (ended == pid_) {
+    const std::string who = "The Doom engine (process " + std::to_string(pid_) + ") ";
+    pid_ = -1;
+    throw EngineError(who + ExitReason(status));
+  }
+  if (steady_clock::now() < deadline_) return;
+  const double limit = !segment_.open() ? config_.start_timeout : config_.timeout;
+  std::string seconds = std::to_string(limit);
+  seconds.resize(seconds.find('.') + 2);
+  throw EngineError("The Doom engine (process " + std::to_string(pid_) +
+                    ") did not answer within " + seconds + " s.");
+}
+
+std::string DoomEngine::ExitReason(int status) const {
+  if (segment_.open()) return ExitText(status) + ".";
+  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  if (code == kNotConfined) {
+    return "could not be confined to its own files; set JAXFACTORY_ENGINE_SANDBOX=off "
+           "to run engines without a sandbox.";
+  }
+  if (code == kPortTaken && !config_.preload.empty()) {
+    return "could not bind its UDP port on 127.0.0.1, which another program has taken "
+           "in the meantime; start again.";
+  }
+  std::string text = ExitText(status) + " while it started; check that " +
+                     config_.executable + " runs on this machine";
+  if (config_.confined) {
+    text += ", and whether it starts with JAXFACTORY_ENGINE_SANDBOX=off";
+  }
+  return text + ".";
+}
+
+}  // namespace jaxfactory

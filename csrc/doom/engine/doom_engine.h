@@ -1,0 +1,85 @@
+// One engine process: start, handshake, orders, shared state.
+#ifndef JAXFACTORY_DOOM_ENGINE_DOOM_ENGINE_H_
+#define JAXFACTORY_DOOM_ENGINE_DOOM_ENGINE_H_
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "doom/engine/engine_config.h"
+#include "doom/engine/engine_names.h"
+#include "doom/engine/engine_protocol.h"
+#include "doom/engine/engine_segment.h"
+
+namespace jaxfactory {
+
+// What sets one engine of a pool apart from the others.
+struct EngineRole {
+  std::vector<std::string> arguments;    // after those of the configuration
+  std::vector<std::string> environment;  // likewise
+  int core = -1;                         // to run on; -1 leaves it on the caller's
+};
+
+// Owns an engine process, its two message queues and its shared segment. The
+// destructor leaves none of them behind. The engine dies with the thread that started
+// it, and its names leave /dev/shm as soon as both sides are attached.
+class DoomEngine {
+ public:
+  // Starts the process; `Poll` returns true once it is ready.
+  DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
+             const EngineRole& role = {});
+  ~DoomEngine();
+  DoomEngine(const DoomEngine&) = delete;
+  DoomEngine& operator=(const DoomEngine&) = delete;
+
+  void Send(protocol::Code code);
+  void SendCommand(const std::string& command);
+
+  // Waits a short while for the engine to be done with the last order. Returns false if
+  // it is not yet; throws EngineError if it reported an error, ended, or has taken
+  // longer than the configured time.
+  bool Poll();
+  // Throws EngineError as `Poll` does, without waiting.
+  void CheckAlive();
+
+  // From here on only once it is ready. What the state says is the engine's word: it
+  // may be anything, and change while it is read.
+  const protocol::GameState& state() const { return segment_.state(); }
+  protocol::InputState& input() { return segment_.input(); }
+  const std::uint8_t* region(protocol::Region region) const {
+    return segment_.region(region);
+  }
+  std::size_t region_size(protocol::Region region) const {
+    return segment_.region_size(region);
+  }
+  pid_t pid() const { return pid_; }
+  const std::string& id() const { return id_; }
+  // Whether its screen loop was replaced; see screen_loop.h.
+  bool tuned() const { return tuned_; }
+
+ private:
+  class Queue;
+
+  void MakeQueues();
+  void Spawn(std::uint32_t game_seed, const EngineRole& role);
+  void Attach();
+  void RemoveNames();
+  std::string ExitReason(int status) const;
+
+  const EngineConfig& config_;
+  std::string id_;
+  IdLock lock_;
+  std::unique_ptr<Queue> to_engine_, from_engine_;
+  pid_t pid_ = -1;
+  bool spawned_ = false, tuned_ = false;
+  std::chrono::steady_clock::time_point deadline_;
+  EngineSegment segment_;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_DOOM_ENGINE_DOOM_ENGINE_H_

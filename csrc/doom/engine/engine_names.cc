@@ -1,0 +1,118 @@
+#include "doom/engine/engine_names.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <random>
+#include <string_view>
+
+namespace jaxfactory {
+namespace {
+
+constexpr char kFolder[] = "/dev/shm";
+constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
+constexpr std::string_view kIdPrefix = "jx";
+constexpr std::size_t kIdLength = 10;
+
+// The instance id in a name in /dev/shm; empty if it is not one of ours.
+std::string IdOf(std::string_view name) {
+  for (const std::string_view base :
+       {std::string_view(kToEngineName), std::string_view(kFromEngineName),
+        std::string_view(kSegmentName)}) {
+    if (!name.starts_with(base)) continue;
+    const std::string_view id = name.substr(base.size());
+    if (id.size() != kIdLength || !id.starts_with(kIdPrefix) ||
+        id.find_first_not_of(kDigits) != std::string_view::npos) {
+      return {};
+    }
+    return std::string(id);
+  }
+  return {};
+}
+
+int OpenQueue(const std::string& id) {
+  // O_NONBLOCK: a pipe of that name would be waited for.
+  return shm_open((std::string("/") + kToEngineName + id).c_str(),
+                  O_RDONLY | O_NONBLOCK, 0);
+}
+
+void RemoveNamesOf(const std::string& id) {
+  for (const char* base : {kFromEngineName, kSegmentName, kToEngineName}) {
+    RemoveOwnName(base + id);
+  }
+}
+
+}  // namespace
+
+std::string RandomInstanceId() {
+  std::array<std::uint8_t, 64> bytes{};
+  std::string id(kIdPrefix);
+  while (id.size() < kIdLength) {
+    if (getrandom(bytes.data(), bytes.size(), 0) !=
+        static_cast<ssize_t>(bytes.size())) {
+      std::random_device device;
+      for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(device());
+    }
+    for (const std::uint8_t byte : bytes) {
+      // Seven times 36; those above would make some digits more likely.
+      if (byte < 252 && id.size() < kIdLength) id.push_back(kDigits[byte % 36]);
+    }
+  }
+  return id;
+}
+
+IdLock::~IdLock() { Release(); }
+
+bool IdLock::Take(const std::string& id) {
+  Release();
+  fd_ = OpenQueue(id);
+  struct stat info{};
+  if (fd_ >= 0 && flock(fd_, LOCK_EX | LOCK_NB) == 0 && fstat(fd_, &info) == 0 &&
+      info.st_nlink > 0) {
+    return true;
+  }
+  Release();
+  return false;
+}
+
+void IdLock::Release() {
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
+}
+
+void RemoveOwnName(const std::string& name) {
+  const std::string path = kFolder + ("/" + name);
+  struct stat info{};
+  // Not opened: it may be a link, or anything else that an engine has put there.
+  if (lstat(path.c_str(), &info) == 0 && info.st_uid == geteuid()) {
+    unlink(path.c_str());
+  }
+}
+
+void RemoveStaleNames() {
+  DIR* folder = opendir(kFolder);
+  if (folder == nullptr) return;
+  while (const dirent* entry = readdir(folder)) {
+    const std::string id = IdOf(entry->d_name);
+    if (id.empty()) continue;
+    const int queue = OpenQueue(id);
+    // Without the queue, which goes last, nobody uses the others. They are removed
+    // under its lock: whoever has just made it, and not yet taken the lock, will find
+    // that it is gone and make another.
+    if (queue < 0 ? errno == ENOENT : flock(queue, LOCK_EX | LOCK_NB) == 0) {
+      RemoveNamesOf(id);
+    }
+    if (queue >= 0) close(queue);
+  }
+  closedir(folder);
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,129 @@
+#include "doom/engine/engine_segment.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+#include "doom/engine/engine_config.h"
+
+namespace jaxfactory {
+namespace {
+
+using protocol::GameState;
+using protocol::InputState;
+
+// The largest screen that ViZDoom has, with every buffer, takes a tenth of it.
+constexpr std::size_t kLargest = std::size_t{1} << 30;
+
+// Why a file in /dev/shm cannot be the segment that our engine made; empty if it can.
+std::string Objection(const struct stat& info) {
+  if (!S_ISREG(info.st_mode)) return "is no ordinary file";
+  if (info.st_uid != geteuid()) {
+    return "belongs to user " + std::to_string(info.st_uid);
+  }
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return "can be written by other users";
+  }
+  const auto size = static_cast<std::size_t>(info.st_size);
+  if (size < sizeof(GameState) || size > kLargest) {
+    return "has " + std::to_string(info.st_size) + " bytes";
+  }
+  return {};
+}
+
+[[noreturn]] void Refuse(const std::string& name, const std::string& objection) {
+  throw EngineError("The engine's shared memory /dev/shm/" + name + " " + objection +
+                    ", so it cannot be trusted; start again, and if that does not help "
+                    "look who else writes to /dev/shm.");
+}
+
+}  // namespace
+
+std::string Printable(const char* text, std::size_t size) {
+  std::string shown(text, strnlen(text, size));
+  for (char& c : shown) {
+    if (c < ' ' || c > '~') c = '?';
+  }
+  return shown;
+}
+
+EngineSegment::~EngineSegment() {
+  if (memory_ != nullptr) munmap(memory_, size_);
+}
+
+void EngineSegment::Open(const std::string& name) {
+  // Follows no link.
+  const int fd = shm_open(("/" + name).c_str(), O_RDWR | O_NONBLOCK, 0);
+  if (fd < 0 && errno == ENOENT) {
+    throw EngineError("The engine made no shared memory segment; is /dev/shm full?");
+  }
+  struct stat info{};
+  if (fd < 0 || fstat(fd, &info) != 0) {
+    const std::string reason = std::strerror(errno);
+    if (fd >= 0) close(fd);
+    Refuse(name, "cannot be opened (" + reason + ")");
+  }
+  const std::string objection = Objection(info);
+  if (!objection.empty()) {
+    close(fd);
+    Refuse(name, objection);
+  }
+  const auto size = static_cast<std::size_t>(info.st_size);
+  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  close(fd);
+  if (memory == MAP_FAILED) {
+    throw EngineError("Cannot map the engine's shared memory.");
+  }
+  memory_ = static_cast<std::uint8_t*>(memory);
+  size_ = size;
+  CheckRegions(name);
+}
+
+void EngineSegment::CheckRegions(const std::string& name) {
+  // A copy: what is checked must be what is used.
+  struct {
+    unsigned version;
+    char version_text[sizeof(GameState::version_text)];
+    std::size_t size;
+    std::size_t offset[protocol::kRegions], length[protocol::kRegions];
+  } header;
+  const GameState& shared = state();
+  header.version = shared.version;
+  header.size = shared.segment_size;
+  std::memcpy(header.version_text, shared.version_text, sizeof(header.version_text));
+  std::memcpy(header.offset, shared.region_offset, sizeof(header.offset));
+  std::memcpy(header.length, shared.region_size, sizeof(header.length));
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // nor may the compiler reread
+
+  if (header.version != protocol::kEngineVersion || header.size != size_ ||
+      header.length[protocol::kStateRegion] != sizeof(GameState) ||
+      header.length[protocol::kInputRegion] != sizeof(InputState)) {
+    throw EngineError("The ViZDoom engine says it is version " +
+                      Printable(header.version_text, sizeof(header.version_text)) +
+                      ", but this build speaks to version " +
+                      protocol::kEngineVersionText +
+                      "; install vizdoom==" + protocol::kEngineVersionText + ".");
+  }
+  for (int i = 0; i < protocol::kRegions; ++i) {
+    const std::size_t offset = header.offset[i], length = header.length[i];
+    if (offset > size_ || length > size_ - offset) {
+      Refuse(name, "has a region that ends outside of it");
+    }
+    offsets_[i] = offset;
+    sizes_[i] = length;
+  }
+  // The state is read where the segment begins, and neither may lie across the other.
+  if (offsets_[protocol::kStateRegion] != 0 ||
+      offsets_[protocol::kInputRegion] < sizeof(GameState) ||
+      offsets_[protocol::kInputRegion] % alignof(InputState) != 0) {
+    Refuse(name, "has a region where none can be");
+  }
+  input_ = reinterpret_cast<InputState*>(memory_ + offsets_[protocol::kInputRegion]);
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,52 @@
+// The memory that an engine makes and shares with its controller.
+#ifndef JAXFACTORY_DOOM_ENGINE_ENGINE_SEGMENT_H_
+#define JAXFACTORY_DOOM_ENGINE_ENGINE_SEGMENT_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "doom/engine/engine_protocol.h"
+
+namespace jaxfactory {
+
+// Maps the segment. Everything in it is the engine's word, which a map or a script may
+// have taken over: where the regions lie is read once, checked, and kept here.
+class EngineSegment {
+ public:
+  EngineSegment() = default;
+  ~EngineSegment();
+  EngineSegment(const EngineSegment&) = delete;
+  EngineSegment& operator=(const EngineSegment&) = delete;
+
+  // Throws EngineError if it is not there, not this user's alone to write, of another
+  // version, or if a region lies outside of it.
+  void Open(const std::string& name);
+  bool open() const { return memory_ != nullptr; }
+
+  const protocol::GameState& state() const {
+    return *reinterpret_cast<const protocol::GameState*>(memory_);
+  }
+  protocol::InputState& input() { return *input_; }
+  // Of `region_size` bytes, 0 where the engine does not have it.
+  const std::uint8_t* region(protocol::Region region) const {
+    return memory_ + offsets_[region];
+  }
+  std::size_t region_size(protocol::Region region) const { return sizes_[region]; }
+
+ private:
+  void CheckRegions(const std::string& name);
+
+  std::uint8_t* memory_ = nullptr;
+  std::size_t size_ = 0;
+  std::array<std::size_t, protocol::kRegions> offsets_{}, sizes_{};
+  protocol::InputState* input_ = nullptr;
+};
+
+// What an engine says, fit to be shown: printable ASCII.
+std::string Printable(const char* text, std::size_t size);
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_DOOM_ENGINE_ENGINE_SEGMENT_H_

@@ -1,0 +1,36 @@
+// The only virtual interface: an environment that a worker advances message by message.
+//
+// An environment fills one row of the pool, or, where several agents share a game, one
+// row for each.
+#ifndef JAXFACTORY_POOL_ENV_H_
+#define JAXFACTORY_POOL_ENV_H_
+
+#include <cstdint>
+#include <span>
+
+#include "pool/step_fields.h"
+
+namespace jaxfactory {
+
+class Env {
+ public:
+  Env() = default;
+  Env(const Env&) = delete;
+  Env& operator=(const Env&) = delete;
+  virtual ~Env() = default;
+
+  // The next reset opens the first episode of this seed. Only between steps.
+  virtual void Seed(std::uint32_t seed) = 0;
+  // Begins a new episode whose first observations go to `slots`, one for each row.
+  virtual void BeginReset(std::span<const StepSlot> slots) = 0;
+  // Begins a step with one index for each action head, row after row.
+  virtual void BeginStep(const std::int32_t* actions,
+                         std::span<const StepSlot> slots) = 0;
+  // Waits a short while for what was begun to go on, and drives it further. Returns
+  // true once it is finished. Only the worker that owns the environment calls this.
+  virtual bool Advance() = 0;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_POOL_ENV_H_

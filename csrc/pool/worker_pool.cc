@@ -1,0 +1,162 @@
+#include "pool/worker_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <new>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "pool/env_error.h"
+
+namespace jaxfactory {
+namespace {
+
+// How long a worker may take to end before it is helped, and again.
+constexpr std::chrono::milliseconds kPatience{200};
+
+// A set of cores of any number: `cpu_set_t` itself ends at 1,024.
+class CoreSet {
+ public:
+  explicit CoreSet(std::size_t cores) : cores_(cores), set_(CPU_ALLOC(cores)) {
+    if (set_ == nullptr) throw std::bad_alloc();
+    CPU_ZERO_S(bytes(), set_);
+  }
+  ~CoreSet() { CPU_FREE(set_); }
+  CoreSet(const CoreSet&) = delete;
+  CoreSet& operator=(const CoreSet&) = delete;
+
+  std::size_t bytes() const { return CPU_ALLOC_SIZE(cores_); }
+  cpu_set_t* get() { return set_; }
+  void Add(std::size_t core) { CPU_SET_S(core, bytes(), set_); }
+  bool Has(std::size_t core) const { return CPU_ISSET_S(core, bytes(), set_) != 0; }
+
+ private:
+  std::size_t cores_;
+  cpu_set_t* set_;
+};
+
+constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
+
+void PinTo(int core) {
+  // Both only make it faster: where they are forbidden, go on without.
+  RunOn(0, core);
+  // An engine that wakes does not interrupt the one that runs: fewer switches. The
+  // engines inherit this, and give way to whoever acts and learns on the same core.
+  const sched_param param{};
+  sched_setscheduler(0, SCHED_BATCH, &param);
+}
+
+}  // namespace
+
+std::vector<int> UsableCores() {
+  std::vector<int> cores;
+  for (std::size_t most = kFewCores; most <= kManyCores; most *= 2) {
+    CoreSet set(most);
+    if (sched_getaffinity(0, set.bytes(), set.get()) == 0) {
+      for (std::size_t core = 0; core < most; ++core) {
+        if (set.Has(core)) cores.push_back(static_cast<int>(core));
+      }
+      break;
+    }
+    if (errno != EINVAL) break;  // which says that the kernel knows more cores
+  }
+  if (cores.empty()) cores.push_back(0);
+  return cores;
+}
+
+void RunOn(pid_t who, int core) {
+  const auto number = static_cast<std::size_t>(core);
+  CoreSet set(std::max(kFewCores, number + 1));
+  set.Add(number);
+  sched_setaffinity(who, set.bytes(), set.get());
+}
+
+WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial) {
+  const std::vector<int> cores = UsableCores();
+  // Signals are for the caller's threads: Python handles them there.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    for (int i = 0; i < num_workers; ++i) {
+      workers_.push_back(std::make_unique<Worker>());
+      if (serial_) continue;
+      Start(*workers_.back(), cores[static_cast<std::size_t>(i) % cores.size()], pin);
+    }
+  } catch (const std::system_error& error) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    const std::size_t running = workers_.size() - 1;
+    Stop([] {});
+    throw EnvError("Cannot start more than " + std::to_string(running) + " of the " +
+                   std::to_string(num_workers) + " worker threads (" + error.what() +
+                   "); use fewer workers, or raise the limit of processes.");
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void WorkerPool::Start(Worker& worker, int core, bool pin) {
+  worker.thread = std::thread([this, &worker, core, pin] {
+    if (pin) PinTo(core);
+    Loop(worker);
+    const std::scoped_lock lock(worker.mutex);
+    worker.done = true;
+    worker.ended.notify_all();
+  });
+}
+
+WorkerPool::~WorkerPool() {
+  Stop([] {});
+}
+
+void WorkerPool::Run(int worker, Job job) {
+  if (serial_) {
+    job();
+    return;
+  }
+  Worker& target = *workers_[static_cast<std::size_t>(worker)];
+  {
+    const std::scoped_lock lock(target.mutex);
+    target.jobs.push_back(std::move(job));
+  }
+  target.wake.notify_one();
+}
+
+void WorkerPool::Stop(const std::function<void()>& meanwhile) {
+  for (const auto& worker : workers_) {
+    const std::scoped_lock lock(worker->mutex);
+    stopping_.store(true);
+  }
+  for (const auto& worker : workers_) {
+    worker->wake.notify_all();
+    if (!worker->thread.joinable()) continue;
+    {
+      std::unique_lock lock(worker->mutex);
+      while (!worker->ended.wait_for(lock, kPatience, [&] { return worker->done; })) {
+        meanwhile();
+      }
+    }
+    worker->thread.join();
+  }
+}
+
+void WorkerPool::Loop(Worker& worker) {
+  while (true) {
+    Job job;
+    {
+      std::unique_lock lock(worker.mutex);
+      worker.wake.wait(lock, [&] { return stopping_ || !worker.jobs.empty(); });
+      if (stopping_) return;
+      job = std::move(worker.jobs.front());
+      worker.jobs.pop_front();
+    }
+    job();
+  }
+}
+
+}  // namespace jaxfactory

@@ -1,0 +1,65 @@
+// Threads, one pinned to a core, each with a queue of its own.
+#ifndef JAXFACTORY_POOL_WORKER_POOL_H_
+#define JAXFACTORY_POOL_WORKER_POOL_H_
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace jaxfactory {
+
+// Cores that this process may use, in ascending order.
+std::vector<int> UsableCores();
+
+// Lets a process or thread, 0 for the calling thread, run on one core only. Where that
+// is forbidden nothing happens.
+void RunOn(pid_t who, int core);
+
+// Runs jobs on the worker that they are given to, each worker's in order. Stopping
+// drops jobs that have not begun and joins the threads; a job that runs long must look
+// at `stopping` itself. Jobs must not throw. A serial pool has no threads: it runs each
+// job at once on the caller's.
+class WorkerPool {
+ public:
+  using Job = std::function<void()>;
+
+  // Throws EnvError if the threads cannot be started.
+  WorkerPool(int num_workers, bool pin, bool serial);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()); }
+  void Run(int worker, Job job);
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+  // Calls `meanwhile` now and then if that takes long.
+  void Stop(const std::function<void()>& meanwhile);
+
+ private:
+  struct Worker {
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::deque<Job> jobs;  // guarded by mutex
+    std::condition_variable ended;
+    bool done = false;  // guarded by mutex
+    std::thread thread;
+  };
+
+  void Start(Worker& worker, int core, bool pin);
+  void Loop(Worker& worker);
+
+  const bool serial_;
+  std::atomic<bool> stopping_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_POOL_WORKER_POOL_H_
