@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxfactory.config.env import EnvConfig
-from jaxfactory.envs.gymnasium.registry import find, make, make_env, vectorised
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec
+from jaxfactory.envs.gymnasium.registry import vectorised
+from jaxfactory.envs.gymnasium.resolve import ResolvedGymnasium, resolve
 from jaxfactory.envs.step import Step, view
 from jaxfactory.envs.trained_reward import TrainedReward
 from jaxfactory.spec import EnvSpec
@@ -41,9 +41,8 @@ class GymnasiumPool:
 
     def __init__(
         self,
-        config: EnvConfig,
+        config: EnvConfig | ResolvedGymnasium,
         *,
-        scenario: None = None,
         seed: int = 0,
         num_steps: int = 32,
         num_slabs: int = 2,
@@ -55,7 +54,6 @@ class GymnasiumPool:
 
         Args:
             config: Names them.
-            scenario: None: `config` names the environment.
             seed: Each environment gets its own seed from it.
             num_steps: Steps that one slab holds, besides the observation before them.
             num_slabs: Slabs that are used in turn.
@@ -67,18 +65,16 @@ class GymnasiumPool:
             UserError: If there is no such environment, it cannot be made, or its spaces
                 are none that can be learned.
         """
-        del pin, scenario
+        del pin
+        if isinstance(config, EnvConfig):
+            config = resolve(config)
+        self._obs, self._actions = config.observations, config.actions
+        self.spec, found, config = config.spec, config.entry, config.config
         self.num_envs, self.num_groups = config.num_envs, config.num_groups
         self.num_workers = self.num_envs if config.processes and not serial else 1
         self.frame_skip = config.frame_skip
         self.num_steps, self.num_slabs = num_steps, num_slabs
-        self._trained = TrainedReward.of(config)
-        found = find(config)
-        one = make(found, config.frame_skip, config.timeout, None)
-        self._obs = ObservationCodec(one.observation_space)
-        self._actions = ActionCodec(one.action_space)
-        one.close()
-        self.spec = EnvSpec(self._obs.spec, self._actions.spec)
+        self._trained = TrainedReward(config.reward_scale, config.reward_clip)
         self.seeds = tuple(env_seeds or env_seeds_of(seed, self.num_envs))
         self._fresh = True  # no reset yet, so that the seeds are still to be used
         self._processes = self.num_workers > 1
@@ -237,16 +233,6 @@ class GymnasiumPool:
             )
         self._actions.check(actions)
         return actions
-
-
-def env_spec(config: EnvConfig) -> EnvSpec:
-    """Return the shapes of an environment's observations and actions."""
-    env = make_env(config)
-    spec = EnvSpec(
-        ObservationCodec(env.observation_space).spec, ActionCodec(env.action_space).spec
-    )
-    env.close()
-    return spec
 
 
 def env_seeds_of(seed: int, num_envs: int) -> list[int]:
