@@ -48,9 +48,7 @@ def train(args: list[str]) -> int:
             "give a larger --total-frames to resume it"
         )
         return 0
-    from jaxfactory.scenarios.maps import map_notes
-
-    if note := map_notes.before_training(config.env):
+    if note := family.resolve(config.env).map_warning():
         print(note)
     _prepare_jax()
     from jaxfactory.metrics.terminal_writer import TerminalWriter

@@ -1,13 +1,14 @@
-"""The settings of environments: Doom's, and those of Gymnasium's registry."""
+"""Settings of the environments: what they show, how they are stepped and rewarded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import validation
+from jaxfactory.config import families, validation
 
 
-# What the engine can render; it falls back to another size for any other.
+# Sizes that the engine can render; for any other it falls back to one of them.
 SCREEN_SIZES = (
     (160, 120), (200, 125), (200, 150), (256, 144), (256, 160), (256, 192), (320, 180),
     (320, 200), (320, 240), (320, 256), (400, 225), (400, 250), (400, 300), (512, 288),
@@ -20,7 +21,7 @@ _WIDE = (256, 144)
 _MAX_IMAGE_SIDE = 4096.0
 # The engine's queue holds 64 messages.
 _MAX_QUEUED_TICS = 32
-# More than these cannot be meant; see `config`.
+# Larger values are mistakes.
 MAX_ENVS = 65_536
 _MAX_WORKERS = 4_096
 _MAX_FRAME_SKIP = 1_024
@@ -36,32 +37,13 @@ def _check_screen(width: int, height: int) -> None:
     )
     raise UserError(
         f"the engine cannot render {width}x{height} (--screen-width, --screen-height); "
-        f"the nearest size that it can is {near[0]}x{near[1]}"
+        f"the nearest supported size is {near[0]}x{near[1]}"
     )
-
-
-GYMNASIUM = "gymnasium:"
-_DOOM_ALONE = (
-    "tics", "width", "height", "screen_width", "screen_height", "grayscale", "depth",
-    "labels", "automap", "num_workers", "engine", "num_agents", "num_bots", "wide",
-    "measurements", "allow_game_args", "map",
-)  # fmt: skip
-
-
-def gymnasium_id(scenario: str) -> str | None:
-    """Return the name in Gymnasium's registry, None for a scenario of Doom.
-
-    >>> gymnasium_id("gymnasium:CartPole-v1")
-    'CartPole-v1'
-    """
-    if not scenario.startswith(GYMNASIUM):
-        return None
-    return scenario.removeprefix(GYMNASIUM)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig:
-    """Environments and the pool that steps them.
+    """Settings of the environments and of the pool that steps them.
 
     Examples:
         >>> EnvConfig(scenario="basic", num_envs=4).frame_skip
@@ -72,67 +54,68 @@ class EnvConfig:
     """
 
     scenario: str = "health_gathering_supreme"
-    """A scenario's name (see `jaxfactory scenarios`), the path of a .cfg file, one of
-    your own as package.module:NAME or file.py:NAME, or any environment of Gymnasium's
-    as gymnasium:CartPole-v1 (--env is the same flag)."""
+    """A built-in scenario (see `jaxfactory scenarios`), the path of a .cfg file, your
+    own scenario as package.module:NAME or file.py:NAME, or any Gymnasium environment,
+    for example gymnasium:CartPole-v1 (alias: --env)."""
     map: str | None = None
     """Map file (.wad or .pk3) to use instead of the scenario's own."""
     num_envs: int = 64
-    """Environments stepped in parallel, each one engine process; or auto."""
+    """Environments stepped in parallel, one engine process each, or auto."""
     num_groups: int = 2
-    """Groups of environments: one steps while the policy thinks for the other."""
+    """Groups of environments for double-buffered sampling: one group steps while the
+    policy acts for another."""
     num_workers: int = 0
-    """Worker threads that drive the engines; 0 is one for each core; or auto."""
+    """Worker threads that step the engines: 0 for one per core, or auto."""
     frame_skip: int = 4
-    """Game tics that each action is held for."""
+    """Frames (Doom tics, or steps of a Gymnasium environment) that each action is
+    repeated for."""
     tics: Literal["exact", "queued"] = "exact"
-    """Wait for each tic as DoomGame does, or send a step's tics to the engine at once:
-    faster, but after a death the rest of the step is still played."""
+    """exact waits for each tic, as DoomGame does. queued sends all tics of a step at
+    once: faster, but after a death the rest of the step still runs."""
     engine: Literal["tuned", "stock"] = "tuned"
-    """Replace the engine's slowest loop in its memory by one that computes the same, or
-    leave the engine as it was shipped."""
+    """tuned replaces the engine's slowest loop in memory by a faster one with the same
+    results; stock runs the engine as shipped."""
     width: int = 128
-    """Width in pixels of the image that the policy sees."""
+    """Image width of the observation in pixels."""
     height: int = 72
-    """Height in pixels of the image that the policy sees."""
+    """Image height of the observation in pixels."""
     screen_width: int = 160
-    """Width in pixels that the engine renders."""
+    """Width in pixels at which the engine renders."""
     screen_height: int = 120
-    """Height in pixels that the engine renders."""
+    """Height in pixels at which the engine renders."""
     wide: bool = False
-    """Render 256x144, which has the image's own shape, instead of 160x120."""
+    """Render at 256x144, the aspect ratio of the observation, instead of 160x120."""
     grayscale: bool = False
-    """One grey channel instead of red, green and blue."""
+    """Observe one gray channel instead of RGB."""
     depth: bool = False
     """Append the depth buffer as a channel."""
     labels: bool = False
-    """Append the labels buffer (one value for each visible object) as a channel."""
+    """Append the labels buffer (one value per visible object) as a channel."""
     automap: bool = False
-    """Append the automap's channels."""
+    """Append the channels of the automap."""
     measurements: bool = True
-    """Show the agent the scenario's measurements besides the image."""
+    """Add the measurements of the scenario (game variables) to the observation."""
     timeout: int | None = None
-    """Tics after which an episode is truncated; none keeps the scenario's own."""
+    """Truncate episodes after this many tics (steps in Gymnasium); by default as the
+    scenario sets it."""
     reward_scale: float = 1.0
-    """Multiplies the reward that is trained on, besides the scenario's own scale. The
-    returns that are reported stay as they are."""
+    """Multiplies the training reward, on top of the scenario's own scale. Reported
+    returns do not change."""
     reward_clip: float = 0.0
-    """Bound of the absolute value of a decision's reward that is trained on, after
-    scaling; 0 is none."""
+    """Clip the scaled training reward of a step to [-x, x]; 0 turns clipping off."""
     num_agents: int | None = None
-    """Agents of a match, an environment each; none keeps the scenario's own."""
+    """Agents in a match, one environment each; by default as the scenario sets it."""
     num_bots: int | None = None
-    """Bots in a match; none keeps the scenario's own."""
+    """Bots in a match; by default as the scenario sets it."""
     allow_game_args: bool = False
-    """Pass all game_args of your own .cfg file to the engine, also those that could
-    make it write files or run commands."""
+    """Pass every game_args entry of your own .cfg file to the engine, even those that
+    can write files or run commands."""
     processes: bool = False
-    """Step each of Gymnasium's environments in a process of its own, not all in this
-    one: for such as take long to step."""
+    """Step each Gymnasium environment in its own process; for slow environments."""
 
     @property
     def screen(self) -> tuple[int, int]:
-        """Width and height in pixels that the engine renders."""
+        """Width and height in pixels at which the engine renders."""
         return _WIDE if self.wide else (self.screen_width, self.screen_height)
 
     def __post_init__(self) -> None:
@@ -161,7 +144,7 @@ class EnvConfig:
             )
         if self.num_workers < 0:
             raise UserError(
-                f"--num-workers {self.num_workers} must be 0 (one a core) or more"
+                f"--num-workers {self.num_workers} must be 0 (one per core) or more"
             )
         if self.num_agents is not None and self.num_agents < 1:
             raise UserError(f"--num-agents {self.num_agents} must be 1 or more")
@@ -170,19 +153,32 @@ class EnvConfig:
         if self.timeout is not None and self.timeout <= 0:
             raise UserError(
                 f"--timeout {self.timeout} must be greater than 0 tics; "
-                "leave it out for the scenario's own"
+                "leave it out to keep the timeout of the scenario"
             )
         self._check_family()
 
     def _check_family(self) -> None:
-        """Refuse settings that the environment's family does not have."""
-        is_doom = gymnasium_id(self.scenario) is None
-        for name in ("processes",) if is_doom else _DOOM_ALONE:
-            if getattr(self, name) != getattr(EnvConfig, name):
-                flag = name.replace("_", "-")
-                flag = f"no-{flag}" if getattr(self, name) is False else flag
-                family = "Gymnasium's environments" if is_doom else "Doom"
-                raise UserError(
-                    f"--{flag} is for {family} and does nothing for {self.scenario}; "
-                    "leave it out"
-                )
+        """Refuse settings that only other families of environments have."""
+        own = families.of(self.scenario)
+        for family in families.FAMILIES.values():
+            for name in () if family is own else family.settings:
+                if getattr(self, name) != getattr(EnvConfig, name):
+                    flag = name.replace("_", "-")
+                    flag = f"no-{flag}" if getattr(self, name) is False else flag
+                    raise UserError(
+                        f"--{flag} is for {family.title} and does nothing for "
+                        f"{self.scenario}; leave it out"
+                    )
+
+
+def split_options(
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split options into fields of `EnvConfig` and arguments of a pool.
+
+    >>> split_options({"width": 64, "pin": False})
+    ({'width': 64}, {'pin': False})
+    """
+    names = EnvConfig.__dataclass_fields__
+    fields = {name: value for name, value in options.items() if name in names}
+    return fields, {name: options[name] for name in options if name not in names}

@@ -1,28 +1,30 @@
-"""What a pool answers to a step."""
+"""The result of a step of a pool: observations, rewards, ends of episodes, info."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
+from jaxfactory.spec import EnvSpec
+
 
 class StepInfo(NamedTuple):
-    """What comes with a step besides what is trained on; rows as in `Step`.
+    """The part of a step that is not trained on; rows as in `Step`.
 
     Attributes:
-        final_obs: Where an episode ended with this step, its last observation. Valid
+        final_obs: The last observation of each episode that ended with this step. Valid
             until the group's next `send`.
-        final_measurements: As `final_obs`, of `Step.measurements`.
+        final_measurements: As `final_obs`, for `Step.measurements`.
         raw_reward: The scenario's raw reward, before shaping and scaling.
         episode_shaped_return: Sum of `Step.reward` over the episode so far, this step
             included.
         episode_raw_return: Sum of `raw_reward` over the episode so far.
         episode_length: Tics of the episode so far.
-        frags: Kills less suicides so far, in a match; elsewhere 0.
+        frags: Kills minus suicides so far, in a match; elsewhere 0.
         place: 1 for the player with the most frags, in a match; elsewhere 0.
-        game_variables: In the order of `EnvPool.variable_names`; of the state that
-            `Step.reward` is for, so at an episode's end of its last state.
-        restarted: The engine failed and was replaced.
+        game_variables: In the order of `EnvPool.variable_names`, after the action; if
+            an episode ended, of its last state.
+        restarted: Whether the engine failed and was replaced.
     """
 
     final_obs: UInt8[np.ndarray, "B H W C"]
@@ -38,23 +40,23 @@ class StepInfo(NamedTuple):
 
     @property
     def final_observation(self) -> dict[str, np.ndarray]:
-        """`final_obs` and `final_measurements` as a policy takes them."""
+        """`final_obs` and `final_measurements` as the input of a policy."""
         return observation(self.final_obs, self.final_measurements)
 
 
 class Step(NamedTuple):
-    """What the environments answered; the arrays are views into the pool's slabs.
+    """The result of a step; its arrays are views into the pool's slabs.
 
-    They stay as they are until `num_slabs * num_steps` further steps (by default 64)
-    have been sent to their group, or until it is reset; copy what must live longer.
-    Where an episode ended, `obs` is already the first observation of the next one.
+    They stay valid for `num_slabs * num_steps` further steps (by default 64) of their
+    group, or until a reset; copy what must live longer. Autoreset is SAME_STEP: where
+    an episode ended, `obs` is already the first observation of the next one.
 
     Attributes:
-        obs: Pixels, and the depth, labels and automap buffers where they were asked
-            for, as channels in this order.
-        reward: Shaped and scaled; what is trained on.
-        is_first: Whether `obs` opens an episode.
-        measurements: Numbers beside the pixels; M is 0 where a scenario has none.
+        obs: Pixels, then the depth, labels and automap buffers if configured, as
+            channels.
+        reward: The training reward: shaped, scaled and clipped.
+        is_first: Whether `obs` is the first of an episode.
+        measurements: Numbers beside the image; M is 0 if a scenario has none.
     """
 
     obs: UInt8[np.ndarray, "B H W C"]
@@ -67,27 +69,27 @@ class Step(NamedTuple):
 
     @property
     def observation(self) -> dict[str, np.ndarray]:
-        """`obs` and `measurements` as a policy takes them."""
+        """`obs` and `measurements` as the input of a policy."""
         return observation(self.obs, self.measurements)
 
 
 def observation(
     image: UInt8[np.ndarray, "..."], measurements: Float32[np.ndarray, "..."]
 ) -> dict[str, np.ndarray]:
-    """Return ``{"image": ..., "measurements": ...}``, without what has no entries."""
+    """Return ``{"image": ..., "measurements": ...}``, without empty parts."""
     parts = {"image": image, "measurements": measurements}
     return {name: array for name, array in parts.items() if array.shape[-1]}
 
 
 def view(arrays: dict[str, np.ndarray], slab: int, slot: int, rows: slice) -> Step:
-    """Return what some environments answered, as views of a pool's arrays.
+    """Return the step in one slot of a pool's arrays, as views.
 
     Args:
-        arrays: By their names here; ``[slabs, slots, B, ...]``, but those whose names
-            begin with ``final_``, which are ``[B, ...]``.
-        slab: Which slab.
-        slot: Which of its slots.
-        rows: Which environments.
+        arrays: By field name, ``[slabs, slots, B, ...]``; those whose names begin with
+            ``final_`` are ``[B, ...]``.
+        slab: Index of the slab.
+        slot: Index of the slot.
+        rows: The environments.
     """
     return of_fields(
         {
@@ -102,3 +104,38 @@ def of_fields(fields: dict[str, Any]) -> Step:
     info = StepInfo(**{name: fields[name] for name in StepInfo._fields})
     own = {name: fields[name] for name in Step._fields if name != "info"}
     return Step(**own, info=info)
+
+
+def make_arrays(
+    spec: EnvSpec, slabs: int, slots: int, num_envs: int
+) -> dict[str, np.ndarray]:
+    """Return empty arrays for a pool, by the names of the fields here.
+
+    Args:
+        spec: Shapes of observations.
+        slabs: Number of slabs.
+        slots: Slots of a slab: its steps and the observation before them.
+        num_envs: Environments, B.
+    """
+    image, measurements = spec.observation.image or (0, 0, 0), spec.observation[1]
+    tails: dict[str, tuple[tuple[int, ...], str]] = {
+        "obs": (image, "uint8"),
+        "measurements": ((measurements,), "float32"),
+        "reward": ((), "float32"),
+        "raw_reward": ((), "float64"),
+        "episode_shaped_return": ((), "float32"),
+        "episode_raw_return": ((), "float32"),
+        "episode_length": ((), "int32"),
+        "frags": ((), "int32"),
+        "place": ((), "int32"),
+        "game_variables": ((0,), "float64"),
+    }
+    flags = ("terminated", "truncated", "is_first", "restarted")
+    tails |= dict.fromkeys(flags, ((), "bool"))
+    arrays = {
+        name: np.zeros((slabs, slots, num_envs, *tail), dtype)
+        for name, (tail, dtype) in tails.items()
+    }
+    arrays["final_obs"] = np.zeros((num_envs, *image), np.uint8)
+    arrays["final_measurements"] = np.zeros((num_envs, measurements), np.float32)
+    return arrays

@@ -16,7 +16,6 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.manager import load_for_evaluation
 from jaxfactory.checkpoints.saved_state import load_state
 from jaxfactory.config import runs
-from jaxfactory.config.env import gymnasium_id
 from jaxfactory.config.train import EnvConfig, EvaluateOptions
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
@@ -27,8 +26,7 @@ from jaxfactory.models.encoders import EncoderClass
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.policy import make_act
 from jaxfactory.rollout.sampler import Episode, ended_episodes
-from jaxfactory.scenarios import matches, scenario_table
-from jaxfactory.scenarios.maps import map_notes, map_record, selection
+from jaxfactory.scenarios.maps import map_record
 from jaxfactory.scenarios.scenario import Scenario
 
 
@@ -92,15 +90,14 @@ def score(
     saved = load_for_evaluation(options.run, options.checkpoint)
     name = scenario.name if scenario else options.scenario or saved.config.env.scenario
     env = saved.config.env
-    if scenario is None and gymnasium_id(name) is None:
-        scenario = scenario_table.find(name)
-    elif scenario is None:
-        env = dataclasses.replace(env, scenario=name)
-    if (scenario is None) != (gymnasium_id(saved.config.env.scenario) is not None):
+    trained, chosen = (family.of(x) for x in (env.scenario, scenario or name))
+    if trained is not chosen:
         raise UserError(
-            f"the run {options.run} was trained on {saved.config.env.scenario} and "
-            f"cannot play {name}: one is Gymnasium's and the other Doom's"
+            f"the run {options.run} was trained on {env.scenario} and cannot be "
+            f"evaluated on {name}: their kinds of environments differ"
         )
+    if scenario is None:
+        env = dataclasses.replace(env, scenario=name)
     if options.map is not None:
         place = Path(options.map).expanduser().absolute()
         env = dataclasses.replace(env, map=str(place))
@@ -113,7 +110,8 @@ def score(
     if options.render_mp4 and scenario is None:
         family.check(env, video=True)  # Before the episodes, not after them.
     # Other seeds than any that training used: those are below 2^32.
-    with open_pool(env, scenario=scenario, seed=2**32 + options.seed) as pool:
+    environment = family.resolve(env, scenario)
+    with open_pool(environment, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
@@ -124,7 +122,7 @@ def score(
     path = options.run / "evaluation.json"
     evaluation_file.check_returns(episodes, path)
     result = _result(name, saved.frames, options, episodes)
-    notes = _add_map(result, options.run, env, scenario) if scenario else []
+    notes = _add_map(result, options.run, environment)
     runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
@@ -141,13 +139,8 @@ def env_for(
     env: EnvConfig, num_envs: int, scenario: Scenario | None = None
 ) -> EnvConfig:
     """Return what a run's agent is played in: about so many environments, one group."""
-    if gymnasium_id(env.scenario) is not None:
-        return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
-    scenario = scenario or scenario_table.find(env.scenario)
-    match = matches.resolve(env, scenario.match, scenario.name)
-    if match is not None:
-        num_envs = matches.whole(num_envs, match.agents)
-    return dataclasses.replace(env, num_envs=num_envs, num_groups=1)
+    kind = family.of(scenario or env.scenario)
+    return kind.with_num_envs(env, num_envs, scenario)
 
 
 def play(
@@ -234,14 +227,15 @@ def _result(
 
 
 def _add_map(
-    result: dict[str, Any], run: Path, env: EnvConfig, scenario: Scenario
+    result: dict[str, Any], run: Path, environment: family.ResolvedEnv
 ) -> list[str]:
     """Add the map file to a result; return what there is to say about it."""
-    used, trained = selection.of(env, scenario), map_record.trained_on(run)
-    assert used is not None
+    used, trained = environment.map_file(), map_record.trained_on(run)
+    if used is None:
+        return []
     result["map"] = used.as_dict()
     result["trained_on"] = [map_file.as_dict() for map_file in trained]
-    return map_notes.sentences(env, scenario, used, trained)
+    return environment.map_notes(trained)
 
 
 def _match_result(episodes: list[Episode]) -> dict[str, Any]:

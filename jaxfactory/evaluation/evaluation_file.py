@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxfactory._util import plain_files, plain_json
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config import families
 from jaxfactory.scenarios.maps.map_file import MapFile
 
 
@@ -57,12 +57,12 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
 
 def summary_titles(scenario: str) -> dict[str, str]:
     """Return what is summed up of an evaluation in a scenario, and how it is called."""
-    # Gymnasium's environments have rewards of their own alone.
-    doom = gymnasium_id(scenario) is None
+    kind = families.of(scenario)
+    shaped = {"shaped_return": "shaped return"} if kind.shapes_rewards else {}
     return {
-        "raw_return": "raw return" if doom else "return",
-        **({"shaped_return": "shaped return"} if doom else {}),
-        "length": "length (tics)" if doom else "length (steps)",
+        "raw_return": "raw return" if kind.shapes_rewards else "return",
+        **shaped,
+        "length": f"length ({kind.time_unit})",
         "frags": "frags",
         "place": "place",
     }

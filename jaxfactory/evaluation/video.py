@@ -6,7 +6,6 @@ as many engines as it has agents.
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +15,12 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import SCREEN_SIZES, EnvConfig, gymnasium_id
-from jaxfactory.envs.doom.pool import EnvPool
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs import family
+from jaxfactory.envs.family import ReplayFrame
 from jaxfactory.scenarios.scenario import Scenario
 
 
-TICS_PER_SECOND = 35
-_MIN_WIDTH, _MIN_HEIGHT = 640, 480
 # Videos are of even quality, x264's usual one, unless one of its length would then be
 # larger than this. A match of four minutes is 38 MB; at a quality of 18 it was 115 MB.
 _MOST_BYTES = 40_000_000
@@ -69,13 +67,11 @@ def write_mp4(
     Raises:
         UserError: If the replay is not the same episode, tic for tic.
     """
-    if gymnasium_id(config.scenario) is None:
-        images, rate = replay(config, recording, scenario), Fraction(TICS_PER_SECOND)
-        frames = sum(recording.lengths)
-    else:
-        images, rate = _replay_gymnasium(config, recording), _gymnasium_rate(config)
-        frames = len(recording.actions)
-    return encode(images, rate, path, seconds=float(frames / rate))
+    film = family.of(scenario or config.scenario).replay(
+        config, recording.seed, recording.actions, recording.lengths, scenario
+    )
+    images = _verified(film.frames, recording)
+    return encode(images, film.rate, path, seconds=float(film.count / film.rate))
 
 
 def encode(
@@ -135,70 +131,32 @@ def _removed_after_errors(path: Path) -> Iterator[None]:
 def replay(
     config: EnvConfig, recording: Recording, scenario: Scenario | None = None
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Yield every tic's frame at high resolution.
+    """Yield the frames of a recording.
 
     Raises:
         UserError: If an episode's length or raw return differs from the recording's.
     """
+    film = family.of(scenario or config.scenario).replay(
+        config, recording.seed, recording.actions, recording.lengths, scenario
+    )
+    yield from _verified(film.frames, recording)
+
+
+def _verified(
+    frames: Iterator[ReplayFrame], recording: Recording
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
     ended = 0
-    agents = recording.actions.shape[1]
-    with EnvPool(
-        _enlarged(config, agents),
-        scenario=scenario,
-        env_seeds=[recording.seed] * agents,
-    ) as pool:
-        yield pool.reset().obs[0].copy()
-        for action in recording.actions:
-            for _ in range(config.frame_skip):
-                step = pool.step(action)
-                if not (step.terminated[0] or step.truncated[0]):
-                    yield step.obs[0].copy()
-                    continue
-                _verify(step.info, recording, ended)
-                ended += 1
-                yield step.info.final_obs[0].copy()
-                if ended < len(recording.lengths):
-                    yield step.obs[0].copy()
-                break  # the rest of the action fell into no episode
+    for frame in frames:
+        if frame.ended is not None:
+            expected = recording.lengths[ended], recording.raw_returns[ended]
+            ended += 1
+            _compare(ended, *frame.ended, *expected)
+        yield np.ascontiguousarray(frame.image)
     if ended != len(recording.lengths):
         raise UserError(
             f"the replay ended {ended} episodes and the recording "
             f"{len(recording.lengths)}: it is not the same game, so no video was made"
         )
-
-
-def _gymnasium_rate(config: EnvConfig) -> Fraction:
-    from jaxfactory.envs.gymnasium import replay as gymnasium_replay
-
-    return Fraction(gymnasium_replay.frames_per_second(config)).limit_denominator(1000)
-
-
-def _replay_gymnasium(
-    config: EnvConfig, recording: Recording
-) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Yield the frames of a recording's first episode, one for each decision.
-
-    Raises:
-        UserError: If the episode is not the recording's.
-    """
-    from jaxfactory.envs.gymnasium import replay as gymnasium_replay
-
-    count, own, ended = -1, 0.0, False
-    for image, own, ended in gymnasium_replay.replay(  # noqa: B007 - the last counts
-        config, recording.seed, recording.actions[:, 0]
-    ):
-        count += 1
-        yield np.ascontiguousarray(image)
-    expected = recording.lengths[0], recording.raw_returns[0]
-    _compare(1, count * config.frame_skip, own, *expected)
-    if not ended:
-        raise UserError("the replay's episode has not ended, so no video was made")
-
-
-def _verify(info, recording: Recording, number: int) -> None:
-    length, own = int(info.episode_length[0]), float(info.episode_raw_return[0])
-    expected = recording.lengths[number], recording.raw_returns[number]
-    _compare(number + 1, length, own, *expected)
 
 
 def _compare(
@@ -212,33 +170,3 @@ def _compare(
             f"{own:.3f}, the recording's {expected_length} with {expected_own:.3f}: it "
             "is not the same game, so no video was made"
         )
-
-
-def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
-    # The smallest size of the same shape that is large enough to look at.
-    width, height = next(
-        (
-            (wide, high)
-            for wide, high in sorted(SCREEN_SIZES)
-            if wide * config.screen[1] == high * config.screen[0]
-            and wide >= _MIN_WIDTH
-            and high >= _MIN_HEIGHT
-        ),
-        (_MIN_WIDTH, _MIN_HEIGHT),
-    )
-    return dataclasses.replace(
-        config,
-        num_envs=agents,
-        num_groups=1,
-        # Every tic is rendered; an action is held by repeating it.
-        frame_skip=1,
-        width=width,
-        height=height,
-        screen_width=width,
-        screen_height=height,
-        wide=False,
-        grayscale=False,
-        depth=False,
-        labels=False,
-        automap=False,
-    )

@@ -7,7 +7,6 @@ the first metric of the model-index, "mean +/- std".
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 from jaxfactory.config.train import Config
@@ -38,10 +37,9 @@ def environment_id(scenario: str) -> str:
         scenario: A built-in name, the path of a .cfg file, module:NAME,
             file.py:NAME or gymnasium:NAME.
     """
-    family, separator, name = scenario.rpartition(":")
-    if family == "gymnasium":
-        return _harmless(name)
-    return _harmless(f"doom_{name.lower() if separator else Path(scenario).stem}")
+    from jaxfactory.envs import family
+
+    return _harmless(family.of(scenario).agent_id(scenario))
 
 
 def _harmless(text: str) -> str:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import gymnasium_id
 from jaxfactory.config.train import Config
 from jaxfactory.hub import push
 from jaxfactory.scenarios import game_args
@@ -22,7 +21,6 @@ from jaxfactory.scenarios import game_args
 # A map and the file that describes it; Python executes neither.
 SCENARIO_FILES = (".cfg", ".wad", ".pk3")
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
-_GYMNASIUM_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class Choices(NamedTuple):
@@ -179,10 +177,9 @@ def copy_scenario(files: tuple[Path, ...], run: Path) -> None:
 
 def _check_name(scenario: str) -> None:
     """Refuse a scenario that is not built in: it could be any code or file."""
-    gymnasium = gymnasium_id(scenario)
-    if gymnasium is None and _is_built_in(scenario):
-        return
-    if gymnasium is not None and _GYMNASIUM_NAME.fullmatch(gymnasium):
+    from jaxfactory.envs import family
+
+    if family.of(scenario).is_installed(scenario):
         return
     raise UserError(
         f"the repository's settings name the scenario {scenario[:80]!r}, which is not "
@@ -198,12 +195,11 @@ def _is_built_in(name: str) -> bool:
 
 
 def _with_scenario(config: Config, scenario: str) -> Config:
-    from jaxfactory.scenarios import scenario_table
+    from jaxfactory.envs import family
 
-    if gymnasium_id(scenario) is None:
-        scenario_table.find(scenario)
-        scenario = scenario_table.reference(scenario)
-    env = dataclasses.replace(config.env, scenario=scenario)
+    kind = family.of(scenario)
+    kind.find(scenario)
+    env = dataclasses.replace(config.env, scenario=kind.reference(scenario))
     return dataclasses.replace(config, env=env)
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import flat_text, runs
-from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config import families, flat_text, runs
 from jaxfactory.config.train import Config
 from jaxfactory.evaluation import evaluation_file
 from jaxfactory.metrics import metrics_file
@@ -159,7 +158,7 @@ def _read_evaluation(file: Path) -> dict[str, Any] | None:
 
 def are_shaped(members: Iterable[Run]) -> bool:
     """Whether any run has shaped rewards; Gymnasium's environments do not."""
-    return any(gymnasium_id(run.config.env.scenario) is None for run in members)
+    return any(families.of(run.config.env.scenario).shapes_rewards for run in members)
 
 
 def _newest_video(path: Path) -> Path | None:

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass, replace
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import EnvConfig
 from jaxfactory.scenarios.maps import wad_files
 
 
@@ -55,16 +54,27 @@ class Match:
         ]  # fmt: skip
 
 
-def resolve(config: EnvConfig, match: Match | None, scenario: str) -> Match | None:
-    """Return a scenario's match with the numbers of players that a config asks for.
+def resolve(
+    match: Match | None,
+    scenario: str,
+    *,
+    num_agents: int | None = None,
+    num_bots: int | None = None,
+    queued: bool = False,
+) -> Match | None:
+    """Return a scenario's match with the numbers of players that were asked for.
+
+    Args:
+        match: The scenario's own; None if it is no match.
+        scenario: Its name.
+        num_agents: Agents; None keeps the scenario's own number.
+        num_bots: Bots; None keeps the scenario's own number.
+        queued: Whether all tics of a step are sent at once.
 
     Raises:
-        UserError: If it is no match, or cannot be played by so many.
+        UserError: If it is no match, or does not take so many players.
     """
-    for flag, number in (
-        ("--num-agents", config.num_agents),
-        ("--num-bots", config.num_bots),
-    ):
+    for flag, number in (("--num-agents", num_agents), ("--num-bots", num_bots)):
         if match is None and number is not None:
             raise UserError(
                 f"{flag} {number} is for matches, and {scenario} is none; leave it out "
@@ -73,10 +83,10 @@ def resolve(config: EnvConfig, match: Match | None, scenario: str) -> Match | No
             )
     if match is None:
         return None
-    if config.num_agents is not None:
-        match = replace(match, agents=config.num_agents)
-    if config.num_bots is not None:
-        match = replace(match, bots=config.num_bots)
+    if num_agents is not None:
+        match = replace(match, agents=num_agents)
+    if num_bots is not None:
+        match = replace(match, bots=num_bots)
     players = match.agents + match.bots
     if players > MAX_PLAYERS:
         raise UserError(
@@ -87,30 +97,29 @@ def resolve(config: EnvConfig, match: Match | None, scenario: str) -> Match | No
     if match.bots > len(names):
         raise UserError(
             f"--num-bots {match.bots} is more than the {len(names)} bots that vizdoom "
-            "brings"
+            "has"
         )
-    if config.tics == "queued" and match.agents > 1:
+    if queued and match.agents > 1:
         raise UserError(
-            "--tics queued is not for matches: an engine that plays ahead of the "
-            "others never hears from them; use --tics exact"
+            "--tics queued is not for matches: an engine that runs ahead of the others "
+            "waits for them forever; use --tics exact"
         )
     return match
 
 
-def check_rows(config: EnvConfig, agents: int) -> None:
+def check_rows(num_envs: int, num_groups: int, agents: int) -> None:
     """Check that the environments make up whole matches in each group.
 
     Raises:
-        UserError: If they do not; the sentence names the nearest number that does.
+        UserError: If they do not; it names the nearest number that does.
     """
-    unit = agents * config.num_groups
-    if config.num_envs % unit == 0:
+    unit = agents * num_groups
+    if num_envs % unit == 0:
         return
-    near = max(1, round(config.num_envs / unit)) * unit
+    near = max(1, round(num_envs / unit)) * unit
     raise UserError(
-        f"--num-envs {config.num_envs} must be a multiple of {unit}, because each of "
-        f"--num-groups {config.num_groups} holds whole matches of {agents} agents; "
-        f"try {near}"
+        f"--num-envs {num_envs} must be a multiple of {unit}, because each of "
+        f"--num-groups {num_groups} holds whole matches of {agents} agents; try {near}"
     )
 
 

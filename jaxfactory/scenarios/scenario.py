@@ -34,7 +34,7 @@ class Scenario:
         wads: Map files instead of the one that the file names; the first that is found
             is played.
         match: Who plays, where it is a game of several players.
-        own_variable: A game variable whose change is reported as the raw reward,
+        raw_reward_variable: A game variable whose change is reported as the raw reward,
             instead of the file's rewards.
 
     Raises:
@@ -52,7 +52,7 @@ class Scenario:
     )
     wads: tuple[str, ...] = ()
     match: Match | None = None
-    own_variable: str = ""
+    raw_reward_variable: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cfg", Path(self.cfg))

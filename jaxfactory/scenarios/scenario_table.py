@@ -4,7 +4,6 @@ A scenario is a row of one table plus a .cfg file, ours or the wheel's; any othe
 file makes a scenario of its own.
 """
 
-import dataclasses
 import difflib
 import re
 import sys
@@ -14,8 +13,7 @@ from typing import Any
 
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import GYMNASIUM
-from jaxfactory.config.train import Config
+from jaxfactory.config.families import GYMNASIUM
 from jaxfactory.scenarios import shaping
 from jaxfactory.scenarios.action_heads import Delta, Head
 from jaxfactory.scenarios.action_heads import action_spec as action_spec
@@ -71,7 +69,7 @@ def _match(
         # The field's map where the user has it, else the vizdoom package's.
         wads=files,
         match=match,
-        own_variable="FRAGCOUNT",
+        raw_reward_variable="FRAGCOUNT",
     )
 
 
@@ -225,19 +223,6 @@ def reference(scenario: str | Scenario) -> str:
         f"the scenario {scenario.name} is in no module's variable, so nobody could "
         "find it again to evaluate the run: put it into one, or register it there"
     )
-
-
-def with_scenario(config: Config, scenario: str | Scenario | None = None) -> Config:
-    """Record a scenario in the settings, by a name that finds it again, and its map.
-
-    Args:
-        config: All settings.
-        scenario: See `reference`; by default the one that `config` names.
-    """
-    name = reference(scenario or config.env.scenario)
-    place = config.env.map and str(Path(config.env.map).expanduser().absolute())
-    env = dataclasses.replace(config.env, scenario=name, map=place)
-    return dataclasses.replace(config, env=env)
 
 
 def _caller() -> str:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import runs
-from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config import families, runs
 from jaxfactory.config.train import Config
 
 
@@ -118,13 +117,10 @@ def scenario_of(name: str) -> str:
         UserError: If there is no such run, or its scenario came from a repository and
             is none that this installation has.
     """
-    from jaxfactory.scenarios import scenario_table
+    from jaxfactory.envs import family
 
     scenario = runs.load_config(find(name)).env.scenario
-    known = scenario in scenario_table.names() or (
-        gymnasium_id(scenario) is not None and scenario.count(":") == 1
-    )
-    if is_remote(name) and not known:
+    if is_remote(name) and not family.of(scenario).is_installed(scenario):
         raise UserError(
             f"the agent of {name} was trained on a scenario of its own, "
             f"{Path(scenario).name}; name the one to train on with --scenario"
@@ -164,7 +160,7 @@ def with_settings_of(name: str, config: Config, *, own_encoder: bool = False) ->
         )
     here, there = config.env, source.env
     taken: tuple[str, ...] = ()
-    if (gymnasium_id(here.scenario) is None) == (gymnasium_id(there.scenario) is None):
+    if families.of(here.scenario) is families.of(there.scenario):
         taken += (*runs.FIXED_ENV, *_SEEN)
     if here.scenario == there.scenario:
         taken += _REWARDS

@@ -1,5 +1,6 @@
 """The corridor: pool, sampler, learner and what hangs off them."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from jaxfactory._util.signals import TrainingInterrupted, catch_interrupts
 from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.checkpoints.saved_state import check_network
 from jaxfactory.config.train import Config
-from jaxfactory.envs.pool import env_spec, make_pool
+from jaxfactory.envs import family
+from jaxfactory.envs.pool import open_pool
 from jaxfactory.metrics.episodes import EpisodeStats
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
 from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
@@ -23,9 +25,8 @@ from jaxfactory.models.actor_critic import ActorCritic, EncoderClass, with_encod
 from jaxfactory.ppo.learner import TrainState, init_train_state, make_update
 from jaxfactory.rollout.async_sampler import AsyncSampler
 from jaxfactory.rollout.sampler import RolloutCollector, SyncSampler
-from jaxfactory.scenarios.maps import map_record, selection
+from jaxfactory.scenarios.maps import map_record
 from jaxfactory.scenarios.scenario import Scenario
-from jaxfactory.scenarios.scenario_table import with_scenario
 from jaxfactory.training import init_from, transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callback, Callbacks
@@ -61,7 +62,8 @@ def train(
         UserCodeError: If a callback raises, after saving.
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
-    config = with_scenario(with_encoder(config, encoder), scenario)
+    config = with_encoder(config, encoder)
+    config = dataclasses.replace(config, env=family.pinned(config.env, scenario))
     config = init_from.recorded(config, run_dir)
     if place := plugins.being_imported():
         raise UserError(
@@ -69,7 +71,8 @@ def train(
             "`if __name__ == '__main__':`"
         )
     # Before anything is made that a network that does not fit would leave behind.
-    network = ActorCritic(env_spec(config.env), config.network, encoder)
+    environment = family.resolve(config.env)
+    network = ActorCritic(environment.spec, config.network, encoder)
     start = transfer.prepare(config, run_dir, network)
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     if config.watch.wandb:
@@ -80,8 +83,8 @@ def train(
         catch_interrupts() as interrupt,
         Checkpointer(run_dir, config) as checkpointer,
         CompositeWriter(*writers, *([writer] if writer else [])) as output,
-        make_pool(
-            config.env,
+        open_pool(
+            environment,
             # A resumed run plays other episodes than the ones it began with.
             seed=(config.seed + checkpointer.saved_frames) % 2**32,
             num_steps=config.ppo.num_steps,
@@ -95,7 +98,7 @@ def train(
         key = jax.random.key(config.seed)
         state = init_train_state(network, config.ppo, key)
         state = checkpointer.restore_or(transfer.begin(state, start), stats)
-        map_record.record(run_dir, selection.of(config.env))
+        map_record.record(run_dir, environment.map_file())
         throughput = Throughput(state.frames, checkpointer.seconds)
         update = make_update(
             network,

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory._util.errors import UserError, did_you_mean
-from jaxfactory.config import flags, runs
-from jaxfactory.config.env import gymnasium_id
+from jaxfactory.config import families, flags, runs
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config
 from jaxfactory.training import init_from
@@ -46,8 +45,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     scenario = _peek(args, "--scenario") or ""
     if source and not scenario:
         scenario = init_from.scenario_of(source)
-    usual = "default" if gymnasium_id(scenario) is None else "gymnasium"
-    base = PRESETS[preset or usual]
+    base = PRESETS[preset or families.of(scenario).preset]
     if existing:
         # A preset given for an existing run sets what it is about, nothing else.
         base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])

@@ -16,7 +16,6 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.manager import SavedRun, load_for_evaluation
 from jaxfactory.config.train import Config
-from jaxfactory.envs.doom import engine_config
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import ENCODERS
 from jaxfactory.models.normalization import init_normalizer
@@ -262,7 +261,7 @@ def _other_heads(source: Config, config: Config) -> str | None:
 
 def _heads_of(scenario: str) -> tuple[Head, ...]:
     row = scenario_table.find(scenario)
-    return engine_config.action_heads(row, row.load())
+    return row.action_heads(row.load())
 
 
 def _named(plan: _Plan) -> str:

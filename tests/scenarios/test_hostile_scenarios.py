@@ -13,8 +13,7 @@ import pytest
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config.env import EnvConfig
-from jaxfactory.envs.doom import engine_config
-from jaxfactory.envs.pool import make_pool
+from jaxfactory.envs.pool import env_spec, make_pool
 from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.cfg_file import read_cfg
 from jaxfactory.scenarios.maps import wad_files
@@ -56,7 +55,7 @@ def cfg_with(tmp_path: Path, text: str) -> Path:
 def test_the_engine_is_not_told_to_write_or_to_run(tmp_path, words, capsys):
     path = cfg_with(tmp_path, f"game_args = {words}")
     with pytest.raises(UserError, match="could make the engine write files") as error:
-        engine_config.env_spec(EnvConfig(scenario=str(path)))
+        env_spec(EnvConfig(scenario=str(path)))
     assert "--allow-game-args" in str(error.value)
     # By the command too, before anything is made.
     run = tmp_path / "run"
@@ -69,7 +68,7 @@ def test_rules_and_the_map_view_may_be_set(tmp_path):
     path = cfg_with(
         tmp_path, "game_args = +sv_noautoaim 1 +sv_gravity 400.5 +AM_grid true"
     )
-    assert engine_config.env_spec(EnvConfig(scenario=str(path))).action.heads == (2, 2)
+    assert env_spec(EnvConfig(scenario=str(path))).action.heads == (2, 2)
 
 
 @pytest.mark.vizdoom
@@ -180,7 +179,7 @@ def test_a_map_file_is_one_whatever_it_is_called(tmp_path, name, content):
     path = tmp_path / "evil.cfg"
     path.write_text(f"doom_scenario_path = {name}\n{BUTTONS}")
     with pytest.raises(UserError, match="is not a map") as error:
-        engine_config.env_spec(EnvConfig(scenario=str(path)))
+        env_spec(EnvConfig(scenario=str(path)))
     assert str(error.value).count("\n") == 0
 
 

@@ -15,13 +15,13 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.envs.family import resolve
 from jaxfactory.envs.pool import make_pool
 from jaxfactory.hub import model_card
 from jaxfactory.report import report, run_data
 from jaxfactory.sample_factory import convert
-from jaxfactory.scenarios import scenario_table
-from jaxfactory.scenarios.maps import map_notes, map_record, selection, wad_files
-from jaxfactory.scenarios.maps.selection import MapFile
+from jaxfactory.scenarios.maps import map_record, wad_files
+from jaxfactory.scenarios.maps.map_file import MapFile
 from jaxfactory.training.loop import train
 
 
@@ -181,7 +181,7 @@ def test_a_run_goes_on_on_another_map(run, tmp_path, monkeypatch, capsys):
     assert [one.file for one in map_record.trained_on(run)] == ["basic.wad", "mine.wad"]
     monkeypatch.chdir("/")
     # It has seen both maps, and is evaluated on the one that it has now.
-    used = selection.of(runs.load_config(run).env)
+    used = resolve(runs.load_config(run).env).map_file()
     assert used == MapFile("mine.wad", "--map", sha256(mine))
     assert not map_record.differs(used, map_record.trained_on(run))
     mine.unlink()
@@ -227,7 +227,7 @@ def test_gymnasium_has_no_maps(trained, tmp_path, capsys):
     argv = ["train", "--scenario=gymnasium:CartPole-v1", "--map=a.wad"]
     assert main.main(argv) == 2
     assert words in capsys.readouterr().err
-    assert selection.of(EnvConfig(scenario="gymnasium:CartPole-v1")) is None
+    assert resolve(EnvConfig(scenario="gymnasium:CartPole-v1")).map_file() is None
 
 
 GOOD = {"file": "a.wad", "from": "vizdoom", "sha256": ""}
@@ -282,13 +282,13 @@ def test_an_imported_agent_records_its_map(tmp_path):
 @pytest.mark.usefixtures("only_vizdoom")
 def test_where_scores_do_not_compare_it_is_one_line():
     env = EnvConfig(scenario="deathmatch_bots", num_envs=1, num_groups=1)
-    row = scenario_table.find("deathmatch_bots")
-    used = selection.of(env, row)
+    found = resolve(env)
+    used = found.map_file()
     assert used is not None
     line = f"map: cig.wad (vizdoom, SHA-256 {used.short_hash})"
 
     def said(*trained: MapFile) -> list[str]:
-        return map_notes.sentences(env, row, used, trained)
+        return found.map_notes(trained)
 
     # Our own run of it, and one of which nothing is known.
     second = f"{line}, in place of dwango5.wad, which {FIELD} brings: scores on "
@@ -312,23 +312,24 @@ def test_where_scores_do_not_compare_it_is_one_line():
 
 @pytest.mark.usefixtures("only_vizdoom")
 def test_training_says_which_map_takes_the_place_of_another():
-    note = map_notes.before_training(EnvConfig(scenario="dwango5"))
+    note = resolve(EnvConfig(scenario="dwango5")).map_warning()
     assert note.startswith("map: cig.wad (vizdoom, SHA-256 ")
     assert f"in place of dwango5.wad, which {FIELD} brings" in note
     for scenario in ("dm", "basic", "gymnasium:CartPole-v1"):
-        assert map_notes.before_training(EnvConfig(scenario=scenario)) == ""
+        assert resolve(EnvConfig(scenario=scenario)).map_warning() == ""
 
 
 @pytest.mark.usefixtures("only_vizdoom")
 def test_a_map_that_was_chosen_is_no_second_choice(tmp_path):
     wad = str(wad_files.wheel_scenarios() / "cig.wad")
     env = EnvConfig(scenario="dwango5", num_envs=8, num_groups=1, map=wad)
-    row = scenario_table.find("dwango5")
-    used = selection.of(env, row)
+    found = resolve(env)
+    used = found.map_file()
     assert used is not None
     # It is the package's, however it was named.
     assert used.origin == "vizdoom"
-    [line] = map_notes.sentences(env, row, used, ())
+    [line] = found.map_notes(())
     assert line == f"map: cig.wad (vizdoom, SHA-256 {used.short_hash})"
     own = copied(tmp_path, of="cig.wad")
-    assert selection.of(dataclasses.replace(env, map=str(own))).origin == "--map"
+    chosen = resolve(dataclasses.replace(env, map=str(own)))
+    assert chosen.map_file().origin == "--map"

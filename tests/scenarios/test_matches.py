@@ -114,7 +114,7 @@ def test_a_scenario_of_ones_own_may_be_a_match():
     row = dataclasses.replace(
         scenario_table.find("duel"), match=jaxfactory.Match(bots=2)
     )
-    match = matches.resolve(EnvConfig(num_bots=3), row.match, "mine")
+    match = matches.resolve(row.match, "mine", num_bots=3)
     assert (match.agents, match.bots) == (1, 3)
     assert match.rules()[:3] == ["-deathmatch", "+timelimit", "4"]
 
@@ -144,9 +144,9 @@ def test_what_cannot_be_played_is_a_sentence(scenario, options, words):
 
 def test_groups_hold_whole_matches():
     match = scenario_table.find("deathmatch_full").match
-    matches.check_rows(EnvConfig(num_envs=8, num_groups=2), match.agents)
+    matches.check_rows(8, 2, match.agents)
     with pytest.raises(UserError, match="--num-envs 8 must be a multiple of 16"):
-        matches.check_rows(EnvConfig(num_envs=8, num_groups=2), 8)
+        matches.check_rows(8, 2, 8)
 
 
 @pytest.mark.vizdoom

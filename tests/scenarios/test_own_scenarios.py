@@ -21,6 +21,7 @@ from jaxfactory.config.train import (
     NetworkConfig,
     PPOConfig,
 )
+from jaxfactory.envs import family
 from jaxfactory.envs.pool import make_pool
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.scenarios import scenario_table
@@ -200,7 +201,9 @@ def test_a_run_finds_its_scenario_again(module, tmp_path):
     options = dataclasses.replace(options, scenario=moved)
     assert run_evaluation(options)["scenario"] == moved
     # Training may go on with it too, but not with another one.
-    runs.open_run(run, scenario_table.with_scenario(small(), moved))
+    config = small()
+    moved_env = family.pinned(config.env, moved)
+    runs.open_run(run, dataclasses.replace(config, env=moved_env))
     with pytest.raises(UserError, match=r"--scenario elsewhere\.py:OTHER"):
         runs.open_run(run, small(scenario="elsewhere.py:OTHER"))
 

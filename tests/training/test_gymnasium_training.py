@@ -12,7 +12,6 @@ import pytest
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.config.env import gymnasium_id
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.envs.pool import make_pool
@@ -97,7 +96,7 @@ def test_the_flag_and_its_defaults():
     assert main.as_config(options) == dataclasses.replace(preset, env=env)
     assert options.env.frame_skip == 1
     options = main.parse_train(["--scenario=gymnasium:ALE/Pong-v5", "--core", "gru"])
-    assert gymnasium_id(options.env.scenario) == "ALE/Pong-v5"
+    assert options.env.scenario == "gymnasium:ALE/Pong-v5"
     assert runs.new_run_dir(options.env.scenario).parent.name == "Pong-v5"
     assert runs.new_run_dir("gymnasium:my.tasks:A-v0").parent.name == "A-v0"
 

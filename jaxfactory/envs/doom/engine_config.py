@@ -1,21 +1,24 @@
-"""From settings and a scenario to the core's configuration and the engine's command."""
+"""The configuration of the C++ environments: frame skip, rewards, buttons, engine.
+
+`make` translates settings, a scenario and its .cfg file into `_core.DoomConfig`.
+"""
 
 import functools
 import importlib.metadata
+from pathlib import Path
 
 from jaxfactory import _core
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import engine_sandbox
-from jaxfactory.scenarios import game_args, scenario_table
+from jaxfactory.scenarios import game_args
 from jaxfactory.scenarios.action_heads import Head
 from jaxfactory.scenarios.cfg_file import GameConfig
-from jaxfactory.scenarios.maps import selection, wad_files
+from jaxfactory.scenarios.maps import wad_files
 from jaxfactory.scenarios.matches import Match
 from jaxfactory.scenarios.measurements import Measurement
 from jaxfactory.scenarios.scenario import Scenario
 from jaxfactory.scenarios.shaping import HeldWeapon, Shaping
-from jaxfactory.spec import EnvSpec, ObservationSpec
 
 
 _RGB24, _GRAY8 = 1, 8
@@ -25,99 +28,117 @@ def make(
     config: EnvConfig,
     scenario: Scenario,
     game: GameConfig,
-    heads: tuple,
-    match: Match | None = None,
+    heads: tuple[Head, ...],
+    match: Match | None,
+    map_path: Path,
 ) -> _core.DoomConfig:
-    """Return all that the core must know of an environment, its engine included.
+    """Return all that the C++ core must know of an environment and its engine.
 
     Args:
         config: Sizes, formats, frame skip.
         scenario: Shaping and scale of the reward, measurements.
-        game: What the scenario's .cfg says.
-        heads: Choices of each action head, as names of buttons and values.
-        match: Who plays, where the scenario is one.
+        game: What the scenario's .cfg file says.
+        heads: Choices of each action head, as names and values of buttons.
+        match: Who plays, in a match.
+        map_path: The map file.
 
     Raises:
         UserError: If a name, a file or the engine's version does not fit.
     """
     doom = _core.DoomConfig()
-    doom.frame = _frame_spec(config)
-    doom.engine.executable, doom.engine.arguments = _command_line(config, game)
+    _set_engine(doom, config, game, match, map_path)
+    _set_episode(doom, config, game)
+    _set_observation(doom, config, scenario, game)
+    _set_reward(doom, config, scenario, game)
+    _set_actions(doom, game, heads)
+    return doom
+
+
+def check(game: GameConfig, *, allow_game_args: bool) -> None:
+    """Raise a `UserError` for another version of the engine, or unsafe game_args."""
+    installed = importlib.metadata.version("vizdoom")
+    if installed != _core.ENGINE_VERSION:
+        raise UserError(
+            f"vizdoom {installed} is installed, but this build needs the engine of "
+            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
+            f"{_core.ENGINE_VERSION}"
+        )
+    if not allow_game_args:
+        game_args.check(game.game_args, game.path)
+
+
+def _set_engine(
+    doom: _core.DoomConfig,
+    config: EnvConfig,
+    game: GameConfig,
+    match: Match | None,
+    map_path: Path,
+) -> None:
+    """Set the engine's command line, its sandbox and the match."""
+    line = _command_line(config, game, map_path)
+    doom.engine.executable, doom.engine.arguments = line
     if config.engine == "tuned" and not config.grayscale:
         doom.engine.screen_loop = _screen_loop(doom.engine.executable)
-    rewards = _core.GameReward()
-    for name, value in game.rewards.items():
-        setattr(rewards, name, value)
-    doom.reward = rewards
     if match is not None:
         doom.match = _match(match)
     engine_sandbox.apply(doom.engine, in_match=match is not None and match.agents > 1)
-    if scenario.own_variable:
-        doom.own_variable = variable(scenario.own_variable)
-    # A function is the pool's own affair.
-    rows = () if callable(scenario.shaping) else scenario.shaping
-    doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
-    for row in rows:
-        if isinstance(row, HeldWeapon):
-            doom.held_weapon = _held_weapon(row)
-    measured = scenario.measured(game) if config.measurements else ()
-    doom.measurements = [_measurement(row) for row in measured]
-    doom.reward_scale = scenario.reward_scale
-    if not callable(scenario.shaping):  # else the pool does it, after shaping
-        doom.trained.scale = config.reward_scale
-        doom.trained.clip = config.reward_clip
+
+
+def _set_episode(doom: _core.DoomConfig, config: EnvConfig, game: GameConfig) -> None:
+    """Set the map, the frame skip and when episodes start and end."""
     doom.map = game.map
     doom.frame_skip = config.frame_skip
     doom.queued_tics = config.tics == "queued"
     doom.timeout = game.timeout if config.timeout is None else config.timeout
     doom.start_time = game.start_time
+
+
+def _set_observation(
+    doom: _core.DoomConfig, config: EnvConfig, scenario: Scenario, game: GameConfig
+) -> None:
+    """Set the image and the measurements."""
+    doom.frame = _frame_spec(config)
+    measured = scenario.measured(game) if config.measurements else ()
+    doom.measurements = [_measurement(row) for row in measured]
+
+
+def _set_reward(
+    doom: _core.DoomConfig, config: EnvConfig, scenario: Scenario, game: GameConfig
+) -> None:
+    """Set the raw reward, its shaping, and scale and clip of the training reward."""
+    rewards = _core.GameReward()
+    for name, value in game.rewards.items():
+        setattr(rewards, name, value)
+    doom.reward = rewards
+    if scenario.raw_reward_variable:
+        doom.own_variable = variable(scenario.raw_reward_variable)
+    doom.reward_scale = scenario.reward_scale
+    if callable(scenario.shaping):
+        return  # The pool shapes, scales and clips then; see `batch_shaping`.
+    rows = scenario.shaping
+    doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
+    for row in rows:
+        if isinstance(row, HeldWeapon):
+            doom.held_weapon = _held_weapon(row)
+    doom.trained.scale = config.reward_scale
+    doom.trained.clip = config.reward_clip
+
+
+def _set_actions(
+    doom: _core.DoomConfig, game: GameConfig, heads: tuple[Head, ...]
+) -> None:
+    """Set the buttons, and which of them each choice of a head presses."""
     doom.buttons = [_button(name) for name in game.buttons]
     doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
     doom.heads = [
         [[(_button(name), value) for name, value in choice] for choice in head]
         for head in heads
     ]
-    return doom
-
-
-def env_spec(config: EnvConfig, scenario: Scenario | None = None) -> EnvSpec:
-    """Return the shapes of observations and actions, without starting an engine.
-
-    Args:
-        config: The environments.
-        scenario: Instead of the one that `config` names.
-
-    Raises:
-        UserError: If the scenario or its map is not there.
-    """
-    scenario = scenario or scenario_table.find(config.scenario)
-    game = scenario.load()
-    heads = action_heads(scenario, game)
-    doom = make(config, scenario, game, heads)
-    return EnvSpec(
-        ObservationSpec(
-            image=(config.height, config.width, doom.frame.channels),
-            measurements=len(doom.measurements),
-        ),
-        scenario_table.action_spec(heads),
-    )
-
-
-def action_heads(scenario: Scenario, game: GameConfig) -> tuple[Head, ...]:
-    """Return the heads that a scenario's buttons make.
-
-    Raises:
-        UserError: If there are none.
-    """
-    heads = scenario.action_heads(game)
-    if not heads:
-        raise UserError(f"{game.path} has no buttons that make an action")
-    return heads
 
 
 @functools.cache
 def _screen_loop(executable: str) -> int:
-    # The file is searched once for all pools of a process.
+    # Cached: the file is searched once per process.
     return _core.find_screen_loop(executable)
 
 
@@ -180,23 +201,16 @@ def variable(name: str) -> int:
     return index
 
 
-def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
+def _command_line(
+    config: EnvConfig, game: GameConfig, map_path: Path
+) -> tuple[str, list[str]]:
     """Return the engine's executable and its arguments, without id and seed."""
-    installed = importlib.metadata.version("vizdoom")
-    if installed != _core.ENGINE_VERSION:
-        raise UserError(
-            f"vizdoom {installed} is installed, but this build speaks to the engine of "
-            f"vizdoom {_core.ENGINE_VERSION}; pip install vizdoom=="
-            f"{_core.ENGINE_VERSION}"
-        )
-    if not config.allow_game_args:
-        game_args.check(game.game_args, game.path)
     folder = wad_files.vizdoom_folder()
     width, height = config.screen
     arguments = [
         "-iwad", str(wad_files.iwad()),
-        "-file", str(selection.find(config, game, wad_files.iwad())),
-        # Nobody reads the settings that an engine would save.
+        "-file", str(map_path),
+        # An engine saves its settings there on exit.
         "-config", "/dev/null",
         "+map", game.map,
         "-skill", str(game.skill),
@@ -211,8 +225,8 @@ def _command_line(config: EnvConfig, game: GameConfig) -> tuple[str, list[str]]:
         "+viz_window_hidden", "1",
         "+viz_noxserver", "1",
         "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
-        # The nodes of a level that took long to load would be kept in the folder that
-        # all engines share, and read by those that load it while they are written.
+        # Engines share one cache folder: without this, one would read the nodes of a
+        # level while another writes them.
         "+gl_cachenodes", "0",
     ]  # fmt: skip
     if config.depth:

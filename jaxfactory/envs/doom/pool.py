@@ -1,6 +1,6 @@
-"""The Python face of the C++ pool: many engines of Doom, stepped in parallel.
+"""`EnvPool`: many Doom engines, stepped in parallel by the C++ core.
 
-NumPy only: this module never imports JAX, so that the pool serves any learner.
+NumPy only: this module never imports JAX, so that the pool works with any learner.
 """
 
 import weakref
@@ -11,15 +11,19 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxfactory import _core
-from jaxfactory._util import paths
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
-from jaxfactory.envs.doom import engine_config
+from jaxfactory.envs.doom import core_pool
 from jaxfactory.envs.doom.batch_shaping import BatchShaping
-from jaxfactory.envs.doom.pool_checks import check_env_seeds, check_options
+from jaxfactory.envs.doom.pool_checks import (
+    check_actions,
+    check_env_seeds,
+    check_options,
+)
+from jaxfactory.envs.doom.resolve import ResolvedDoom, resolve
 from jaxfactory.envs.step import Step, view
 from jaxfactory.envs.trained_reward import TrainedReward
-from jaxfactory.scenarios import matches, scenario_table
+from jaxfactory.scenarios import matches
 from jaxfactory.scenarios.scenario import Scenario
 
 
@@ -48,7 +52,7 @@ class EnvPool:
 
     def __init__(
         self,
-        config: EnvConfig,
+        config: EnvConfig | ResolvedDoom,
         *,
         scenario: Scenario | None = None,
         seed: int = 0,
@@ -82,8 +86,10 @@ class EnvPool:
         Raises:
             UserError: If the scenario, its map or the engine does not fit.
         """
+        if isinstance(config, EnvConfig):
+            config = resolve(config, scenario)
         check_options(
-            num_envs=config.num_envs,
+            num_envs=config.config.num_envs,
             seed=seed,
             env_seeds=env_seeds,
             num_steps=num_steps,
@@ -92,64 +98,53 @@ class EnvPool:
             start_timeout=start_timeout,
             on_failure=on_failure,
         )
-        self.scenario = scenario or scenario_table.find(config.scenario)
-        self._game = self.scenario.load()
-        self._heads = engine_config.action_heads(self.scenario, self._game)
-        self.variable_names = tuple(variables or self._game.variables)
-        self.match = matches.resolve(config, self.scenario.match, self.scenario.name)
-        agents = self.match.agents if self.match else 1
-        matches.check_rows(config, agents)
-        doom = engine_config.make(
-            config, self.scenario, self._game, self._heads, self.match
-        )
-        columns = list(self.variable_names)
-        self._shaping: BatchShaping | None = None
-        if callable(self.scenario.shaping):
-            # It is given the scenario's own variables, whatever else is reported.
-            own = self._game.variables
-            columns += [name for name in own if name not in columns]
-            self._shaping = BatchShaping(
-                self.scenario.shaping,
-                {name: columns.index(name) for name in own},
-                scale=self.scenario.reward_scale,
-                num_envs=config.num_envs,
-                trained=TrainedReward.of(config),
-            )
-        doom.variables = [engine_config.variable(name) for name in columns]
-        doom.restart_failed = on_failure == "restart"
-        doom.engine.directory = str(paths.engine_folder())
-        doom.engine.timeout = engine_timeout
-        doom.engine.start_timeout = start_timeout
-        self.num_envs = config.num_envs
-        self.num_groups = config.num_groups
-        self.frame_skip = config.frame_skip
+        self._set_up(config, variables)
         self.num_steps = num_steps
         self.num_slabs = num_slabs
-        self.spec = engine_config.env_spec(config, self.scenario)
-        self._core = _core.Pool(
-            doom,
-            _pool_config(
-                num_envs=config.num_envs,
-                rows_per_env=agents,
-                num_groups=config.num_groups,
-                num_workers=config.num_workers,
-                num_steps=num_steps,
-                num_slabs=num_slabs,
-                seed=seed,
-                env_seeds=env_seeds or [],
-                pin=pin,
-                serial=serial,
-            ),
+        self._core = core_pool.start(
+            config,
+            self._reported,
+            restart_failed=on_failure == "restart",
+            engine_timeout=engine_timeout,
+            start_timeout=start_timeout,
+            num_steps=num_steps,
+            num_slabs=num_slabs,
+            seed=seed,
+            env_seeds=env_seeds or [],
+            pin=pin,
+            serial=serial,
         )
         self.seeds = tuple(self._core.seeds)
         self.num_workers = self._core.num_workers
         self._views: dict[tuple[tuple[int, int], int | None], Step] = {}
-        self.arrays = _shaped(self._core.arrays(), self.spec.observation.image)
+        self.arrays = core_pool.arrays(self._core, self.spec.observation.image)
         self._columns = self.arrays["game_variables"]
         self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
         # A pool that is dropped without `close` must not keep its engines for as long
         # as someone holds one of its arrays.
         self._finalizer = weakref.finalize(self, self._core.close)
+
+    def _set_up(self, env: ResolvedDoom, variables: list[str] | None) -> None:
+        """Keep what is known of the environment, and its shaping function."""
+        self.scenario, self.match, self.spec = env.scenario, env.match, env.spec
+        self.num_envs = env.config.num_envs
+        self.num_groups = env.config.num_groups
+        self.frame_skip = env.config.frame_skip
+        matches.check_rows(self.num_envs, self.num_groups, env.agents)
+        self.variable_names = tuple(variables or env.game.variables)
+        self._reported = list(self.variable_names)
+        self._shaping: BatchShaping | None = None
+        if callable(self.scenario.shaping):
+            # It is given the scenario's own variables, whatever else is reported.
+            own = env.game.variables
+            self._reported += [name for name in own if name not in self._reported]
+            self._shaping = BatchShaping(
+                self.scenario.shaping,
+                {name: self._reported.index(name) for name in own},
+                scale=self.scenario.reward_scale,
+                num_envs=self.num_envs,
+                trained=TrainedReward(env.config.reward_scale, env.config.reward_clip),
+            )
 
     def __enter__(self) -> "EnvPool":
         return self
@@ -264,20 +259,7 @@ class EnvPool:
                 )
 
     def _checked(self, actions: np.ndarray, rows: int) -> np.ndarray:
-        actions = np.asarray(actions)
-        if not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(
-                f"actions have dtype {actions.dtype}, but are indices; "
-                "give them as int32"
-            )
-        actions = np.ascontiguousarray(actions, dtype=np.int32)
-        heads = len(self.spec.action.heads)
-        if actions.shape != (rows, heads):
-            raise ValueError(
-                f"actions have shape {actions.shape}, but {rows} environments with "
-                f"{heads} action head(s) take ({rows}, {heads})"
-            )
-        return actions
+        return check_actions(actions, rows, len(self.spec.action.heads))
 
     def _recv_all(self) -> tuple[int, int]:
         # Collect every group before anything is raised, so that none stays half sent.
@@ -308,21 +290,3 @@ class EnvPool:
             rows = slice(None) if group is None else self.rows(group)
             step = self._views[key] = view(self.arrays, *position, rows)
         return step
-
-
-def _pool_config(**fields) -> _core.PoolConfig:
-    config = _core.PoolConfig()
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
-
-
-def _shaped(
-    arrays: dict[str, np.ndarray], image: tuple[int, int, int]
-) -> dict[str, np.ndarray]:
-    """Give observations their image shape and flags their type, without copies."""
-    for name in ("terminated", "truncated", "is_first", "restarted"):
-        arrays[name] = arrays[name].view(np.bool_)
-    for name in ("obs", "final_obs"):
-        arrays[name] = arrays[name].reshape(*arrays[name].shape[:-1], *image)
-    return arrays

@@ -1,6 +1,8 @@
-"""Checks of the arguments that a pool is made with; each raises a sentence."""
+"""Checks of what a pool is given; each raises one error message."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from jaxfactory._util.errors import UserError
 
@@ -49,3 +51,23 @@ def check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
     for one in env_seeds:
         if one is not None and not 0 <= one < 2**32:
             raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")
+
+
+def check_actions(actions: np.ndarray, rows: int, heads: int) -> np.ndarray:
+    """Return actions as contiguous int32.
+
+    Raises:
+        ValueError: If they are not integers of shape [rows, heads].
+    """
+    actions = np.asarray(actions)
+    if not np.issubdtype(actions.dtype, np.integer):
+        raise ValueError(
+            f"actions have dtype {actions.dtype}, but are indices; give them as int32"
+        )
+    actions = np.ascontiguousarray(actions, dtype=np.int32)
+    if actions.shape != (rows, heads):
+        raise ValueError(
+            f"actions have shape {actions.shape}, but {rows} environments with {heads} "
+            f"action head(s) take ({rows}, {heads})"
+        )
+    return actions

@@ -1,7 +1,7 @@
-"""Gymnasium's environments behind the pool's face, so that they are trained as Doom is.
+"""`GymnasiumPool`: Gymnasium environments with the interface of `EnvPool`.
 
-Any environment of its registry, by name. They are stepped by Gymnasium's own vector
-environments, all in this process or each in one of its own. NumPy only, as `doom_pool`.
+Gymnasium's own vector environments step them, all in this process or each in its own.
+NumPy only: this module never imports JAX.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,27 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxfactory.config.env import EnvConfig
-from jaxfactory.envs.gymnasium.registry import find, make, make_env, vectorised
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec
-from jaxfactory.envs.step import Step, view
+from jaxfactory.envs.gymnasium.registry import vectorised
+from jaxfactory.envs.gymnasium.resolve import ResolvedGymnasium, resolve
+from jaxfactory.envs.step import Step, make_arrays, view
 from jaxfactory.envs.trained_reward import TrainedReward
-from jaxfactory.spec import EnvSpec
 
 
 class GymnasiumPool:
-    """Environments of Gymnasium with the face of `doom_pool.EnvPool`.
+    """Gymnasium environments with the interface of `EnvPool`.
 
-    Where there is no image, `Step.obs` has no pixels; `Step.measurements` holds all
-    that is no image. A `Step.reward` is the environment's own, scaled and clipped as
-    `config` says, and returns are of the environment's own. Actions are clipped to
-    their bounds here; see `gymnasium_spaces`.
+    `Step.obs` has no channels if no part of the observation is an image;
+    `Step.measurements` holds everything else. `Step.reward` is the environment's
+    reward, scaled and clipped as `config` says; returns sum unscaled rewards. Actions
+    are clipped to their bounds; see `spaces`.
 
     Attributes:
         spec: Shapes of observations and actions.
         num_envs: Environments, B.
         num_groups: Groups that they are split into, in order and of equal size.
         seeds: Seed that each environment was reset with.
-        variable_names: None.
-        match: None.
+        variable_names: Empty: there are no game variables.
+        match: None: there are no matches.
     """
 
     variable_names: tuple[str, ...] = ()
@@ -41,9 +40,8 @@ class GymnasiumPool:
 
     def __init__(
         self,
-        config: EnvConfig,
+        config: EnvConfig | ResolvedGymnasium,
         *,
-        scenario: None = None,
         seed: int = 0,
         num_steps: int = 32,
         num_slabs: int = 2,
@@ -54,40 +52,37 @@ class GymnasiumPool:
         """Make the environments.
 
         Args:
-            config: Names them.
-            scenario: None: `config` names the environment.
-            seed: Each environment gets its own seed from it.
-            num_steps: Steps that one slab holds, besides the observation before them.
+            config: Settings, or a resolved environment.
+            seed: Each environment derives its own seed from it.
+            num_steps: Steps per slab, besides the observation before them.
             num_slabs: Slabs that are used in turn.
-            env_seeds: Instead of those derived from `seed`, one for each environment.
-            serial: Step all of them in this process, whatever `config` says.
-            pin: Understood, as `EnvPool` has it; nothing is pinned here.
+            env_seeds: One seed per environment, instead of those derived from `seed`.
+            serial: Step all environments in this process, whatever `config` says.
+            pin: Accepted as by `EnvPool`, and ignored.
 
         Raises:
-            UserError: If there is no such environment, it cannot be made, or its spaces
-                are none that can be learned.
+            UserError: If the environment does not exist, cannot be made, or has a space
+                that is not supported.
         """
-        del pin, scenario
+        del pin
+        if isinstance(config, EnvConfig):
+            config = resolve(config)
+        self._obs, self._actions = config.observations, config.actions
+        self.spec, found, config = config.spec, config.entry, config.config
         self.num_envs, self.num_groups = config.num_envs, config.num_groups
         self.num_workers = self.num_envs if config.processes and not serial else 1
         self.frame_skip = config.frame_skip
         self.num_steps, self.num_slabs = num_steps, num_slabs
-        self._trained = TrainedReward.of(config)
-        found = find(config)
-        one = make(found, config.frame_skip, config.timeout, None)
-        self._obs = ObservationCodec(one.observation_space)
-        self._actions = ActionCodec(one.action_space)
-        one.close()
-        self.spec = EnvSpec(self._obs.spec, self._actions.spec)
+        self._trained = TrainedReward(config.reward_scale, config.reward_clip)
         self.seeds = tuple(env_seeds or env_seeds_of(seed, self.num_envs))
-        self._fresh = True  # no reset yet, so that the seeds are still to be used
+        self._fresh = True  # Not reset yet: the first reset uses the seeds.
         self._processes = self.num_workers > 1
         arguments = (found, config.frame_skip, config.timeout, None)
         size = self.num_envs // self.num_groups
         self._envs = [vectorised(arguments, size, self._processes) for _ in self._all]
         self._sent: list[Any] = [None] * self.num_groups
         self._steps = [0] * self.num_groups
-        self.arrays = _arrays(self.spec, num_slabs, num_steps + 1, self.num_envs)
+        self.arrays = make_arrays(self.spec, num_slabs, num_steps + 1, self.num_envs)
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
 
@@ -120,10 +115,10 @@ class GymnasiumPool:
         }
 
     def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
-        """Begin a new episode in every environment, in slot 0 of slab 0.
+        """Start a new episode in every environment, in slot 0 of slab 0.
 
         Args:
-            env_seeds: New seeds, one for each environment; one with None goes on.
+            env_seeds: New seeds, one per environment; None keeps the current one.
         """
         self._check_idle()
         if env_seeds is not None:
@@ -159,7 +154,7 @@ class GymnasiumPool:
         return view(self.arrays, *self._position(0), slice(None))
 
     def send(self, group: int, actions: Shaped[np.ndarray, "b A"]) -> None:
-        """Begin a step of one group; with processes it returns at once."""
+        """Begin a step of one group; with processes this returns at once."""
         if self._sent[group] is not None:
             raise RuntimeError(f"group {group} has been sent actions; call recv first")
         if self._fresh:
@@ -169,7 +164,7 @@ class GymnasiumPool:
         self._steps[group] += 1
         slab, slot = self._position(group)
         if slot == 1 and self._steps[group] > 1:
-            # A new slab begins with the observation that the one before ended with.
+            # A new slab starts with the last observation of the previous one.
             before = (slab - 1) % self.num_slabs
             for name in ("obs", "measurements", "is_first"):
                 array = self.arrays[name]
@@ -239,43 +234,6 @@ class GymnasiumPool:
         return actions
 
 
-def env_spec(config: EnvConfig) -> EnvSpec:
-    """Return the shapes of an environment's observations and actions."""
-    env = make_env(config)
-    spec = EnvSpec(
-        ObservationCodec(env.observation_space).spec, ActionCodec(env.action_space).spec
-    )
-    env.close()
-    return spec
-
-
 def env_seeds_of(seed: int, num_envs: int) -> list[int]:
-    """Return a seed for each environment, the same whatever their number."""
+    """Return a seed per environment; the first ones do not depend on `num_envs`."""
     return np.random.SeedSequence(seed).generate_state(num_envs).tolist()
-
-
-def _arrays(
-    spec: EnvSpec, slabs: int, slots: int, num_envs: int
-) -> dict[str, np.ndarray]:
-    image, measurements = spec.observation.image or (0, 0, 0), spec.observation[1]
-    tails: dict[str, tuple[tuple[int, ...], str]] = {
-        "obs": (image, "uint8"),
-        "measurements": ((measurements,), "float32"),
-        "reward": ((), "float32"),
-        "raw_reward": ((), "float64"),
-        "episode_shaped_return": ((), "float32"),
-        "episode_raw_return": ((), "float32"),
-        "episode_length": ((), "int32"),
-        "frags": ((), "int32"),
-        "place": ((), "int32"),
-        "game_variables": ((0,), "float64"),
-    }
-    flags = ("terminated", "truncated", "is_first", "restarted")
-    tails |= dict.fromkeys(flags, ((), "bool"))
-    arrays = {
-        name: np.zeros((slabs, slots, num_envs, *tail), dtype)
-        for name, (tail, dtype) in tails.items()
-    }
-    arrays["final_obs"] = np.zeros((num_envs, *image), np.uint8)
-    arrays["final_measurements"] = np.zeros((num_envs, measurements), np.float32)
-    return arrays

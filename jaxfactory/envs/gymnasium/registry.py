@@ -1,4 +1,4 @@
-"""Gymnasium's environments, found in its registry and made: one, or several at once."""
+"""Finds Gymnasium environments in the registry and makes them, one or a vector."""
 
 import importlib
 import warnings
@@ -10,11 +10,11 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import EnvConfig, gymnasium_id
+from jaxfactory.config.families import GYMNASIUM
 
 
 class HeldAction(gymnasium.Wrapper):
-    """Holds each action for a number of the environment's steps; rewards add up."""
+    """Repeats each action for a number of steps and sums the rewards."""
 
     def __init__(self, env: gymnasium.Env, frame_skip: int):
         """Wrap an environment."""
@@ -22,7 +22,7 @@ class HeldAction(gymnasium.Wrapper):
         self._frame_skip = frame_skip
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the environment, until an episode's end at most."""
+        """Repeat an action, at most until the episode ends."""
         total = 0.0
         for _ in range(self._frame_skip):
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -32,20 +32,20 @@ class HeldAction(gymnasium.Wrapper):
         return obs, total, terminated, truncated, info
 
 
-def find(config: EnvConfig) -> gymnasium.envs.registration.EnvSpec:
-    """Return the registry's entry of the environment that a configuration names.
+def find(scenario: str) -> gymnasium.envs.registration.EnvSpec:
+    """Return an environment's entry in the registry.
 
-    ``gymnasium:package.module:Name-v0`` imports the module first, so that it may
-    register its environments; it is looked for in the current directory too.
+    ``gymnasium:package.module:Name-v0`` imports the module first, which may register
+    environments; the current directory is searched too.
 
     Raises:
-        UserError: If there is none of that name, or its module cannot be imported.
+        UserError: If there is no such environment, or its module cannot be imported.
     """
-    name = gymnasium_id(config.scenario) or ""
+    name = scenario.removeprefix(GYMNASIUM)
     module, _, entry = name.rpartition(":")
     try:
         with warnings.catch_warnings():
-            # That a newer version exists is no reason to stop.
+            # Gymnasium warns about every name that has a newer version.
             warnings.simplefilter("ignore")
             if module:
                 with plugins.first_on_path(Path.cwd()):
@@ -56,13 +56,24 @@ def find(config: EnvConfig) -> gymnasium.envs.registration.EnvSpec:
         raise UserError(f"Gymnasium has no environment {name!r}: {said}") from error
 
 
-def make_env(config: EnvConfig, render_mode: str | None = None) -> gymnasium.Env:
-    """Make one environment.
+def make_env(
+    scenario: str,
+    frame_skip: int,
+    timeout: int | None,
+    render_mode: str | None = None,
+) -> gymnasium.Env:
+    """Find and make one environment.
+
+    Args:
+        scenario: As `find` takes it.
+        frame_skip: Steps that each action is repeated for.
+        timeout: Steps until truncation; None keeps the registered limit.
+        render_mode: As Gymnasium has it.
 
     Raises:
         UserError: If it cannot be made, perhaps because it needs another package.
     """
-    return make(find(config), config.frame_skip, config.timeout, render_mode)
+    return make(find(scenario), frame_skip, timeout, render_mode)
 
 
 def make(
@@ -71,12 +82,12 @@ def make(
     timeout: int | None,
     render_mode: str | None,
 ) -> gymnasium.Env:
-    """Make one environment of the registry's entry.
+    """Make one environment from its entry in the registry.
 
     Raises:
         UserError: If that fails.
     """
-    # Not every environment takes a render mode.
+    # Not every environment accepts a render mode.
     options = {} if render_mode is None else {"render_mode": render_mode}
     try:
         with warnings.catch_warnings():
@@ -95,17 +106,17 @@ def make(
 def vectorised(
     arguments: tuple[Any, ...], size: int, processes: bool
 ) -> SyncVectorEnv | AsyncVectorEnv:
-    """Make several environments that restart in the same step (SAME_STEP).
+    """Make a vector environment that resets episodes in the same step (SAME_STEP).
 
     Args:
-        arguments: Of `make`, for each.
-        size: How many.
-        processes: Step each in a process of its own, not all in this one.
+        arguments: Arguments of `make` for each environment.
+        size: Number of environments.
+        processes: Step each environment in its own process instead of in this one.
     """
     makers = [_Maker(arguments)] * size
     options = {"copy": False, "autoreset_mode": AutoresetMode.SAME_STEP}
     if processes:
-        # Not "fork": JAX has threads.
+        # Not "fork": JAX runs threads.
         return AsyncVectorEnv(makers, context="forkserver", **options)
     return SyncVectorEnv(makers, **options)
 

@@ -1,13 +1,14 @@
-"""Episodes of Gymnasium's environments, played again to be seen."""
+"""Replays of episodes of Gymnasium environments."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import gymnasium
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs.family import Replay, ReplayFrame
 from jaxfactory.envs.gymnasium.registry import make_env
 from jaxfactory.envs.gymnasium.spaces import ActionCodec
 
@@ -16,43 +17,54 @@ _DEFAULT_FPS = 30.0
 
 
 def replay(
-    config: EnvConfig, seed: int, actions: Shaped[np.ndarray, "N A"]
-) -> Iterator[tuple[UInt8[np.ndarray, "H W 3"], float, bool]]:
-    """Yield each frame of an episode, the return so far, and whether it has ended.
+    scenario: str,
+    frame_skip: int,
+    timeout: int | None,
+    seed: int,
+    actions: Shaped[np.ndarray, "N A"],
+) -> Replay:
+    """Return the frames of one episode, one for each action.
 
     Args:
-        config: The environment.
-        seed: It was reset with.
-        actions: One row for each step.
+        scenario: Names the environment.
+        frame_skip: Steps that each action is repeated for.
+        timeout: Steps until truncation; None keeps the registered limit.
+        seed: Seed that the environment was reset with.
+        actions: One row per action.
 
     Raises:
-        UserError: If the environment cannot be seen.
+        UserError: If the environment cannot be rendered.
     """
-    env = make_env(config, "rgb_array")
+    env = make_env(scenario, frame_skip, timeout, "rgb_array")
+    fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS) / frame_skip
+    frames = _frames(env, frame_skip, seed, actions)
+    return Replay(frames, Fraction(fps).limit_denominator(1000), len(actions))
+
+
+def _frames(
+    env: gymnasium.Env, frame_skip: int, seed: int, actions: np.ndarray
+) -> Iterator[ReplayFrame]:
     try:
         actions_of = ActionCodec(env.action_space)
         env.reset(seed=seed)
-        yield _frame(env), 0.0, False
-        total = 0.0
-        for action in actions:
+        yield ReplayFrame(_frame(env))
+        raw_return = 0.0
+        for count, action in enumerate(actions, 1):
             decoded = actions_of.decode_one(action)
             _, reward, terminated, truncated, _ = env.step(decoded)
-            total += float(reward)
-            yield _frame(env), total, bool(terminated or truncated)
+            raw_return += float(reward)
             if terminated or truncated:
+                yield ReplayFrame(_frame(env), (count * frame_skip, raw_return))
                 return
+            yield ReplayFrame(_frame(env))
     finally:
         env.close()
 
 
-def check(config: EnvConfig) -> None:
-    """Complain about an environment that cannot be seen, before it is played.
-
-    Raises:
-        UserError: If it has no images of itself.
-    """
+def check(scenario: str, frame_skip: int, timeout: int | None) -> None:
+    """Raise a `UserError` for an environment that cannot be rendered."""
     try:
-        env = make_env(config, "rgb_array")
+        env = make_env(scenario, frame_skip, timeout, "rgb_array")
         try:
             env.reset(seed=0)
             _frame(env)
@@ -62,14 +74,6 @@ def check(config: EnvConfig) -> None:
         raise UserError(
             f"there can be no video: {error}; leave out --render-mp4 and --video-every"
         ) from error
-
-
-def frames_per_second(config: EnvConfig) -> float:
-    """Return how many decisions a second of the environment's own time has."""
-    env = make_env(config)
-    fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
-    env.close()
-    return fps / config.frame_skip
 
 
 def _frame(env: gymnasium.Env) -> np.ndarray:

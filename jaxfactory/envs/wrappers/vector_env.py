@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float64, UInt8
 
 from jaxfactory._util.errors import UserError, did_you_mean
-from jaxfactory.config.env import EnvConfig
+from jaxfactory.config.env import EnvConfig, split_options
 from jaxfactory.envs.doom.pool import EnvPool
 from jaxfactory.envs.step import Step
 from jaxfactory.envs.wrappers.vector_info import InfoBuilder, parts
@@ -244,13 +244,9 @@ class DoomVectorEnv(VectorEnv):
 def _make_pool(
     scenario: str | Scenario, num_envs: int, options: dict[str, Any]
 ) -> EnvPool:
+    fields, options = split_options(options)
     whole = scenario if isinstance(scenario, Scenario) else None
     name = whole.name if whole else scenario
-    fields = {
-        option: options.pop(option)
-        for option in EnvConfig.__dataclass_fields__
-        if option in options
-    }
     config = EnvConfig(scenario=name, num_envs=num_envs, **fields)
     return EnvPool(config, scenario=whole, **options)
 

@@ -5,44 +5,41 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import EnvConfig
-from jaxfactory.scenarios import scenario_table
-from jaxfactory.scenarios.maps import selection, wad_files
+from jaxfactory.scenarios.maps import wad_files
 from jaxfactory.scenarios.maps.map_file import MapFile
 from jaxfactory.scenarios.maps.map_record import differs
 from jaxfactory.scenarios.scenario import Scenario
 
 
 def sentences(
-    config: EnvConfig, scenario: Scenario, used: MapFile, trained: tuple[MapFile, ...]
+    scenario: Scenario,
+    path: Path,
+    used: MapFile,
+    trained: tuple[MapFile, ...],
+    chosen: str | None = None,
 ) -> list[str]:
     """Return which map it is, and where scores on it do not compare with others.
 
     Args:
-        config: The environment.
-        scenario: Its scenario.
-        used: Its map.
-        trained: The maps that the agent was trained on, none where that is not known.
+        scenario: The scenario.
+        path: Where its map file is.
+        used: The map file.
+        trained: The maps that the agent was trained on; empty if unknown.
+        chosen: What `--map` named, or None.
     """
-    place = wad_files.home(selection.path_of(config, scenario))
+    place = wad_files.home(path)
     note = f"map: {used.file} ({place}, SHA-256 {used.short_hash})"
     if differs(used, trained):
         return [note, _difference(scenario, used, trained)]
-    return [note + _second_choice(config, scenario, used)]
+    return [note + _second_choice(scenario, used, chosen)]
 
 
-def before_training(config: EnvConfig) -> str:
-    """Return what to know of a training run's map; "" where it is the one to expect.
-
-    Raises:
-        UserError: If the map is missing.
-    """
-    used = selection.of(config)
-    if used is None:
-        return ""
-    scenario = scenario_table.find(config.scenario)
-    [note] = sentences(config, scenario, used, ())
-    return note if _second_choice(config, scenario, used) else ""
+def before_training(
+    scenario: Scenario, path: Path, used: MapFile, chosen: str | None = None
+) -> str:
+    """Return a note on a map that replaces the scenario's first choice, else ""."""
+    [note] = sentences(scenario, path, used, (), chosen)
+    return note if _second_choice(scenario, used, chosen) else ""
 
 
 def of_result(result: dict[str, Any]) -> str:
@@ -82,9 +79,9 @@ def _remedy(scenario: Scenario, wanted: MapFile) -> str:
     return f"--map {path} takes {wanted.file}"
 
 
-def _second_choice(config: EnvConfig, scenario: Scenario, used: MapFile) -> str:
-    """Say that a scenario's first choice of a map is not there."""
-    if config.map is not None or not scenario.wads:
+def _second_choice(scenario: Scenario, used: MapFile, chosen: str | None) -> str:
+    """Return that a scenario's first choice of a map is missing, or ""."""
+    if chosen is not None or not scenario.wads:
         return ""
     first = wad_files.first_name(Path(scenario.wads[0]).name)
     command = wad_files.brings(first)

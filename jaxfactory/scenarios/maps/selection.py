@@ -1,81 +1,52 @@
-"""The map file of an environment: which one is used, and how it is written down."""
+"""The map file of a scenario, or one chosen instead: found, checked, described."""
 
 import dataclasses
 import hashlib
 from pathlib import Path
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.env import EnvConfig, gymnasium_id
-from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.cfg_file import GameConfig
 from jaxfactory.scenarios.maps import wad_files
 from jaxfactory.scenarios.maps.map_file import CHOSEN, LOCAL, MapFile
 from jaxfactory.scenarios.scenario import Scenario
 
 
-def find(config: EnvConfig, game: GameConfig, iwad: Path) -> Path:
-    """Return the map file of an environment, once it is sure that it holds the map.
+def find(game: GameConfig, chosen: str | None, iwad: Path) -> Path:
+    """Return the map file to load, after checking that it contains the map.
 
     Args:
-        config: Names it where it is not the scenario's own.
         game: The scenario's .cfg file.
-        iwad: The game's data, which may hold the map of a scenario.
+        chosen: Map file to use instead of the scenario's own, or None.
+        iwad: The game's data, which may contain the map of a scenario.
 
     Raises:
-        UserError: If the file is missing or broken, or its map is nowhere in it.
+        UserError: If the file is missing or broken, or nothing contains the map.
     """
-    if config.map is None:
+    if chosen is None:
         return wad_files.find_map(game, iwad)
-    chosen = _chosen(config.map)
-    # The game's data have a map of the usual name too, which the engine would play
-    # where this file has none.
-    return wad_files.find_map(dataclasses.replace(game, wads=[str(chosen)]), chosen)
+    path = _chosen(chosen)
+    # The game's data contain a map of the usual name, which the engine would load if
+    # this file had none: so it must be in this file.
+    return wad_files.find_map(dataclasses.replace(game, wads=[str(path)]), path)
 
 
-def check(config: EnvConfig) -> None:
-    """Complain about a map that was chosen and does not fit, before anything starts.
-
-    Raises:
-        UserError: If it is missing or broken, or lacks the scenario's map.
-    """
-    if config.map is not None:
-        game = scenario_table.find(config.scenario).load()
-        find(config, game, wad_files.vizdoom_folder())
+def check(scenario: Scenario, chosen: str) -> None:
+    """Raise a `UserError` for a chosen map that is missing, broken or does not fit."""
+    find(scenario.load(), chosen, wad_files.vizdoom_folder())
 
 
-def path_of(config: EnvConfig, scenario: Scenario | None = None) -> Path:
-    """Return where the map file of a Doom environment lies, without looking into it.
+def describe(path: Path, *, chosen: bool) -> MapFile:
+    """Return a map file with its origin and hash, as a run records it.
 
     Args:
-        config: The environment.
-        scenario: Instead of the one that `config` names.
-
-    Raises:
-        UserError: If it is missing.
+        path: The file.
+        chosen: Whether `--map` named it.
     """
-    if config.map is not None:
-        return _chosen(config.map)
-    return wad_files.find_wad((scenario or scenario_table.find(config.scenario)).load())
-
-
-def of(config: EnvConfig, scenario: Scenario | None = None) -> MapFile | None:
-    """Return the map file of an environment, None of Gymnasium's.
-
-    Args:
-        config: The environment.
-        scenario: Instead of the one that `config` names.
-
-    Raises:
-        UserError: If the file is missing.
-    """
-    if scenario is None and gymnasium_id(config.scenario) is not None:
-        return None
-    path = path_of(config, scenario)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = wad_files.home(path)
     if origin == str(path.parent):
-        origin = LOCAL if config.map is None else CHOSEN
+        origin = CHOSEN if chosen else LOCAL
     return MapFile(path.name, origin, digest)
 
 

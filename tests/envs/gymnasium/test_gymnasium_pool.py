@@ -169,10 +169,13 @@ def test_a_replay_is_the_same_episode_in_pictures():
             actions.append([1])
             step = pool.step(np.array(actions[-1:], np.int32))
             ended = bool(step.terminated[0])
-        frames = list(replay(config, pool.seeds[0], np.array(actions, np.int32)))
+        rows = np.array(actions, np.int32)
+        made = replay(config.scenario, config.frame_skip, None, pool.seeds[0], rows)
+        frames = list(made.frames)
     assert len(frames) == len(actions) + 1
     assert frames[0][0].shape == (400, 600, 3)
-    assert frames[-1][1:] == (step.info.episode_shaped_return[0], True)
+    end = int(step.info.episode_length[0]), step.info.episode_shaped_return[0]
+    assert frames[-1].ended == end
     assert (frames[0][0] != frames[-1][0]).any()
 
 
@@ -220,8 +223,7 @@ def test_a_module_of_ones_own_in_the_current_directory(tmp_path, monkeypatch):
         "import gymnasium\n"
         "gymnasium.register('Mine-v0', entry_point='gymnasium_tasks:Counter')\n"
     )
-    config = EnvConfig(scenario="gymnasium:my_own_tasks:Mine-v0", frame_skip=1)
-    assert find(config).id == "Mine-v0"
+    assert find("gymnasium:my_own_tasks:Mine-v0").id == "Mine-v0"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""The table of families of environments: which one a scenario's name belongs to.
+
+A new kind of environment is a folder in `envs/` and one line here. The table is data:
+settings are validated and help is shown without importing any environment.
+"""
+
+from typing import NamedTuple
+
+
+GYMNASIUM = "gymnasium:"
+
+
+class Entry(NamedTuple):
+    """One family of environments.
+
+    Attributes:
+        title: What messages call its environments.
+        module: The module whose `FAMILY` implements `envs.family.Family`.
+        preset: Name of the preset that supplies its defaults.
+        time_unit: What episode lengths count.
+        shapes_rewards: Whether the shaped return may differ from the raw return.
+        settings: Fields of `EnvConfig` that only this family has.
+    """
+
+    title: str
+    module: str
+    preset: str = "default"
+    time_unit: str = "steps"
+    shapes_rewards: bool = False
+    settings: tuple[str, ...] = ()
+
+
+# Prefix of a scenario's name -> its family. Names without a known prefix are Doom's.
+FAMILIES: dict[str, Entry] = {
+    "": Entry(
+        "Doom",
+        "jaxfactory.envs.doom.family",
+        time_unit="tics",
+        shapes_rewards=True,
+        settings=(
+            "tics", "width", "height", "screen_width", "screen_height", "grayscale",
+            "depth", "labels", "automap", "num_workers", "engine", "num_agents",
+            "num_bots", "wide", "measurements", "allow_game_args", "map",
+        ),
+    ),
+    GYMNASIUM: Entry(
+        "Gymnasium's environments",
+        "jaxfactory.envs.gymnasium.family",
+        preset="gymnasium",
+        settings=("processes",),
+    ),
+}  # fmt: skip
+
+
+def of(scenario: str) -> Entry:
+    """Return the family of a scenario, by the prefix of its name.
+
+    >>> of("gymnasium:CartPole-v1").preset, of("basic").preset, of("own.py:NAME").preset
+    ('gymnasium', 'default', 'default')
+    """
+    known = (prefix for prefix in FAMILIES if prefix and scenario.startswith(prefix))
+    return FAMILIES[next(known, "")]

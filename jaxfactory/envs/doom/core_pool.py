@@ -1,0 +1,56 @@
+"""Starts the C++ pool of a resolved environment, and shapes its arrays."""
+
+import numpy as np
+
+from jaxfactory import _core
+from jaxfactory._util import paths
+from jaxfactory.envs.doom import engine_config
+from jaxfactory.envs.doom.resolve import ResolvedDoom
+
+
+def start(
+    env: ResolvedDoom,
+    variables: list[str],
+    *,
+    restart_failed: bool,
+    engine_timeout: float,
+    start_timeout: float,
+    **options: object,
+) -> _core.Pool:
+    """Start the engines of a pool.
+
+    Args:
+        env: The environment.
+        variables: Names of the game variables to report.
+        restart_failed: Replace an engine that fails, instead of raising.
+        engine_timeout: Seconds that an engine may take for one tic.
+        start_timeout: Seconds that an engine may take to start.
+        **options: Further fields of `_core.PoolConfig`.
+
+    Raises:
+        UserError: If there is no game variable of such a name.
+    """
+    doom = env.engine  # The core copies it, so pools of one environment may share it.
+    doom.variables = [engine_config.variable(name) for name in variables]
+    doom.restart_failed = restart_failed
+    doom.engine.directory = str(paths.engine_folder())
+    doom.engine.timeout = engine_timeout
+    doom.engine.start_timeout = start_timeout
+    pool = _core.PoolConfig()
+    pool.num_envs = env.config.num_envs
+    pool.rows_per_env = env.agents
+    pool.num_groups = env.config.num_groups
+    pool.num_workers = env.config.num_workers
+    for name, value in options.items():
+        setattr(pool, name, value)
+    return _core.Pool(doom, pool)
+
+
+def arrays(pool: _core.Pool, image: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """Return a pool's arrays: images in their shape, flags as bool, without copies."""
+    found = pool.arrays()
+    for name in ("terminated", "truncated", "is_first", "restarted"):
+        found[name] = found[name].view(np.bool_)
+    for name in ("obs", "final_obs"):
+        found[name] = found[name].reshape(*found[name].shape[:-1], *image)
+    return found

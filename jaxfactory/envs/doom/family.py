@@ -1,0 +1,113 @@
+"""Doom's scenarios as a family of environments."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs.family import Replay
+from jaxfactory.scenarios import matches, scenario_table
+from jaxfactory.scenarios.maps import selection
+from jaxfactory.scenarios.scenario import Scenario
+
+
+if TYPE_CHECKING:
+    from jaxfactory.envs.doom.resolve import ResolvedDoom
+
+
+class DoomFamily:
+    """Implements `envs.family.Family`; the engine is imported when it is needed."""
+
+    def find(self, scenario: str) -> Scenario:
+        """Return a scenario by its name."""
+        return scenario_table.find(scenario)
+
+    def check(self, config: EnvConfig, *, video: bool = False) -> None:
+        """Check the scenario's name, and a map that was chosen."""
+        del video  # Every scenario can be recorded.
+        scenario = self.find(config.scenario)
+        if config.map is not None:
+            selection.check(scenario, config.map)
+
+    def resolve(
+        self, config: EnvConfig, scenario: Scenario | None = None
+    ) -> "ResolvedDoom":
+        """Read scenario, .cfg file and map."""
+        from jaxfactory.envs.doom import resolve
+
+        return resolve.resolve(config, scenario)
+
+    def make_pool(self, environment: "ResolvedDoom", **options: Any) -> Any:
+        """Start an `EnvPool`."""
+        from jaxfactory.envs.doom.pool import EnvPool
+
+        return EnvPool(environment, **options)
+
+    def complete(
+        self,
+        scenario: str | Scenario,
+        num_envs: int,
+        frame_skip: int | None,
+        fields: Mapping[str, Any],
+    ) -> EnvConfig:
+        """Return settings with two groups, if they hold whole matches."""
+        row = self.find(scenario) if isinstance(scenario, str) else scenario
+        chosen = dict(fields)
+        if "num_groups" not in chosen:
+            agents = row.match.agents if row.match else 1
+            pair = 2 * (chosen.get("num_agents") or agents)
+            chosen["num_groups"] = 1 if num_envs % pair else 2
+        return EnvConfig(
+            scenario=scenario if isinstance(scenario, str) else row.name,
+            num_envs=num_envs,
+            frame_skip=EnvConfig.frame_skip if frame_skip is None else frame_skip,
+            **chosen,
+        )
+
+    def with_num_envs(
+        self, config: EnvConfig, num_envs: int, scenario: Scenario | None = None
+    ) -> EnvConfig:
+        """Return settings for whole matches."""
+        scenario = scenario or self.find(config.scenario)
+        match = matches.resolve(
+            scenario.match,
+            scenario.name,
+            num_agents=config.num_agents,
+            num_bots=config.num_bots,
+            queued=config.tics == "queued",
+        )
+        if match is not None:
+            num_envs = matches.whole(num_envs, match.agents)
+        return dataclasses.replace(config, num_envs=num_envs, num_groups=1)
+
+    def replay(
+        self,
+        config: EnvConfig,
+        seed: int,
+        actions: np.ndarray,
+        lengths: Sequence[int],
+        scenario: Scenario | None = None,
+    ) -> Replay:
+        """Return every tic at high resolution."""
+        from jaxfactory.envs.doom import replay
+
+        return replay.replay(config, seed, actions, lengths, scenario)
+
+    def reference(self, scenario: str | Scenario) -> str:
+        """Return the scenario's name, or the file or variable that holds it."""
+        return scenario_table.reference(scenario)
+
+    def is_installed(self, scenario: str) -> bool:
+        """Whether the scenario is built in."""
+        return scenario in scenario_table.names()
+
+    def agent_id(self, scenario: str) -> str:
+        """Return ``doom_...``, as published agents of this field are named."""
+        _, separator, name = scenario.rpartition(":")
+        return f"doom_{name.lower() if separator else Path(scenario).stem}"
+
+
+FAMILY = DoomFamily()
