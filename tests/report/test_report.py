@@ -353,4 +353,4 @@ def test_in_a_browser(tmp_path, width):
     found = json.loads(re.search(r"<title>(.*?)</title>", output).group(1))
     assert found["wide"] <= 0
     assert found["charts"] >= 8
-    assert found["tip"].startswith("1,000 framesown return: 0.5 ± 0.5")
+    assert found["tip"].startswith("1,000 framesraw return: 0.5 ± 0.5")

@@ -118,7 +118,11 @@ def test_the_same_evaluation_twice(run):
     )["deterministic"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# Ctrl-C in a process of its own, see test_background_eval.
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+)
 def test_a_signal_saves_and_leaves(tmp_path, number):
     process = _start(tmp_path, "--total-frames", "100000000")
     _wait_for(tmp_path / "run" / runs.METRICS, process)

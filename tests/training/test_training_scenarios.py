@@ -49,7 +49,9 @@ def test_each_scenario_trains(name, tmp_path):
     trained_and_evaluated(small(name), tmp_path / "run")
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
+)
 def test_a_cfg_with_measurements_trains_in_both_modes(mode, tmp_path):
     cfg = tmp_path / "own.cfg"
     cfg.write_text(
