@@ -11,8 +11,9 @@ from jaxtyping import install_import_hook
 
 
 # Many tests, and the programs that they start, compile the same small networks, which
-# was half of the suite's time. Each worker has a cache of its own: JAX does not write
-# atomically.
+# was half of the suite's time. The workers of pytest-xdist take over this process's
+# variables, and with them its cache. What two of them write at once may be damaged: it
+# is compiled again, with a warning that pyproject.toml ignores.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     CACHE = tempfile.mkdtemp(prefix="jaxfactory-tests-")
     atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
@@ -35,11 +36,22 @@ install_import_hook("jaxfactory", "beartype.beartype")
 # They look at all engines, ports and names of the machine, and at how soon things
 # happen.
 ALONE = {"test_engine_safety.py", "test_faults.py", "test_matches.py"}
+# The files that take longest run first, so that no worker is left with one of them when
+# the others have nothing to do.
+LONGEST = (
+    "test_train", "test_cpp", "test_background_eval", "test_probes", "test_learner",
+    "test_examples", "test_docs", "test_gymnasium_agent", "test_gymnasium_training",
+    "test_api", "test_fuzz_readers", "test_training_scenarios", "test_match_training",
+    "test_sweep", "test_init_from", "test_other_networks", "test_async_sampler",
+    "test_own_scenarios", "test_published_agents",
+)  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark the tests that no others may run beside."""
+    """Sort the files, and mark the tests that no others may run beside."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     for item in items:
         if item.path.name in ALONE:
             item.add_marker("alone")

@@ -1,3 +1,5 @@
+"""Checkpoints: what is saved, kept and restored, and what a kill leaves behind."""
+
 import json
 import os
 import shutil

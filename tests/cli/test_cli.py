@@ -1,3 +1,5 @@
+"""The command line: commands, flags, exit codes and error messages."""
+
 import contextlib
 import errno
 import os

@@ -1,3 +1,5 @@
+"""Configs: validation, and the way to JSON and back."""
+
 import dataclasses
 import json
 

@@ -9,13 +9,13 @@ import gymnasium
 import gymnasium_tasks
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.config.env import EnvConfig
-from jaxfactory.config.train import NetworkConfig, PPOConfig, WatchConfig
+from jaxfactory.config.train import WatchConfig
 from jaxfactory.training.loop import train
 
 
@@ -30,16 +30,13 @@ IDS = {
 
 
 def small(name: str, **changes) -> jaxfactory.Config:
-    return jaxfactory.Config(
-        env=EnvConfig(
-            scenario=f"gymnasium:{name}", num_envs=4, num_groups=2, frame_skip=1
-        ),
-        network=NetworkConfig(
-            core="gru", core_size=8, measurements_sizes=(8,), hidden_size=8,
-            conv_channels=(4,), conv_kernels=(4,), conv_strides=(2,),
-        ),
-        ppo=PPOConfig(num_steps=16, num_minibatches=2, num_epochs=1),
-        **{"total_frames": 128, **changes},
+    return tiny_config(
+        f"gymnasium:{name}", updates=4, env={"frame_skip": 1},
+        network={
+            "measurements_sizes": (8,), "conv_channels": (4,), "conv_kernels": (4,),
+            "conv_strides": (2,),
+        },
+        **changes,
     )  # fmt: skip
 
 

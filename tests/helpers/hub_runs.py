@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from hub_server import HubServer
 from huggingface_hub import constants
+from tiny import NETWORK
 
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.cli import commands, main
 from jaxfactory.config import runs
-from jaxfactory.config.train import Config, NetworkConfig
+from jaxfactory.config.train import Config
 from jaxfactory.hub import pull as hub_pull
 from jaxfactory.hub import push as hub
 from jaxfactory.hub.pull import PullOptions
@@ -30,9 +31,7 @@ from jaxfactory.rollout.sampler import Episode
 from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 
 
-CONFIG = Config(
-    network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16)
-)
+CONFIG = Config(network=NETWORK)
 SPEC = EnvSpec(ObservationSpec((72, 128, 3)), ActionSpec((5,)))
 FRAMES = 2**31 + 512
 REPO = "ada/doom"

@@ -13,21 +13,14 @@ from hub_runs import CONFIG, EVALUATION, FRAMES, REPO, make_state, pull, push, r
 from huggingface_hub import constants
 from safetensors.numpy import load
 from saved_states import assert_equal, leaves
+from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files, export
 from jaxfactory.checkpoints.manager import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.config.train import (
-    Config,
-    EnvConfig,
-    EvaluateOptions,
-    NetworkConfig,
-    PPOConfig,
-    WatchConfig,
-    to_dict,
-)
+from jaxfactory.config.train import EnvConfig, EvaluateOptions, WatchConfig, to_dict
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.ppo.optimizer import make_optimizer
 from jaxfactory.scenarios import scenario_table
@@ -150,19 +143,7 @@ def test_a_scenario_of_ones_own_goes_with_the_agent(server, run, tmp_path):
 
 @pytest.mark.vizdoom
 def test_a_played_agent_goes_round(server, tmp_path):
-    config = Config(
-        env=EnvConfig(scenario="basic", num_envs=4, width=32, height=24),
-        # Small and quick to compile.
-        network=NetworkConfig(
-            conv_channels=(4,),
-            conv_kernels=(8,),
-            conv_strides=(4,),
-            hidden_size=16,
-            core="none",
-        ),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
-        total_frames=2 * 4 * 8 * 4,
-    )
+    config = tiny_config(updates=2)
     train(config, Path("mine"))
     play = ["--episodes", "4", "--num-envs", "2"]
     command = ["evaluate", "--run", "mine", *play, "--push-to-hub", REPO, "--private"]

@@ -1,3 +1,5 @@
+"""Statistics over the last episodes."""
+
 import json
 import math
 from typing import NamedTuple

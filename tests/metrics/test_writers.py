@@ -1,3 +1,5 @@
+"""Writers: JSON lines, TensorBoard and the terminal."""
+
 import io
 import json
 import math

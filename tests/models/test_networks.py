@@ -124,8 +124,10 @@ def test_gradients_of_the_core_match_the_step_by_step_ones(core):
         return total
 
     carry = jax.tree.map(lambda x: x + 0.5, network.initial_carry(2))
-    got = jax.grad(unrolled, argnums=(0, 1))(params, carry)
-    expected = jax.grad(stepped, argnums=(0, 1))(params, carry)
+    got, expected = (
+        jax.jit(jax.grad(function, argnums=(0, 1)))(params, carry)
+        for function in (unrolled, stepped)
+    )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4),
         got,

@@ -30,7 +30,7 @@ from jaxfactory.types import ActionSpec, EnvSpec, ObservationSpec
 def changed(**changes):
     config = dataclasses.replace(SMALL, **changes)
     network = ActorCritic(SPEC, config)
-    return network, network.init(jax.random.key(0))
+    return network, jax.jit(network.init)(jax.random.key(0))
 
 
 def close(ours, expected):
@@ -145,7 +145,7 @@ def test_max_pool_and_its_gradient(shape):
         return lax.reduce_window(x, -jnp.inf, lax.max, *window, borders)
 
     got, wanted = (
-        jax.grad(lambda x, pool=pool: (weights * pool(x)).sum())(x)
+        jax.jit(jax.grad(lambda x, pool=pool: (weights * pool(x)).sum()))(x)
         for pool in (max_pool, plain)
     )
     close(got, wanted)
@@ -170,7 +170,7 @@ def test_a_padded_convolution(channels):
     kernel = layer.kernel[...]
     close(ours(kernel, x), plain(kernel, x))
     got, wanted = (
-        jax.grad(lambda kernel, f=f: jnp.sin(f(kernel, x)).sum())(kernel)
+        jax.jit(jax.grad(lambda kernel, f=f: jnp.sin(f(kernel, x)).sum()))(kernel)
         for f in (ours, plain)
     )
     np.testing.assert_allclose(got, wanted, atol=1e-4)

@@ -1,5 +1,7 @@
 """The PPO loss by hand, and against NumPy in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ NETWORK = NetworkConfig(
 def test_matches_numpy(exploration):
     config = PPOConfig(ent_coef=0.3, exploration=exploration, value_clip=0.2)
     network = ActorCritic(SPEC, NETWORK)
-    params = network.init(jax.random.key(0))
+    params = jax.jit(network.init)(jax.random.key(0))
     rng = np.random.default_rng(0)
     shape = (5, 4)
     old_log_prob = (rng.normal(size=shape) * 0.2 - 1.8).astype(np.float32)
@@ -85,12 +87,15 @@ def test_matches_numpy(exploration):
         carry=network.initial_carry(4),
     )
     normalizer = init_normalizer(SPEC.observation)
-    loss, metrics = losses.ppo_loss(
-        params, batch, network=network, normalizer=normalizer, config=config
+    # One program: its operations one by one would each be compiled.
+    loss_of = functools.partial(
+        losses.ppo_loss, network=network, normalizer=normalizer, config=config
     )
+    loss, metrics = jax.jit(loss_of)(params, batch)
 
     image = {"image": batch.obs["image"].astype(jnp.float32) / 255.0}
-    logits, value, _ = network.unroll(params, image, batch.is_first, batch.carry)
+    unroll = jax.jit(network.unroll)
+    logits, value, _ = unroll(params, image, batch.is_first, batch.carry)
     logits, value = np.asarray(logits, np.float64), np.asarray(value, np.float64)
     new_log_prob = kl = entropy = 0.0
     for head, (start, stop) in enumerate(((0, 3), (3, 5))):

@@ -8,12 +8,7 @@ import sys
 
 import pytest
 from places import ROOT
-
-
-SMALL = (
-    "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
-    "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",
-)  # fmt: skip
+from tiny import FLAGS
 
 
 def run(*arguments, path="", script="fps.py", timeout=120):
@@ -130,7 +125,7 @@ def test_update_runs(tmp_path):
 def test_train_runs_both_modes(tmp_path):
     done = run(
         "--presets", "default", "--rounds", "1", "--warmup", "1", "--seconds", "2",
-        "--out", tmp_path, *SMALL, script="train.py", timeout=400,
+        "--out", tmp_path, *FLAGS, script="train.py", timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "train.json").read_text())
@@ -145,7 +140,7 @@ def test_time_to_score_stops_at_the_bar(tmp_path):
     for bar, reached in (("0.5", True), ("20", False)):
         done = run(
             "--bar", bar, "--seeds", "3", "--minutes", "0.7", "--episodes", "4",
-            "--out", tmp_path, *SMALL, script="time_to_score.py", timeout=400,
+            "--out", tmp_path, *FLAGS, script="time_to_score.py", timeout=400,
         )  # fmt: skip
         report = json.loads((tmp_path / "time_to_score.json").read_text())
         (seed,) = report["seeds"]
@@ -159,7 +154,7 @@ def test_time_to_score_stops_at_the_bar(tmp_path):
 def test_modes_trains_and_scores_both(tmp_path):
     done = run(
         "--seeds", "3", "--frames", "4096", "--episodes", "4",
-        "--out", tmp_path, *SMALL, script="modes.py", timeout=400,
+        "--out", tmp_path, *FLAGS, script="modes.py", timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "modes.json").read_text())
@@ -174,7 +169,7 @@ def test_modes_trains_and_scores_both(tmp_path):
 def test_scenarios_keeps_earlier_rows(tmp_path):
     for name in ("basic", "simpler_basic"):
         done = run(
-            name, "--frames", "4096", "--episodes", "4", "--out", tmp_path, *SMALL,
+            name, "--frames", "4096", "--episodes", "4", "--out", tmp_path, *FLAGS,
             script="scenarios.py", timeout=400,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import probes
+import pytest
 
 
+SLOW = pytest.mark.slow
 NO_CORE = dataclasses.replace(probes.NETWORK, core="none")
 
 
@@ -26,11 +28,11 @@ def test_delayed_reward_reaches_the_first_step():
     assert result.reward > 0.9 / 4
 
 
-def test_memory_is_solved_with_a_core():
-    for core in ("gru", "lstm"):
-        config = dataclasses.replace(probes.NETWORK, core=core)
-        result = probes.train(probes.Memory(), 120, network_config=config)
-        assert result.reward > 0.8 / 4, core
+@pytest.mark.parametrize("core", ["gru", pytest.param("lstm", marks=SLOW)])
+def test_memory_is_solved_with_a_core(core):
+    config = dataclasses.replace(probes.NETWORK, core=core)
+    result = probes.train(probes.Memory(), 120, network_config=config)
+    assert result.reward > 0.8 / 4
 
 
 def test_memory_is_not_solved_without_a_core():

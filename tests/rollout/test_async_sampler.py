@@ -6,9 +6,10 @@ import time
 import jax
 import numpy as np
 import pytest
+from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.config.train import Config
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.normalization import Normalizer, init
 from jaxfactory.ppo.learner import TrainState
@@ -134,12 +135,8 @@ def test_one_thread_cannot_be_two():
 @pytest.mark.vizdoom
 @pytest.mark.parametrize("advantages", ["gae", "vtrace"])
 def test_trains_on_the_real_pool(tmp_path, advantages):
-    config = Config(
-        env=EnvConfig(scenario="basic", num_envs=4, num_groups=2, timeout=30),
-        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, advantages=advantages),
-        total_frames=6 * 4 * 8 * 4,
-        mode="async",
+    config = tiny_config(
+        updates=6, env={"timeout": 30}, ppo={"advantages": advantages}, mode="async"
     )
     seen = []
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import tiny_config
 
-from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.envs.pool import make_pool
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import normalize_obs
@@ -17,13 +17,8 @@ from jaxfactory.rollout.sampler import RolloutCollector, SyncSampler
 
 pytestmark = pytest.mark.vizdoom
 
-CONFIG = Config(
-    # Short episodes, so that every rollout sees time-outs.
-    env=EnvConfig(scenario="basic", num_envs=4, num_groups=2, timeout=30),
-    network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
-    ppo=PPOConfig(num_steps=10, num_minibatches=2),
-    seed=5,
-)
+# Short episodes, so that every rollout sees time-outs.
+CONFIG = tiny_config(env={"timeout": 30}, ppo={"num_steps": 10}, seed=5)
 
 
 # Without measurements and with them.

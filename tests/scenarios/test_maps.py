@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import EXPERIMENTS
+from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.config.train import Config, EnvConfig
 from jaxfactory.envs.family import resolve
 from jaxfactory.envs.pool import make_pool
 from jaxfactory.hub import model_card
@@ -60,15 +61,7 @@ def sha256(path: Path) -> str:
 
 
 def small(**env) -> Config:
-    return Config(
-        env=EnvConfig(**{"scenario": "basic", "num_envs": 4, "timeout": 40} | env),
-        network=NetworkConfig(
-            conv_channels=(4,), conv_kernels=(8,), conv_strides=(4,), hidden_size=16,
-            core="none",
-        ),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
-        total_frames=512,
-    )  # fmt: skip
+    return tiny_config(env={"timeout": 40, **env}, total_frames=512)
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import EXAMPLES
+from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import (
     Config,
-    EnvConfig,
     EvaluateOptions,
-    NetworkConfig,
-    PPOConfig,
 )
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import make_pool
@@ -173,12 +171,7 @@ def test_heads_and_measurements_of_ones_own():
 
 
 def small(scenario="basic") -> Config:
-    return Config(
-        env=EnvConfig(scenario=scenario, num_envs=2, num_groups=1, timeout=40),
-        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=8, core_size=8),
-        ppo=PPOConfig(num_steps=8, num_minibatches=1, num_epochs=1),
-        total_frames=2 * 2 * 8 * 4,
-    )
+    return tiny_config(scenario, updates=2, env={"timeout": 40})
 
 
 @pytest.mark.vizdoom

@@ -12,17 +12,12 @@ import av
 import numpy as np
 import pytest
 from saved_states import assert_equal, make_state, make_stats
+from tiny import FLAGS, tiny_config
 
 from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.config.train import (
-    Config,
-    EnvConfig,
-    NetworkConfig,
-    PPOConfig,
-    WatchConfig,
-)
+from jaxfactory.config.train import Config, WatchConfig
 from jaxfactory.metrics.episodes import EpisodeStats
 from jaxfactory.metrics.writers import CompositeWriter
 from jaxfactory.training import background_eval
@@ -31,16 +26,6 @@ from jaxfactory.training.loop import train
 
 # One rollout of 4 environments x 8 steps x 4 tics.
 ITERATION = 4 * 8 * 4
-
-
-def small(iterations: int, **changes) -> Config:
-    return Config(
-        env=EnvConfig(scenario="basic", num_envs=4, num_groups=2),
-        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=2),
-        total_frames=iterations * ITERATION,
-        **changes,
-    )
 
 
 class Recorder:
@@ -91,8 +76,8 @@ def test_a_watched_training_learns_the_same(tmp_path):
     )
     recorder = Recorder()
     run = tmp_path / "watched"
-    watched = train(small(4, watch=watch), run, writer=recorder)
-    assert_equal(watched, train(small(4), tmp_path / "alone"))
+    watched = train(tiny_config(updates=4, watch=watch), run, writer=recorder)
+    assert_equal(watched, train(tiny_config(updates=4), tmp_path / "alone"))
 
     scores = [
         (row, at) for row, at in recorder.rows if "evaluation/shaped_return" in row
@@ -140,9 +125,7 @@ def test_a_watched_training_learns_the_same(tmp_path):
 def test_ctrl_c_leaves_no_evaluator(tmp_path):
     command = [
         sys.executable, "-m", "jaxfactory", "train", "--run", "run", "--mode", "async",
-        "--scenario=basic", "--num-envs", "4", "--num-steps", "8",
-        "--num-minibatches", "2", "--conv-channels", "4", "4", "4",
-        "--hidden-size", "16", "--core-size", "16", "--total-frames", "100000000",
+        "--scenario=basic", *FLAGS, "--total-frames", "100000000",
         "--evaluate-every", "1", "--evaluate-episodes", "2000", "--video-every", "1",
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -174,7 +157,7 @@ def test_an_evaluator_that_fails_is_reported_and_given_up(tmp_path, monkeypatch)
     # A process that ends at once, as one does that runs out of memory.
     monkeypatch.setattr(sys, "executable", "/bin/false")
     recorder = Recorder()
-    config = small(1, watch=WatchConfig(evaluate_every=100))
+    config = tiny_config(watch=WatchConfig(evaluate_every=100))
     stats = EpisodeStats()
     with (
         Checkpointer(tmp_path / "run", config) as checkpointer,

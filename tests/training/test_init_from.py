@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hub_runs import CONFIG, EVALUATION, FRAMES, push
 from places import EXPERIMENTS
+from tiny import NETWORK, tiny_config
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
@@ -20,7 +21,7 @@ from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
 from jaxfactory.cli import commands, main
 from jaxfactory.config import flat_text, runs
-from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
+from jaxfactory.config.train import Config, EnvConfig, PPOConfig
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.hub.push import _portable
 from jaxfactory.metrics.episodes import EpisodeStats
@@ -39,19 +40,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 server = hub_runs.server
 
 GRU = EXPERIMENTS / "gru"
-SMALL = NetworkConfig(
-    conv_channels=(4, 4, 4), hidden_size=16, core_size=16, measurements_sizes=(8,)
-)
-# One rollout of 4 environments x 8 steps.
-PPO = PPOConfig(num_steps=8, num_minibatches=2)
-CARTPOLE = Config(
-    env=EnvConfig(
-        scenario="gymnasium:CartPole-v1", num_envs=4, num_groups=1, frame_skip=1
-    ),
-    network=dataclasses.replace(SMALL, core="none"),
-    ppo=PPO,
-    total_frames=64,
-)
+SMALL = dataclasses.replace(NETWORK, measurements_sizes=(8,))
+# Each rollout has 4 environments x 8 steps.
+CARTPOLE = tiny_config(
+    "gymnasium:CartPole-v1", updates=2, env={"num_groups": 1, "frame_skip": 1},
+    network={"measurements_sizes": (8,), "core": "none"},
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,9 @@ import json
 import av
 import numpy as np
 import pytest
+from tiny import tiny_config
 
-from jaxfactory.config.train import (
-    Config,
-    EnvConfig,
-    EvaluateOptions,
-    NetworkConfig,
-    PPOConfig,
-)
+from jaxfactory.config.train import Config, EvaluateOptions
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.scenarios import scenario_table
 from jaxfactory.training.loop import train
@@ -26,14 +21,8 @@ MATCHES = [name for name in scenario_table.names() if scenario_table.find(name).
 
 
 def small(scenario: str, **changes) -> Config:
-    return Config(
-        # Episodes of 100 tics: 25 decisions.
-        env=EnvConfig(scenario=scenario, num_envs=4, num_groups=2, timeout=100),
-        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=1),
-        total_frames=5 * 4 * 8 * 4,  # 40 decisions of each agent
-        **changes,
-    )
+    # Episodes of 100 tics, 25 decisions, of which each agent takes 40.
+    return tiny_config(scenario, 5, env={"timeout": 100}, **changes)
 
 
 @pytest.mark.slow

@@ -14,17 +14,12 @@ import numpy as np
 import pytest
 from engine_processes import names_of
 from saved_states import assert_equal, leaves
+from tiny import FLAGS, tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.manager import load_for_evaluation
 from jaxfactory.config import runs
-from jaxfactory.config.train import (
-    Config,
-    EnvConfig,
-    EvaluateOptions,
-    NetworkConfig,
-    PPOConfig,
-)
+from jaxfactory.config.train import Config, EvaluateOptions
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.training.loop import train
 
@@ -36,13 +31,7 @@ ITERATION = 4 * 8 * 4
 
 
 def small(iterations: int, **changes) -> Config:
-    return Config(
-        env=EnvConfig(num_envs=4, num_groups=2),
-        network=NetworkConfig(conv_channels=(4, 4, 4), hidden_size=16, core_size=16),
-        ppo=PPOConfig(num_steps=8, num_minibatches=2, num_epochs=2),
-        total_frames=iterations * ITERATION,
-        **changes,
-    )
+    return tiny_config("health_gathering_supreme", iterations, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +77,7 @@ def test_metrics_are_written(run):
 
 
 def test_refuses_a_run_of_another_network(run):
-    other = Config(
-        env=small(1).env,
-        network=NetworkConfig(conv_channels=(8, 4, 4), hidden_size=16, core_size=16),
-        ppo=small(1).ppo,
-    )
+    other = small(1, network={"conv_channels": (8, 4, 4)})
     with pytest.raises(UserError, match="--conv-channels 8 4 4"):
         train(other, run)
 
@@ -133,7 +118,11 @@ def test_the_same_evaluation_twice(run):
     )["deterministic"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# Ctrl-C in a process of its own, see test_background_eval.
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM],
+)
 def test_a_signal_saves_and_leaves(tmp_path, number):
     process = _start(tmp_path, "--total-frames", "100000000")
     _wait_for(tmp_path / "run" / runs.METRICS, process)
@@ -163,9 +152,7 @@ def test_sigkill_leaves_no_engine(tmp_path):
 def _start(folder: Path, *flags: str) -> subprocess.Popen:
     command = [
         sys.executable, "-m", "jaxfactory", "train", "--run", str(folder / "run"),
-        "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
-        "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",
-        *flags,
+        *FLAGS, *flags,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -5,14 +5,9 @@ import json
 import numpy as np
 import pytest
 from scenario_wads import needs_wad
+from tiny import tiny_config
 
-from jaxfactory.config.train import (
-    Config,
-    EnvConfig,
-    EvaluateOptions,
-    NetworkConfig,
-    PPOConfig,
-)
+from jaxfactory.config.train import Config, EnvConfig, EvaluateOptions
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.scenarios import scenario_table
 from jaxfactory.training.loop import train
@@ -22,15 +17,9 @@ pytestmark = pytest.mark.vizdoom
 
 
 def small(scenario: str, **changes) -> Config:
-    return Config(
-        # Short episodes, so that some end.
-        env=EnvConfig(scenario=scenario, num_envs=4, num_groups=2, timeout=100),
-        network=NetworkConfig(
-            conv_channels=(4, 4, 4), hidden_size=16, core_size=16,
-            measurements_sizes=(8,),
-        ),
-        ppo=PPOConfig(num_steps=16, num_minibatches=2),
-        total_frames=3 * 4 * 16 * 4,
+    # Short episodes, so that some end.
+    return tiny_config(
+        scenario, 6, env={"timeout": 100}, network={"measurements_sizes": (8,)},
         **changes,
     )  # fmt: skip
 
@@ -60,7 +49,9 @@ def test_each_scenario_trains(name, tmp_path):
     trained_and_evaluated(small(name), tmp_path / "run")
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
+)
 def test_a_cfg_with_measurements_trains_in_both_modes(mode, tmp_path):
     cfg = tmp_path / "own.cfg"
     cfg.write_text(
