@@ -181,7 +181,7 @@ def test_adam_goes_on_where_it_was(agent):
     at = names.index("encoder.basic_encoder.enc.conv_head.0.weight")
     moments = kept["optimizer"]["state"][at]
     get = optax.tree_utils.tree_get
-    assert int(get(state.opt_state, "count")) == 1
+    assert int(get(state.opt_state, "ScaleByAdamState").count) == 1
     for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
         found = get(state.opt_state, ours)["encoder"]["conv_0"]["kernel"]
         expected = moments[theirs].transpose(2, 3, 1, 0)
@@ -321,7 +321,9 @@ def test_without_an_optimizer_adam_begins_anew(tmp_path):
         "constant",
         "Adam's moments were not imported: they begin at zero",
     ]
-    assert int(optax.tree_utils.tree_get(state.opt_state, "count")) == 0
+    assert (
+        int(optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState").count) == 0
+    )
     assert found.frames == 400
 
 
