@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.checkpoints.saved_state import load_state
 from jaxfactory.config.train import Config
 from jaxfactory.envs.gymnasium.policy import EnvPolicy

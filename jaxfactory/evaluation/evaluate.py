@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.checkpoints.saved_state import load_state
 from jaxfactory.config import runs
 from jaxfactory.config.env import gymnasium_id

@@ -82,7 +82,7 @@ def watch(job: dict[str, Any], acts: dict[str, Callable]) -> dict[str, Any]:
     Returns:
         ``metrics``, empty without a score, and ``video``.
     """
-    from jaxfactory.checkpoints.manager import SavedRun
+    from jaxfactory.checkpoints.saved_run import SavedRun
     from jaxfactory.checkpoints.saved_state import load_state
     from jaxfactory.config import runs
     from jaxfactory.config.train import EvaluateOptions

@@ -9,7 +9,8 @@ import jax
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted, catch_interrupts
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.checkpoints.saved_state import check_network
 from jaxfactory.config.train import Config
 from jaxfactory.envs.pool import env_spec, make_pool

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import SavedRun, load_for_evaluation
+from jaxfactory.checkpoints.saved_run import SavedRun, load_for_evaluation
 from jaxfactory.config.train import Config
 from jaxfactory.envs.doom import engine_config
 from jaxfactory.models.actor_critic import ActorCritic

@@ -25,7 +25,8 @@ from safetensors.numpy import load
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files, export
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import (
@@ -43,7 +44,7 @@ from jaxfactory.hub import pull as hub_pull
 from jaxfactory.hub import push as hub
 from jaxfactory.hub.pull import PullOptions
 from jaxfactory.hub.push import PushOptions
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import TrainState, init_train_state
 from jaxfactory.ppo.optimizer import make_optimizer
@@ -107,10 +108,11 @@ def state() -> TrainState:
 def finished(state, tmp_path_factory) -> Path:
     """A trained and evaluated run, as files."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    stats = EpisodeStats()
-    stats.extend([Episode(30.0 + i, 10.0, 1000, False) for i in range(100)])
+    progress = Progress(clock=lambda: 0.0)
+    progress.resume({**progress.state(), "seconds": 12.5})
+    progress.episodes.extend([Episode(30.0 + i, 10.0, 1000, False) for i in range(100)])
     with Checkpointer(run, CONFIG) as checkpointer:
-        checkpointer.save(state, stats, 12.5)
+        checkpointer.save(state, progress)
     (run / runs.METRICS).write_text('{"frames": 512}\n')
     events = run / runs.TENSORBOARD
     events.mkdir()
@@ -284,11 +286,11 @@ def test_the_commands_make_an_equal_agent(server, run, state, capsys):
         assert saved.path == pulled / "checkpoints" / kind / f"{FRAMES:012d}"
         assert_equal(saved.restore(make_state(2)), state)
     # Training goes on with the record, the window of episodes and the clock.
-    stats = EpisodeStats()
+    progress = Progress(clock=lambda: 0.0)
     with Checkpointer(pulled, CONFIG) as checkpointer:
-        assert_equal(checkpointer.restore_or(make_state(2), stats), state)
-        assert checkpointer.seconds == 12.5
-    assert stats.summary("shaped_return").mean == 79.5
+        assert_equal(checkpointer.restore_or(make_state(2), progress), state)
+    assert progress.seconds == 12.5
+    assert progress.episodes.summary("shaped_return").mean == 79.5
     other = (pulled / "evaluation.mp4", pulled / "metrics.jsonl")
     assert [path.read_bytes() for path in other] == [
         b"film" * 1000,

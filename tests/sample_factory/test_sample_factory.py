@@ -16,7 +16,7 @@ import pytest
 from torch_writer import tensor, write
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.envs.pool import env_spec

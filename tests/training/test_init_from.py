@@ -16,13 +16,14 @@ from test_hub import CONFIG, EVALUATION, FRAMES, push
 import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import flat_text, runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.hub.push import _portable
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import init_normalizer
 from jaxfactory.ppo.learner import TrainState
@@ -103,7 +104,7 @@ def trained(path: Path, config: Config, frames: int = 4096) -> dict[str, np.ndar
     }
     state = checkpoint_files.with_arrays(state, arrays)._replace(frames=frames)
     with Checkpointer(path, config) as checkpointer:
-        checkpointer.save(state, EpisodeStats(), 0.0)
+        checkpointer.save(state, Progress())
     return arrays_of(state)
 
 
