@@ -45,7 +45,7 @@ from jaxfactory.evaluation import evaluation_file
 from jaxfactory.evaluation.evaluate import Evaluation, _print_table, score
 from jaxfactory.hub import model_card
 from jaxfactory.report import report, run_data
-from jaxfactory.rollout.sampler import Episode
+from jaxfactory.rollout.episode import Episode
 from jaxfactory.sample_factory import convert, torch_file
 
 

@@ -137,7 +137,7 @@ def test_names_are_there_and_others_are_not():
 def test_functions_win_over_modules_of_the_same_name():
     code = (
         "import jaxfactory.training.loop, jaxfactory.evaluation.evaluate\n"
-        "from jaxfactory.training.loop import num_slabs\n"
+        "from jaxfactory.training.setup import num_slabs\n"
         "from jaxfactory import train\n"
         "import jaxfactory\n"
         "assert train is jaxfactory.train and callable(train)\n"

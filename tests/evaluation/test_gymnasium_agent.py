@@ -145,7 +145,7 @@ def test_it_is_scored_in_another_environment_of_the_same_spaces(tmp_path, capsys
     assert (result["length"]["mean"], result["truncated"]) == (1, 2)
     assert main.main([*played, "basic"]) == 2
     error = capsys.readouterr().err
-    assert "trained on gymnasium:CartPole-v1 and cannot play basic" in error
+    assert "trained on gymnasium:CartPole-v1 and cannot be evaluated on basic" in error
 
 
 class Recorder:

@@ -48,7 +48,7 @@ from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import TrainState, init_train_state
 from jaxfactory.ppo.optimizer import make_optimizer
-from jaxfactory.rollout.sampler import Episode
+from jaxfactory.rollout.episode import Episode
 from jaxfactory.sample_factory import convert
 from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.maps import map_record, wad_files

@@ -127,7 +127,7 @@ def begun(source: str | Path, config: Config) -> tuple[set[str], str]:
         else:
             np.testing.assert_array_equal(after[name], array)
         assert after[name].dtype == array.dtype
-    return taken, start.said
+    return taken, start.report
 
 
 def roots(names: set[str]) -> set[str]:
