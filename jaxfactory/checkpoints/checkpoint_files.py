@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,25 +85,58 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return host, _load(path, host["leaves"])
 
 
-def read_state(path: Path, target: State) -> State:
+def read_state(path: Path, target: State, *, partial: bool = False) -> State:
     """Return a checkpoint's state in the structure of ``target``.
+
+    Args:
+        path: The checkpoint's directory.
+        target: Gives structure, shapes and types; its leaves may be shapes alone
+            (`jax.ShapeDtypeStruct`).
+        partial: Ignore top-level fields of the checkpoint that ``target`` lacks.
 
     Raises:
         UserError: If a leaf is missing, is left over or has another shape.
     """
     leaves = read_host(path)["leaves"]
-    wanted = {name: _shape(array) for name, array in named_arrays(target).items()}
-    for name in sorted(leaves.keys() | wanted.keys()):
-        if leaves.get(name) != wanted.get(name):
-            raise UserError(
-                f"the checkpoint {path} does not fit these settings: {name} is "
-                f"{leaves.get(name, 'missing')} there and "
-                f"{wanted.get(name, 'missing')} here; give --run another directory"
-            )
-    arrays = _load(path, wanted)
+    expected = shapes_of(target)
+    check_shapes(path, fields_of(leaves, expected) if partial else leaves, expected)
+    arrays = _load(path, leaves)
     flat, structure = jax.tree_util.tree_flatten_with_path(target)
     restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
     return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def fields_of(leaves: Mapping[str, str], target: Mapping[str, str]) -> dict[str, str]:
+    """Return the leaves that belong to the top-level fields of another state."""
+    fields = {name.partition(".")[0] for name in target}
+    return {n: leaf for n, leaf in leaves.items() if n.partition(".")[0] in fields}
+
+
+def first_difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """Return the first leaf that differs between two states, "" if none does.
+
+    Args:
+        there: Shapes and types by path, of the checkpoint.
+        here: Of the state that it is compared with.
+    """
+    for name in sorted(there.keys() | here.keys()):
+        if there.get(name) != here.get(name):
+            one, other = (leaves.get(name, "missing") for leaves in (there, here))
+            return f"{name} is {one} there and {other} here"
+    return ""
+
+
+def check_shapes(path: Path, there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    """Compare a checkpoint's leaves with those of another state.
+
+    Raises:
+        UserError: If they differ.
+    """
+    if different := first_difference(there, here):
+        raise UserError(
+            f"the checkpoint {path} does not fit these settings: {different}; "
+            "give --run another directory"
+        )
 
 
 def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
@@ -142,9 +175,7 @@ def _name(where: Any) -> str:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def named_arrays(state: Any) -> dict[str, np.ndarray]:
@@ -163,7 +194,14 @@ def shapes_of(state: Any) -> dict[str, str]:
     The leaves may be shapes alone (`jax.ShapeDtypeStruct`).
     """
     flat, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {_name(where): _shape(leaf) for where, leaf in flat}
+    return {_name(where): _shape(_plain(leaf)) for where, leaf in flat}
+
+
+def _plain(leaf: Any) -> Any:
+    """Return something of the shape and type that a leaf is stored with."""
+    if _is_key(leaf):
+        return jax.eval_shape(jax.random.key_data, leaf)
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 
 def with_arrays(state: State, arrays: dict[str, np.ndarray]) -> State:
@@ -177,12 +215,14 @@ def with_arrays(state: State, arrays: dict[str, np.ndarray]) -> State:
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:
-    """Turn a restored array into what stands at its place in the target."""
+    """Convert a restored array to the kind of leaf that the target has."""
     if _is_key(leaf):
         data = jnp.array(array)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array):
         return jax.device_put(jnp.array(array), leaf.sharding)
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jnp.array(array)
     if isinstance(leaf, bool | int | float):
         return type(leaf)(array)
     return array

@@ -1,4 +1,4 @@
-"""Which of a run's states are kept, and what training goes on from."""
+"""Saving a training run and resuming it: which checkpoints are kept."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -25,102 +25,29 @@ from jaxfactory.checkpoints.checkpoint_files import (
 )
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 
 
 @runtime_checkable
 class Counted(Protocol):
-    """A state that knows how many frames it was trained for."""
+    """A training state; a checkpoint is named by its frames."""
 
     @property
     def frames(self) -> int:
-        """Frames."""
+        """Frames it was trained for."""
 
 
-# Seconds between looks at whether the state is the best so far.
+# Seconds between checks whether the state is the best so far.
 BEST_SECONDS = 15.0
-# Where the states lie that are being watched, beside "latest" and "best".
-WATCHED = "watched"
-
-
-class SavedRun(NamedTuple):
-    """A checkpoint on disk and the settings it was trained with.
-
-    Attributes:
-        config: The run's settings.
-        path: The checkpoint's directory.
-        frames: Frames it was trained for.
-    """
-
-    config: Config
-    path: Path
-    frames: int
-
-    def leaves(self) -> dict[str, str]:
-        """Return shape and type of every array of it, as in ``"float32[3,4]"``.
-
-        Raises:
-            UserError: If its description cannot be read.
-        """
-        try:
-            return read_host(self.path)["leaves"]
-        except (OSError, ValueError) as error:
-            raise self._damaged(error) from error
-
-    def restore(self, target: State) -> State:
-        """Return the saved state in the structure of ``target``.
-
-        Args:
-            target: A freshly initialised state of the same network.
-
-        Raises:
-            UserError: If it is damaged, or another network's.
-        """
-        try:
-            return read_state(self.path, target)
-        except UserError:
-            raise
-        except Exception as error:  # Orbax raises many kinds on damaged files.
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> UserError:
-        if isinstance(error, UserError):
-            return error
-        other = "latest" if self.path.parent.name == "best" else "best"
-        return UserError(
-            f"the checkpoint {self.path} is damaged ({why(error)}); "
-            f"--checkpoint {other} may be whole"
-        )
-
-
-def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
-    """Find a run's checkpoint; its arrays are read by ``SavedRun.restore``.
-
-    Args:
-        run_dir: The run.
-        kind: ``"latest"`` or ``"best"``; the latest too where there is no best yet.
-
-    Raises:
-        UserError: If the directory is no run or has no checkpoint.
-    """
-    config = runs.load_config(run_dir)
-    saved = runs.checkpoint_dirs(run_dir, kind)
-    if not saved and kind == "best":
-        # None is kept before 100 episodes have ended.
-        saved = runs.checkpoint_dirs(run_dir, "latest")
-    if not saved:
-        raise UserError(
-            f"the run {run_dir} has no {kind} checkpoint: train it first with "
-            f"`jaxfactory train --run {run_dir}`"
-        )
-    return SavedRun(config, saved[-1], int(saved[-1].name))
+# Checkpoints for background evaluation, beside "latest" and "best".
+TEMPORARY = "temporary"
 
 
 class Checkpointer:
     """Saves and restores one run; a context manager that holds the run's lock.
 
-    ``maybe_save`` copies the state and writes it on a thread of its own, while training
-    goes on; leaving waits for it.
+    ``maybe_save`` copies the state and writes it on another thread while training
+    continues; leaving the context waits for that.
 
     Args:
         run_dir: The run's directory; made if it does not exist.
@@ -138,11 +65,9 @@ class Checkpointer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run_dir = Path(run_dir)
-        # Wall-clock seconds of the sessions before this one.
-        self.seconds = 0.0
         self._config = config
         self._clock = clock
-        self._last_save = self._last_look = clock()
+        self._last_save = self._last_check = clock()
         self._saved_frames = -1
         self._best = -np.inf
         self._lock: IO[str] | None = None
@@ -154,9 +79,9 @@ class Checkpointer:
         self._folder = self.run_dir / runs.CHECKPOINTS
         self._folder.mkdir(exist_ok=True)
         self._lock = _take_lock(self.run_dir / runs.LOCK)
-        # What a process left that was killed while it saved.
+        # Left behind by a process that was killed while saving.
         shutil.rmtree(self._folder / SCRATCH, ignore_errors=True)
-        shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
+        shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
         self._last_save = self._clock()
         return self
 
@@ -165,7 +90,7 @@ class Checkpointer:
             self._finish()
         finally:
             self._thread.shutdown()
-            shutil.rmtree(self._folder / WATCHED, ignore_errors=True)
+            shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
             if self._lock is not None:
                 self._lock.close()
                 self._lock = None
@@ -176,15 +101,15 @@ class Checkpointer:
         saved = runs.checkpoint_dirs(self.run_dir, "latest")
         return int(saved[-1].name) if saved else 0
 
-    def restore_or(self, state: State, stats: EpisodeStats | None = None) -> State:
+    def restore_or(self, state: State, progress: Progress | None = None) -> State:
         """Return the newest saved state, or ``state`` in a new run.
 
-        If the newest checkpoint cannot be read, the one before it is taken, with a
-        warning. Afterwards ``seconds`` is the checkpoint's.
+        If the newest checkpoint cannot be read, the one before it is restored, with a
+        warning.
 
         Args:
             state: The initial state, which also gives structure, shapes and types.
-            stats: Takes over the saved window of episodes.
+            progress: Resumes from the checkpoint's.
 
         Raises:
             UserError: If the checkpoint holds another network's state, or none of
@@ -200,17 +125,16 @@ class Checkpointer:
             except Exception as error:  # Orbax raises many kinds on damaged files.
                 warnings.warn(
                     f"the checkpoint {path} cannot be read ({why(error)}); "
-                    "the one before it is tried",
+                    "trying the one before it",
                     stacklevel=2,
                 )
                 continue
             self._saved_frames = int(host["frames"])
-            self.seconds = float(host["seconds"])
             same = host.get("best_by", "training") == self._config.watch.best_by
             if same and host["best"] is not None:
                 self._best = float(host["best"])
-            if stats is not None:
-                stats.load(host["episodes"])
+            if progress is not None:
+                progress.resume(host)
             return restored
         if saved:
             raise UserError(
@@ -219,52 +143,50 @@ class Checkpointer:
             )
         return state
 
-    def maybe_save(self, state: Counted, stats: EpisodeStats, seconds: float) -> bool:
+    def maybe_save(self, state: Counted, progress: Progress) -> bool:
         """Save if the configured minutes have passed; return whether it did.
 
-        The best state is looked for more often than the latest is saved.
+        Whether the state is the best so far is checked more often than that.
         """
         now = self._clock()
         if now - self._last_save >= 60 * self._config.checkpoint_minutes:
-            self._save(state, stats, seconds)
+            self._save(state, progress)
             return True
-        if now - self._last_look >= BEST_SECONDS:
-            self._keep_best(state, stats, seconds)
+        if now - self._last_check >= BEST_SECONDS:
+            self._keep_best(state, progress)
         return False
 
-    def save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
+    def save(self, state: Counted, progress: Progress) -> None:
         """Save before returning; keep the state as the best if its mean return is.
 
         Args:
             state: A pytree of arrays, typed random keys and Python numbers; its
                 ``frames`` name the checkpoint.
-            stats: The window of episodes; only a full one can be the best.
-            seconds: Wall-clock seconds of training so far.
+            progress: Of the run; the state can be the best only with a full window of
+                episodes.
         """
-        self._save(state, stats, seconds)
+        self._save(state, progress)
         self._finish()
 
-    def save_temporary(
-        self, state: Counted, stats: EpisodeStats, seconds: float
-    ) -> "Future[None]":
-        """Write the state where it can be watched, while training goes on.
+    def save_temporary(self, state: Counted, progress: Progress) -> "Future[None]":
+        """Write a temporary checkpoint while training continues.
 
         Returns:
-            What is done when it lies at `watched`.
+            A future that is done when the checkpoint is at `temporary`.
         """
-        host = self._host(state, stats, seconds)
-        return self._commit(state, host, WATCHED, kept=1)
+        host = self._host(state, progress)
+        return self._commit(state, host, TEMPORARY, kept=1)
 
-    def watched(self, frames: int) -> Path:
-        """Return where the state of some frames is set aside."""
-        return self._folder / WATCHED / f"{frames:012d}"
+    def temporary(self, frames: int) -> Path:
+        """Return the path of a temporary checkpoint."""
+        return self._folder / TEMPORARY / f"{frames:012d}"
 
-    def forget(self, frames: int) -> None:
-        """Remove what was set aside."""
-        shutil.rmtree(self.watched(frames), ignore_errors=True)
+    def remove_temporary(self, frames: int) -> None:
+        """Remove a temporary checkpoint."""
+        shutil.rmtree(self.temporary(frames), ignore_errors=True)
 
     def keep_if_best(self, frames: int, score: float) -> bool:
-        """Make what was set aside the best checkpoint if its score is the best."""
+        """Make a temporary checkpoint the best one if its score is the best so far."""
         if score <= self._best:
             return False
         self._finish()
@@ -275,37 +197,35 @@ class Checkpointer:
         final = best / f"{frames:012d}"
         if final in others:
             shutil.rmtree(final)
-        self.watched(frames).rename(final)
+        self.temporary(frames).rename(final)
         for path in others:
             if path != final:
                 shutil.rmtree(path)
         return True
 
-    def _save(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
-        self._keep_best(state, stats, seconds)
+    def _save(self, state: Counted, progress: Progress) -> None:
+        self._keep_best(state, progress)
         frames = int(state.frames)
         if frames != self._saved_frames:
-            self._commit(state, self._host(state, stats, seconds), "latest", kept=KEPT)
+            self._commit(state, self._host(state, progress), "latest", kept=KEPT)
             self._saved_frames = frames
         self._last_save = self._clock()
 
-    def _keep_best(self, state: Counted, stats: EpisodeStats, seconds: float) -> None:
-        score = stats.summary("shaped_return").mean
+    def _keep_best(self, state: Counted, progress: Progress) -> None:
+        episodes = progress.episodes
+        score = episodes.summary("shaped_return").mean
         by_training = self._config.watch.best_by == "training"
-        if by_training and stats.full and score > self._best:
+        if by_training and episodes.full and score > self._best:
             self._best = score
-            self._commit(state, self._host(state, stats, seconds), "best", kept=1)
-        self._last_look = self._clock()
+            self._commit(state, self._host(state, progress), "best", kept=1)
+        self._last_check = self._clock()
 
-    def _host(
-        self, state: Counted, stats: EpisodeStats, seconds: float
-    ) -> dict[str, Any]:
+    def _host(self, state: Counted, progress: Progress) -> dict[str, Any]:
         return {
+            **progress.state(),
             "frames": int(state.frames),
-            "seconds": seconds,
             "best": None if self._best == -np.inf else self._best,
             "best_by": self._config.watch.best_by,
-            "episodes": stats.state(),
         }
 
     def _commit(
@@ -318,7 +238,7 @@ class Checkpointer:
         return self._writing
 
     def _finish(self) -> None:
-        """Wait for what is being written; raise what went wrong."""
+        """Wait for the write in progress; raise its error."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
@@ -330,8 +250,8 @@ class Checkpointer:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    # Nothing is written or cut off: a link in a directory that was handed over does no
-    # harm to what it leads to, and a FIFO is not waited for.
+    # Nothing is written or truncated: a link in a stranger's run directory cannot harm
+    # its target, and opening a FIFO does not block.
     flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     lock = os.fdopen(os.open(path, flags, 0o644), "w")
     try:

@@ -1,4 +1,4 @@
-"""A trained agent to play with: ``load(run).act(obs, carry)``."""
+"""A trained agent: ``load(run).act(obs, carry)``."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -8,27 +8,25 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
-from jaxfactory.checkpoints.saved_state import load_state
-from jaxfactory.config.train import Config
+from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.envs.gymnasium.policy import EnvPolicy
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import EncoderClass
-from jaxfactory.models.normalization import Normalizer, denormalize, normalize_obs
-from jaxfactory.rollout.policy import make_act, make_value
-from jaxfactory.types import Carry, Observation, Params
+from jaxfactory.models.normalization import denormalize, normalize_obs
+from jaxfactory.types import Carry, Observation
 
 
 class Agent:
     """A trained policy, for batches of observations.
 
-    It keeps nothing between calls but the number of actions it has sampled: what it
-    remembers of an episode is the carry that `act` takes and returns.
+    Between calls it keeps only the number of sampled actions. Its memory of an episode
+    is the carry that `act` takes and returns.
 
     Attributes:
         config: The settings of its run.
-        spec: What it sees and what it decides.
+        spec: Shapes of its observations and actions.
         frames: Frames it was trained for.
 
     Examples:
@@ -44,35 +42,21 @@ class Agent:
         ((4, 1), dtype('int32'))
     """
 
-    def __init__(
-        self,
-        network: ActorCritic,
-        params: Params,
-        normalizer: Normalizer,
-        config: Config,
-        *,
-        frames: int = 0,
-        seed: int = 0,
-    ):
-        """Make one from its parts; `load` takes them from a run.
+    def __init__(self, policy: TrainedPolicy, *, seed: int = 0):
+        """Create an agent from a policy; `jaxfactory.load` reads one from a run.
 
         Args:
-            network: The actor-critic.
-            params: Its parameters.
-            normalizer: Statistics of observations and returns.
-            config: The settings that it was trained with.
-            frames: Frames that it was trained for.
+            policy: The trained policy.
             seed: Of the sampled actions.
         """
-        self.config = config
-        self.spec = network.spec
-        self.frames = frames
-        self._network = network
-        self._params = params
-        self._normalizer = normalizer
-        self._sample = make_act(network)
-        self._best = make_act(network, deterministic=True)
-        self._value = make_value(network)
+        network = policy.network
+        self.config = policy.config
+        self.spec = policy.spec
+        self.frames = policy.frames
+        self._policy = policy
+        self._sample = policy.make_act()
+        self._best = policy.make_act(deterministic=True)
+        self._value = policy.make_value()
         self._logits = jax.jit(
             lambda params, normalizer, obs, carry, is_first: network.apply(
                 params, normalize_obs(obs, normalizer.obs), carry, is_first
@@ -81,13 +65,13 @@ class Agent:
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
-        """Begin the sampled actions anew: the same seed gives the same ones."""
+        """Reset the random numbers: the same seed gives the same actions."""
         self._key = jax.random.key(seed)
         self._count = 0
 
     def initial_carry(self, batch: int) -> Carry:
-        """Return the carry at the start of an episode, for so many environments."""
-        return self._network.initial_carry(batch)
+        """Return the carry at the start of an episode, for a batch of environments."""
+        return self._policy.network.initial_carry(batch)
 
     def act(
         self,
@@ -98,20 +82,20 @@ class Agent:
         deterministic: bool = False,
         key: Any = None,
     ) -> tuple[Shaped[np.ndarray, "B A"], Carry]:
-        """Decide.
+        """Choose actions.
 
         Args:
             obs: Images, uint8 ``[B, H, W, C]`` as the pool makes them; or a dictionary
                 with an entry for each part of the observation.
-            carry: What the call before returned; None at the start of episodes.
-            is_first: Where an episode begins, so that the carry is forgotten.
+            carry: What the previous call returned; None at the start of episodes.
+            is_first: Where an episode starts, so that the carry is reset.
             deterministic: Take the most probable action instead of sampling.
-            key: A seed or a JAX key for this call alone. By default the agent's own
-                seed decides, with the number of calls since.
+            key: A seed or a JAX key for this call alone. By default, actions depend on
+                the agent's seed and the number of calls since it was set.
 
         Returns:
             ``(action, carry)``: one index for each action head, and the carry for the
-            next call. Which index means what: ``agent.spec.action.names``.
+            next call. ``agent.spec.action.names`` names each head's choices.
 
         Raises:
             UserError: If the observations have another shape or type.
@@ -124,24 +108,24 @@ class Agent:
             key, count = (jax.random.key(key) if isinstance(key, int) else key), 0
         act = self._best if deterministic else self._sample
         action, _, _, carry = act(*inputs, key, np.uint32(count))
-        # The observation may be rewritten by its owner once this is there.
+        # The caller may overwrite the observation after this.
         return np.asarray(action), jax.block_until_ready(carry)
 
     def for_env(self, env: Any, *, deterministic: bool = False) -> EnvPolicy:
         """Return this agent as a function from an environment's observation to action.
 
         Args:
-            env: A `gymnasium.Env` like those that the agent was trained on; where that
-                was with ``frame_skip``, it must hold each action as long.
+            env: A `gymnasium.Env` like those that the agent was trained on; with the
+                same ``frame_skip``.
             deterministic: Take the most probable action instead of sampling.
 
         Returns:
             ``policy(obs)``, in the environment's own terms: numbers are scaled to their
-            bounds, parts put back together. It remembers the episode; call
-            ``policy.reset()`` where one begins.
+            bounds, and parts put back together. It keeps the recurrent state; call
+            ``policy.reset()`` when an episode starts.
 
         Raises:
-            UserError: If the environment shows or asks for something else.
+            UserError: If its observations or actions are not the agent's.
 
         Examples:
             >>> import gymnasium, jaxfactory
@@ -166,14 +150,14 @@ class Agent:
         *,
         is_first: Bool[np.ndarray, " B"] | None = None,
     ) -> Float32[np.ndarray, " B"]:
-        """Return the discounted rewards that it expects from here on.
+        """Return the expected discounted return of each observation.
 
         They are in the units of the rewards that it was trained on. Arguments as in
         `act`; the carry is the one that `act` would be given.
         """
         value = self._value(*self._inputs(obs, carry, is_first))
         if self.config.ppo.normalize_returns:
-            value = denormalize(value, self._normalizer.returns)
+            value = denormalize(value, self._policy.normalizer.returns)
         return np.asarray(value)
 
     def logits(
@@ -201,9 +185,10 @@ class Agent:
         if sizes - {batch}:
             raise UserError(
                 f"{batch} observations came with a carry and is_first of "
-                f"{sorted(sizes)}; begin with initial_carry({batch})"
+                f"{sorted(sizes)}; start with initial_carry({batch})"
             )
-        return self._params, self._normalizer, parts, carry, is_first
+        params, normalizer = self._policy.params, self._policy.normalizer
+        return params, normalizer, parts, carry, is_first
 
     def _checked(self, obs: Any) -> Observation:
         """Return observations as a dictionary of arrays of the right shapes."""
@@ -215,7 +200,7 @@ class Agent:
         parts = obs if isinstance(obs, dict) else {alone: obs}
         if parts.keys() != wanted.keys():
             raise UserError(
-                f"the agent takes observations of {', '.join(wanted)}, and was given "
+                f"the agent takes observations of {', '.join(wanted)}, but got "
                 f"{', '.join(parts)}"
             )
         for name, (shape, dtype) in wanted.items():
@@ -224,7 +209,7 @@ class Agent:
                 text = ", ".join(map(str, shape))
                 raise UserError(
                     f"the agent takes {name} as {np.dtype(dtype)} [B, {text}], a batch "
-                    f"of B, and was given {array.dtype} {list(array.shape)}"
+                    f"of B, but got {array.dtype} {list(array.shape)}"
                     + (
                         "; for a single one, give obs[None]"
                         if array.shape == shape
@@ -244,12 +229,4 @@ def load_agent(
     """Return a run's agent; see `jaxfactory.load`."""
     saved = load_for_evaluation(run, checkpoint)
     network = ActorCritic(env_spec(saved.config.env), saved.config.network, encoder)
-    state = load_state(saved, network)
-    return Agent(
-        network,
-        state.params,
-        state.normalizer,
-        saved.config,
-        frames=saved.frames,
-        seed=seed,
-    )
+    return Agent(load_policy(saved, network), seed=seed)

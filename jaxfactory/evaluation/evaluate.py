@@ -1,11 +1,10 @@
-"""Playing a trained agent's episodes: its score, and a video of it."""
+"""Evaluating a trained agent: its score over full episodes, and a video."""
 
 # ruff: noqa: T201 - the command's own table is printed here.
 
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,8 @@ import jax
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
-from jaxfactory.checkpoints.saved_state import load_state
+from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import EnvConfig, EvaluateOptions
 from jaxfactory.envs import family
@@ -23,24 +22,27 @@ from jaxfactory.evaluation import evaluation_file
 from jaxfactory.evaluation.video import Recording, write_mp4
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import EncoderClass
-from jaxfactory.ppo.learner import TrainState
-from jaxfactory.rollout.policy import make_act
-from jaxfactory.rollout.sampler import Episode, ended_episodes
+from jaxfactory.rollout.episode import Episode, ended_episodes
+from jaxfactory.rollout.policy import Act
 from jaxfactory.scenarios.maps import map_record
 from jaxfactory.scenarios.scenario import Scenario
 
 
 class Evaluation(NamedTuple):
-    """What was played.
+    """Episodes of an agent.
 
     Attributes:
-        episodes: By environment, in the order they were played.
-        recording: All that environment 0, and those in its match, played in its share
-            of episodes.
+        episodes: By environment, in order.
+        recording: Environment 0's episodes; in a match, those of all its agents.
     """
 
     episodes: list[list[Episode]]
     recording: Recording
+
+    @property
+    def all_episodes(self) -> list[Episode]:
+        """The episodes of all environments."""
+        return [episode for row in self.episodes for episode in row]
 
 
 class Score(NamedTuple):
@@ -49,7 +51,7 @@ class Score(NamedTuple):
     Attributes:
         result: The content of evaluation.json.
         path: Of that file.
-        notes: The map, and what else was written, each a sentence.
+        notes: The map, and the other files written, one sentence each.
     """
 
     result: dict[str, Any]
@@ -60,11 +62,14 @@ class Score(NamedTuple):
 def run(
     options: EvaluateOptions, *, scenario: Scenario | None = None
 ) -> dict[str, Any]:
-    """Play, print the table, write evaluation.json and the video, return the result.
+    """Evaluate, print the table, write evaluation.json and the video.
 
     Args:
-        options: What to play, and how.
+        options: Which checkpoint to evaluate, and how.
         scenario: Instead of the one that `options` or the run name.
+
+    Returns:
+        The content of evaluation.json.
     """
     result, path, notes = score(options, scenario=scenario)
     _print_table(result)
@@ -80,11 +85,11 @@ def score(
     encoder: EncoderClass | None = None,
     scenario: Scenario | None = None,
 ) -> Score:
-    """Play, and write evaluation.json and the video.
+    """Evaluate; write evaluation.json and the video.
 
     Args:
-        options: What to play, and how.
-        encoder: The run's own encoder, where it cannot be found by its name.
+        options: Which checkpoint to evaluate, and how.
+        encoder: The run's own encoder, if it is not found by its name.
         scenario: Instead of the one that `options` or the run name.
     """
     saved = load_for_evaluation(options.run, options.checkpoint)
@@ -102,23 +107,22 @@ def score(
         place = Path(options.map).expanduser().absolute()
         env = dataclasses.replace(env, map=str(place))
     elif Path(name).name != Path(saved.config.env.scenario).name:
-        # A map that was chosen is one for the run's own scenario.
+        # The run's own map belongs to the run's own scenario.
         env = dataclasses.replace(env, map=None)
     if options.allow_game_args:
         env = dataclasses.replace(env, allow_game_args=True)
     env = env_for(env, min(options.num_envs, options.episodes), scenario)
     if options.render_mp4 and scenario is None:
         family.check(env, video=True)  # Before the episodes, not after them.
-    # Other seeds than any that training used: those are below 2^32.
+    # Seeds that training never uses: those are below 2^32.
     environment = family.resolve(env, scenario)
     with open_pool(environment, seed=2**32 + options.seed) as pool:
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
         network = ActorCritic(pool.spec, shape, encoder)
-        state = load_state(saved, network)
-        played = play(pool, network, state, options)
-    episodes = [episode for row in played.episodes for episode in row]
+        evaluation = run_episodes(pool, load_policy(saved, network), options)
+    episodes = evaluation.all_episodes
     path = options.run / "evaluation.json"
     evaluation_file.check_returns(episodes, path)
     result = _result(name, saved.frames, options, episodes)
@@ -126,7 +130,7 @@ def score(
     runs.write_atomically(path, json.dumps(result, indent=2) + "\n")
     if options.render_mp4:
         video = options.run / "evaluation.mp4"
-        first = first_episode(played.recording, env.frame_skip)
+        first = first_episode(evaluation.recording, env.frame_skip)
         seconds = write_mp4(env, first, video, scenario)
         notes.append(
             f"video of an episode (raw return {first.raw_returns[0]:.2f}, "
@@ -138,38 +142,39 @@ def score(
 def env_for(
     env: EnvConfig, num_envs: int, scenario: Scenario | None = None
 ) -> EnvConfig:
-    """Return what a run's agent is played in: about so many environments, one group."""
+    """Return the environments of an evaluation: about `num_envs`, in one group."""
     kind = family.of(scenario or env.scenario)
     return kind.with_num_envs(env, num_envs, scenario)
 
 
-def play(
-    pool: Any,
-    network: ActorCritic,
-    state: TrainState,
-    options: EvaluateOptions,
-    act: Callable | None = None,
+def run_episodes(
+    pool: Any, policy: TrainedPolicy, options: EvaluateOptions, act: Act | None = None
 ) -> Evaluation:
-    """Play a fixed number of episodes in each environment.
+    """Run a fixed number of episodes in each environment.
 
-    The shares are fixed beforehand: taking the first episodes that end anywhere would
-    favour short ones. ``act`` is what `make_act` made of the same network before, so
-    that it is not compiled again.
+    The number is fixed in advance: taking the first episodes that end in any
+    environment would favour short ones.
+
+    Args:
+        pool: The environments.
+        policy: The agent.
+        options: Number of episodes, seed, and whether actions are sampled.
+        act: What `make_act` returned for the same network, to avoid compiling again.
     """
-    act = act or make_act(network, deterministic=options.deterministic)
+    act = act or policy.make_act(deterministic=options.deterministic)
     key = jax.random.key(options.seed)
     parts = np.array_split(np.arange(options.episodes), pool.num_envs)
     shares = [len(part) for part in parts]
     episodes: list[list[Episode]] = [[] for _ in shares]
     actions = []
     agents = pool.match.agents if pool.match else 1
-    carry = network.initial_carry(pool.num_envs)
+    carry = policy.network.initial_carry(pool.num_envs)
     step = pool.reset()
     count = 0
     while any(len(row) < share for row, share in zip(episodes, shares)):
         action, _, _, carry = act(
-            state.params,
-            state.normalizer,
+            policy.params,
+            policy.normalizer,
             step.observation,
             carry,
             step.is_first,
@@ -195,7 +200,7 @@ def play(
 
 def first_episode(recording: Recording, frame_skip: int) -> Recording:
     """Return the part of a recording that is its first episode."""
-    # Every decision lasts `frame_skip` tics, but for the one that the end cut short.
+    # Each action lasts `frame_skip` tics, except one that the episode's end cut short.
     decisions = -(-recording.lengths[0] // frame_skip)
     return recording._replace(
         actions=recording.actions[:decisions],
@@ -214,7 +219,7 @@ def _result(
         "deterministic": options.deterministic,
         "seed": options.seed,
         "episodes": len(episodes),
-        # The same seed plays the same episodes in as many environments.
+        # The same seed gives the same episodes only with as many environments.
         "num_envs": min(options.num_envs, options.episodes),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "raw_return": _summary([e.raw_return for e in episodes]),
@@ -229,7 +234,7 @@ def _result(
 def _add_map(
     result: dict[str, Any], run: Path, environment: family.ResolvedEnv
 ) -> list[str]:
-    """Add the map file to a result; return what there is to say about it."""
+    """Add the map file to a result; return notes about it."""
     used, trained = environment.map_file(), map_record.trained_on(run)
     if used is None:
         return []
@@ -239,7 +244,7 @@ def _add_map(
 
 
 def _match_result(episodes: list[Episode]) -> dict[str, Any]:
-    """Return what is counted of a match's episodes; nothing for others."""
+    """Return the metrics of matches; none for other episodes."""
     if not any(e.place for e in episodes):
         return {}
     return {

@@ -16,7 +16,7 @@ from jaxfactory.scenarios.maps.map_file import MapFile
 
 
 if TYPE_CHECKING:
-    from jaxfactory.rollout.sampler import Episode
+    from jaxfactory.rollout.episode import Episode
 
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
 # Larger scores are refused: three hundred digits fit into no table.

@@ -27,7 +27,8 @@ def check_fits(config: Config, leaves: Mapping[str, str]) -> None:
 
 
 def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
-    from jaxfactory.checkpoints.saved_state import first_difference
+    from jaxfactory.checkpoints.checkpoint_files import fields_of, first_difference
+    from jaxfactory.checkpoints.policy import parameter_shapes
     from jaxfactory.models.actor_critic import ActorCritic
     from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 
@@ -47,7 +48,8 @@ def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
             continuous=sum(shape("params.mean.bias")),
         ),
     )
-    different = first_difference(leaves, ActorCritic(spec, config.network))
+    expected = parameter_shapes(ActorCritic(spec, config.network))
+    different = first_difference(fields_of(leaves, expected), expected)
     if different:
         raise UserError(
             f"the repository's checkpoint does not fit its settings: {different}; "

@@ -123,7 +123,7 @@ def push(options: PushOptions) -> Pushed:
 
 def _evaluated(run: Path) -> tuple[Config, dict[str, Any], Path]:
     """Return a run's settings, its evaluation and the evaluated checkpoint."""
-    from jaxfactory.checkpoints.manager import load_for_evaluation
+    from jaxfactory.checkpoints.saved_run import load_for_evaluation
 
     config = runs.load_config(run)
     again = f"`jaxfactory evaluate --run {run} --render-mp4`"

@@ -1,30 +1,47 @@
-"""The optimizer, and how its step size changes over a training."""
+"""The optimizer, and the schedule of its learning rate over a training run."""
+
+from typing import Any
 
 import optax
+from jaxtyping import Array, Float
 
 from jaxfactory.config.train import PPOConfig
 
 
-# What a decay lowers the step size to, as a share of the first, and where it begins.
-_LAST_STEP_SIZE = 0.1
-_DECAY_BEGINS = 0.5
+# A decay starts halfway through the run and ends at a tenth of the learning rate.
+_DECAY_STARTS = 0.5
+_FINAL_SHARE = 0.1
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Return Adam, with a step size of 1, behind a clip of the global gradient norm.
+    """Return Adam behind a clip of the global gradient norm.
 
-    The update scales its result, because the step size depends on the frames that a
-    run is to be trained for, and those may be changed when it is resumed.
+    The learning rate is part of the optimizer's state, 0 until `with_learning_rate`
+    sets it: it depends on the length of the run, which may change when it is resumed.
+
+    Args:
+        config: Supplies ``adam_eps`` and ``max_grad_norm``.
     """
-    adam = optax.adam(1.0, b1=0.9, b2=0.999, eps=config.adam_eps)
-    if not config.max_grad_norm:
-        return adam
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), adam)
+    clip = optax.clip_by_global_norm(config.max_grad_norm)
+    scale = optax.inject_hyperparams(optax.scale_by_learning_rate)
+    return optax.chain(
+        clip if config.max_grad_norm else optax.identity(),
+        optax.scale_by_adam(b1=0.9, b2=0.999, eps=config.adam_eps),
+        scale(learning_rate=0.0),
+    )
 
 
-def step_size(config: PPOConfig, progress: float) -> float:
-    """Return Adam's step size after a share of the training, from 0 to 1."""
+def with_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
+    """Return the state of a `make_optimizer` with another learning rate.
+
+    Called inside the jitted step, where it costs nothing.
+    """
+    return optax.tree_utils.tree_set(opt_state, learning_rate=learning_rate)
+
+
+def learning_rate_at(config: PPOConfig, progress: float) -> float:
+    """Return the learning rate at a share of the training run, from 0 to 1."""
     if config.lr_schedule == "constant":
         return config.learning_rate
-    decayed = (min(progress, 1.0) - _DECAY_BEGINS) / (1.0 - _DECAY_BEGINS)
-    return config.learning_rate * (1.0 - (1.0 - _LAST_STEP_SIZE) * max(decayed, 0.0))
+    decayed = (min(progress, 1.0) - _DECAY_STARTS) / (1.0 - _DECAY_STARTS)
+    return config.learning_rate * (1.0 - (1.0 - _FINAL_SHARE) * max(decayed, 0.0))

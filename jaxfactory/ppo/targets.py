@@ -1,14 +1,14 @@
-"""What an update computes once from a rollout, before its minibatches.
+"""What an update computes from a rollout before its minibatches.
 
-Statistics, advantages, value targets, importance weights, and the minibatches' rows.
+Statistics, advantages, value targets and importance weights.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, Key
+from jaxtyping import Array, Float
 
 from jaxfactory.config.train import PPOConfig
 from jaxfactory.models import normalization
@@ -18,45 +18,45 @@ from jaxfactory.ppo.advantages import gae, vtrace
 from jaxfactory.types import Metrics, Params, Rollout
 
 
-# A sample that the acting policy thought unlikely counts this often at most: one that
-# weighed 100 would be all that the minibatch learns from.
+# Upper bound of an importance weight: one sample of weight 100 would dominate its
+# minibatch.
 _MAX_WEIGHT = 2.0
 
 
-class Prepared(NamedTuple):
-    """What the minibatches of an update have in common.
+class Targets(NamedTuple):
+    """What the loss needs of each transition besides the rollout.
 
     Attributes:
-        normalizer: Statistics that include the rollout.
-        advantage: In the reward's units.
-        target: Of the value, normalised.
-        log_prob: Of the actions, under the policy that the clip holds on to.
-        weight: Importance of each sample, 1 on-policy.
-        step: Updates made, this one included.
-        key: Of the next update.
-        permutations: Environments int32 ``[E]``, by epoch and minibatch.
-        metrics: What is known before the first minibatch.
+        advantage: In the reward's units, not normalized.
+        target: Value target, normalized.
+        log_prob: Log-probability of the action under the proximal policy, the one that
+            the ratio is clipped relative to.
+        weight: Importance weight of the sample; 1 on-policy.
     """
 
-    normalizer: Normalizer
     advantage: Float[Array, "T B"]
     target: Float[Array, "T B"]
     log_prob: Float[Array, "T B"]
     weight: Float[Array, "T B"]
-    step: Int32[Array, ""]
-    key: Key[Array, ""]
-    permutations: tuple[tuple[Int32[Array, "E"], ...], ...]
-    metrics: Metrics
 
 
-def make_reevaluate(network: ActorCritic) -> Callable[..., Float[Array, "T B"]]:
-    """Return a function that says how likely other parameters hold a rollout's actions.
+@runtime_checkable
+class Reevaluate(Protocol):
+    """Computes the log-probability of a rollout's actions under other parameters."""
 
-    It runs the network over some rows at a time.
-    """
+    def __call__(
+        self, params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
+    ) -> Float[Array, "T B"]:
+        """Evaluate the rollout's environments in `parts` equal parts, in turn."""
+
+
+def make_reevaluate(network: ActorCritic) -> Reevaluate:
+    """Return the function that re-evaluates a rollout's actions."""
 
     @jax.jit
-    def part(params: Params, normalizer: Normalizer, rollout: Rollout) -> Array:
+    def evaluate_part(
+        params: Params, normalizer: Normalizer, rollout: Rollout
+    ) -> Array:
         steps = slice(0, rollout.reward.shape[0])
         obs = jax.tree.map(lambda x: x[steps], rollout.obs)
         obs = normalization.normalize_obs(obs, normalizer.obs)
@@ -68,11 +68,11 @@ def make_reevaluate(network: ActorCritic) -> Callable[..., Float[Array, "T B"]]:
         params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
     ) -> Float[Array, "T B"]:
         size = rollout.reward.shape[1] // parts
-        found = []
+        log_probs = []
         for index in range(parts):
             rows = slice(index * size, (index + 1) * size)
-            found.append(part(params, normalizer, _rows(rollout, rows)))
-        return jnp.concatenate(found, -1)
+            log_probs.append(evaluate_part(params, normalizer, _rows(rollout, rows)))
+        return jnp.concatenate(log_probs, -1)
 
     return reevaluate
 
@@ -86,25 +86,31 @@ def _rows(rollout: Rollout, rows: slice) -> Rollout:
     )
 
 
-def make_prepare(config: PPOConfig) -> Callable[..., Prepared]:
-    """Return the jitted first part of an update: statistics, advantages, targets."""
+# From statistics, a rollout and the proximal log-probabilities (None where the acting
+# policy is the proximal one) to targets, updated statistics and metrics.
+ComputeTargets = Callable[
+    [Normalizer, Rollout, Array | None], tuple[Targets, Normalizer, Metrics]
+]
 
-    @jax.jit
-    def prepare(
-        normalizer: Normalizer,
-        rollout: Rollout,
-        step: Array,
-        key: Array,
-        current: Array | None = None,
-    ) -> Prepared:
-        key, shuffle_key = jax.random.split(key)
+
+def make_compute_targets(config: PPOConfig) -> ComputeTargets:
+    """Return the pure function that computes a rollout's targets.
+
+    Args:
+        config: Settings of the advantage estimator, the normalization and the
+            objective.
+    """
+
+    def compute_targets(
+        normalizer: Normalizer, rollout: Rollout, proximal_log_prob: Array | None
+    ) -> tuple[Targets, Normalizer, Metrics]:
         obs_stats, return_stats = normalizer
         if config.normalize_obs:
             # obs[T] is the next rollout's obs[0], and counted there.
             obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
             obs_stats = normalization.update_obs(obs_stats, obs)
         units = return_stats if config.normalize_returns else None
-        value, advantage, returns = _estimate(rollout, current, units, config)
+        value, advantage, returns = _estimate(rollout, proximal_log_prob, units, config)
         target = returns
         if config.normalize_returns:
             return_stats = normalization.update(return_stats, returns, (0, 1))
@@ -118,29 +124,21 @@ def make_prepare(config: PPOConfig) -> Callable[..., Prepared]:
             "advantage_std": advantage.std(),
             "reward_mean": rollout.reward.mean(),
         }
-        return Prepared(
-            normalizer=Normalizer(obs_stats, return_stats),
-            advantage=advantage,
-            target=target,
-            **_proximal(rollout, current, config),
-            step=step + 1,
-            key=key,
-            permutations=permutations(shuffle_key, rollout.reward.shape[1], config),
-            metrics=metrics,
-        )
+        log_prob, weight = _proximal(rollout, proximal_log_prob, config.objective)
+        targets = Targets(advantage, target, log_prob, weight)
+        return targets, Normalizer(obs_stats, return_stats), metrics
 
-    return prepare
+    return compute_targets
 
 
 def _proximal(
-    rollout: Rollout, current: Array | None, config: PPOConfig
-) -> dict[str, Array]:
-    """Return the log-probs that the clip holds on to, and importance weights."""
-    if current is None or config.objective == "clipped":
-        weight = jnp.ones_like(rollout.log_prob)
-        return {"log_prob": rollout.log_prob, "weight": weight}
-    weight = jnp.exp(current - rollout.log_prob)
-    return {"log_prob": current, "weight": jnp.minimum(weight, _MAX_WEIGHT)}
+    rollout: Rollout, proximal_log_prob: Array | None, objective: str
+) -> tuple[Array, Array]:
+    """Return the log-probs that the ratio is relative to, and importance weights."""
+    if proximal_log_prob is None or objective == "clipped":
+        return rollout.log_prob, jnp.ones_like(rollout.log_prob)
+    weight = jnp.exp(proximal_log_prob - rollout.log_prob)
+    return proximal_log_prob, jnp.minimum(weight, _MAX_WEIGHT)
 
 
 def _to_reward_units(value: Array, stats: Any) -> Array:
@@ -148,7 +146,7 @@ def _to_reward_units(value: Array, stats: Any) -> Array:
 
 
 def _estimate(
-    rollout: Rollout, current: Array | None, units: Any, config: PPOConfig
+    rollout: Rollout, proximal_log_prob: Array | None, units: Any, config: PPOConfig
 ) -> tuple[Array, Array, Array]:
     """Return values, advantages and value targets, in the reward's units."""
     terminated, truncated = rollout.terminated, rollout.truncated
@@ -164,13 +162,6 @@ def _estimate(
     weights = (config.gamma, config.gae_lambda)
     if config.advantages == "gae":
         return value, *gae(rollout.reward, value, *ends, *weights)
-    assert current is not None
-    log_ratio = current - rollout.log_prob
+    assert proximal_log_prob is not None
+    log_ratio = proximal_log_prob - rollout.log_prob
     return value, *vtrace(rollout.reward, value, log_ratio, *ends, *weights)
-
-
-def permutations(key: Array, num_envs: int, config: PPOConfig) -> Any:
-    """Return environment indices int32 ``[E]``, nested by epoch and minibatch."""
-    keys = jax.random.split(key, config.num_epochs)
-    shuffled = [jax.random.permutation(epoch_key, num_envs) for epoch_key in keys]
-    return tuple(tuple(jnp.split(p, config.num_minibatches)) for p in shuffled)

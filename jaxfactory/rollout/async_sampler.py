@@ -1,15 +1,16 @@
-"""Acting on a thread of its own while the learner updates.
+"""Sampling in async mode: collecting on a thread of its own while the learner updates.
 
-Rollout n is what the learner makes version n + 1 from. It may be begun as soon as
-version ``n - max_policy_lag`` is there. That one rule bounds the hand-over, the
-policy's lag and the reuse of the pool's slabs alike: with ``max_policy_lag + 1`` slabs,
-the one that rollout n is written to has been learned from.
+The learner makes version n + 1 from rollout n. Collecting it may start as soon as
+version ``n - max_policy_lag`` is published. That one rule bounds the number of rollouts
+in flight, the policy lag and the reuse of the pool's slabs alike: with
+``max_policy_lag + 1`` slabs, the slab that rollout n is written to has been learned
+from.
 
-Within that bound rollouts are played with policies as new as can be. Each step asks for
-the newest, and the learner publishes what it has after every step of an update: version
-3.5 is in the midst of the update that makes version 4. And where the learner is the
-slower of the two, a rollout is begun so late that it is ready just when the learner
-wants it, because one that lay waiting would only have become older.
+Within that bound, rollouts are collected with policies as new as possible. Each step
+asks for the newest, and the learner publishes its parameters after every minibatch:
+version 3.5 is in the middle of the update that makes version 4. Where the learner is
+the slower of the two, a rollout is started so late that it is ready just when the
+learner needs it: one that waited would only have become older.
 """
 
 import math
@@ -21,19 +22,15 @@ from typing import NamedTuple
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.learner import TrainState
-from jaxfactory.rollout.sampler import (
-    CollectedRollout,
-    Episode,
-    Policy,
-    RolloutCollector,
-    policy_of,
-)
+from jaxfactory.rollout.collector import CollectedRollout, Policy, RolloutCollector
+from jaxfactory.rollout.episode import Episode
+from jaxfactory.rollout.sampler import policy_of
 from jaxfactory.types import Params, Rollout
 
 
-# Share of an iteration that a rollout should be ready before it is wanted.
+# A rollout should be ready this share of an iteration before it is needed.
 _SPARE = 0.05
-# Share of an error in that which is made up for at once: iterations differ.
+# The share of the timing error that is corrected at once, because iterations vary.
 _GAIN = 0.5
 
 
@@ -42,16 +39,16 @@ class _StoppedError(Exception):
 
 
 class PolicyBoard:
-    """Where the learner puts its newest policy and the sampler finds it."""
+    """Where the learner publishes its newest policy and the sampler reads it."""
 
     def __init__(self, policy: Policy):
-        """Begin with a policy."""
+        """Start with a policy."""
         self._condition = threading.Condition()
         self._policy = policy
         self._stopped = False
 
     def publish(self, policy: Policy) -> None:
-        """Take the place of the policy that was there."""
+        """Replace the policy."""
         with self._condition:
             self._policy = policy
             self._condition.notify_all()
@@ -61,7 +58,7 @@ class PolicyBoard:
         return self.wait_for(self._policy.version)
 
     def wait_for(self, version: float) -> Policy:
-        """Return the newest policy as soon as it is of this version or later."""
+        """Return the newest policy once it is of this version or later."""
         with self._condition:
             self._condition.wait_for(
                 lambda: self._stopped or self._policy.version >= version
@@ -71,59 +68,59 @@ class PolicyBoard:
             return self._policy
 
     def stop(self) -> None:
-        """Turn everyone away who waits or comes."""
+        """Make every call that waits, now or later, raise `_StoppedError`."""
         with self._condition:
             self._stopped = True
             self._condition.notify_all()
 
 
 class JustInTime:
-    """Finds out by how much a rollout may be begun later than is allowed.
+    """Controls how long the start of a rollout is delayed.
 
     Attributes:
-        delay: In updates.
+        delay: In updates, from the earliest start that the policy lag allows.
     """
 
     def __init__(self, longest: float):
-        """Begin without a delay, and never return one above `longest`."""
+        """Start without a delay, and limit it to `longest`."""
         self._longest = longest
         self.delay = 0.0
 
     def learn(self, idle: float, waited: float, period: float) -> None:
-        """See how it went.
+        """Adapt the delay to how the last rollout was timed.
 
         Args:
-            idle: Seconds that a rollout was ready before the learner wanted it.
+            idle: Seconds that the rollout was ready before the learner needed it.
             waited: Seconds that the learner waited for it.
-            period: Seconds from one rollout's hand-over to the next.
+            period: Seconds from one rollout's handover to the next.
         """
         early = (idle - waited) / max(period, 1e-9) - _SPARE
         self.delay = min(max(self.delay + _GAIN * early, 0.0), self._longest)
 
 
 class _Finished(NamedTuple):
-    played: CollectedRollout
+    collected: CollectedRollout
     when: float  # on time.perf_counter's clock
 
 
 class AsyncSampler:
-    """Plays rollouts on its own thread, at most `max_policy_lag` updates behind.
+    """Collects rollouts on its own thread, at most `max_policy_lag` updates behind.
 
     Attributes:
-        episodes: Those that ended in the rollout that was collected last.
+        episodes: Those that ended in the last rollout.
     """
 
     def __init__(
-        self, player: RolloutCollector, max_policy_lag: int, steps_per_update: int
+        self, collector: RolloutCollector, max_policy_lag: int, steps_per_update: int
     ):
-        """Play with a player that nobody else uses.
+        """Use a collector that nobody else uses.
 
         Args:
-            player: Plays the rollouts.
+            collector: Collects the rollouts.
             max_policy_lag: Updates that a policy may be behind when it acts.
-            steps_per_update: How often parameters change in an update.
+            steps_per_update: Minibatches of an update; each changes the parameters.
         """
-        self._player = player
+        self._collector = collector
         self._max_policy_lag = max_policy_lag
         self._steps_per_update = steps_per_update
         self._just_in_time = JustInTime(max_policy_lag - 1 / steps_per_update)
@@ -133,13 +130,13 @@ class AsyncSampler:
         )
         self._thread: threading.Thread | None = None
         self._timer = Stopwatch()
-        self._collected = 0.0
+        self._handed_over = 0.0
         self._version = 0
         self._metrics: dict[str, float] = {}
         self.episodes: list[Episode] = []
 
     def __enter__(self) -> "AsyncSampler":
-        self._player.begin()
+        self._collector.begin()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -149,13 +146,13 @@ class AsyncSampler:
             self._thread.join()
 
     def collect(self, state: TrainState) -> Rollout:
-        """Hand the learner's state over and return the next rollout.
+        """Publish the learner's state and return the next rollout.
 
-        Its arrays may be rewritten as soon as `collect` is called again, with the state
-        that was made from it: that state must be ready then.
+        Its arrays may be overwritten as soon as `collect` is called again, with the
+        state that was made from them: that state must be ready then.
 
         Raises:
-            EngineError: If the pool failed; whatever the thread raised comes here.
+            EngineError: If the pool failed; whatever the thread raised is raised here.
         """
         policy = policy_of(state)
         self._version = int(policy.version)
@@ -167,13 +164,13 @@ class AsyncSampler:
             self._thread.start()
         else:
             self._board.publish(policy)
-        wanted = time.perf_counter()
+        needed = time.perf_counter()
         with self._timer.phase("handover_wait"):
             finished = self._finished.get()
         if isinstance(finished, BaseException):
             raise finished
-        self._pace(wanted, finished.when)
-        rollout, self.episodes, metrics = finished.played
+        self._pace(needed, finished.when)
+        rollout, self.episodes, metrics = finished.collected
         lag = policy.version - rollout.policy_version
         self._metrics = {
             **metrics,
@@ -184,13 +181,13 @@ class AsyncSampler:
         return rollout
 
     def publish(self, params: Params, normalizer: Normalizer, progress: float) -> None:
-        """Act with what an update has made so far.
+        """Act with an update's intermediate parameters from now on.
 
         Args:
-            params: Ready, not still being computed.
-            normalizer: What they are trained with.
-            progress: Share of the update that is done, less than 1: with a whole
-                version comes the leave to rewrite a slab, which `collect` gives.
+            params: Computed, not pending.
+            normalizer: The statistics they are trained with.
+            progress: Share of the update that is done, less than 1: a whole version
+                allows a slab to be overwritten, which only `collect` may do.
         """
         if self._board is not None:
             version = self._version + progress
@@ -200,18 +197,18 @@ class AsyncSampler:
         """Return the last rollout's seconds by phase, its lag, and engine restarts."""
         return self._metrics
 
-    def _pace(self, wanted: float, finished: float) -> None:
+    def _pace(self, needed: float, finished: float) -> None:
         now = time.perf_counter()
-        if self._collected:
+        if self._handed_over:
             self._just_in_time.learn(
-                idle=max(wanted - finished, 0.0),
-                waited=max(finished - wanted, 0.0),
-                period=now - self._collected,
+                idle=max(needed - finished, 0.0),
+                waited=max(finished - needed, 0.0),
+                period=now - self._handed_over,
             )
-        self._collected = now
+        self._handed_over = now
 
-    def _begins_at(self, number: int) -> float:
-        """Return the version that a rollout waits for."""
+    def _start_version(self, number: int) -> float:
+        """Return the version that a rollout's start waits for."""
         steps = math.floor(self._just_in_time.delay * self._steps_per_update)
         return number - self._max_policy_lag + steps / self._steps_per_update
 
@@ -219,10 +216,10 @@ class AsyncSampler:
         number = first
         try:
             while True:
-                with self._player.timer.phase("policy_wait"):
-                    board.wait_for(self._begins_at(number))
-                played = self._player.play(number, board.newest)
-                self._finished.put(_Finished(played, time.perf_counter()))
+                with self._collector.timer.phase("policy_wait"):
+                    board.wait_for(self._start_version(number))
+                collected = self._collector.collect(number, board.newest)
+                self._finished.put(_Finished(collected, time.perf_counter()))
                 number += 1
         except _StoppedError:
             pass

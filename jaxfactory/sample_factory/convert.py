@@ -158,7 +158,7 @@ def _write_run(
     import jax
 
     from jaxfactory.checkpoints.manager import Checkpointer
-    from jaxfactory.metrics.episodes import EpisodeStats
+    from jaxfactory.metrics.progress import Progress
     from jaxfactory.models.actor_critic import ActorCritic
     from jaxfactory.models.normalization import init_normalizer
     from jaxfactory.ppo.learner import TrainState
@@ -198,7 +198,7 @@ def _write_run(
     else:
         state = state._replace(opt_state=_with_moments(state.opt_state, adam))
     with Checkpointer(run, config) as checkpointer:
-        checkpointer.save(state, EpisodeStats(), 0.0)
+        checkpointer.save(state, Progress())
     return notes
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import SavedRun, load_for_evaluation
+from jaxfactory.checkpoints.saved_run import SavedRun, load_for_evaluation
 from jaxfactory.config.train import Config
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import ENCODERS
@@ -42,11 +42,11 @@ class Start(NamedTuple):
 
     Attributes:
         arrays: Leaves of the training state by their paths, as checkpoints have them.
-        said: What was taken and what is fresh, in one line.
+        report: What was taken over and what is freshly initialized, in one line.
     """
 
     arrays: dict[str, np.ndarray]
-    said: str
+    report: str
 
 
 def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None:
@@ -84,10 +84,10 @@ def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None
         )
     names = [f"params.{leaf}" for part in plan.taken for leaf in plan.ours[part]]
     names += _statistics(plan, ours, theirs, saved.config, config)
-    said = f"taken from {name} ({saved.frames:,} frames): {_named(plan)}"
+    report = f"taken from {name} ({saved.frames:,} frames): {_named(plan)}"
     if plan.fresh:
-        said += f"; fresh: {', '.join(plan.fresh)}"
-    return Start({leaf: arrays[leaf] for leaf in names}, said)
+        report += f"; fresh: {', '.join(plan.fresh)}"
+    return Start({leaf: arrays[leaf] for leaf in names}, report)
 
 
 def begin(state: TrainState, start: Start | None) -> TrainState:

@@ -16,25 +16,25 @@ import numpy as np
 import optax
 import pytest
 from places import ROOT, TESTS
-from saved_states import make_state, make_stats
+from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
-from jaxfactory.metrics.episodes import EpisodeStats
 
 
-def save(run_dir, state, stats=None, seconds=0.0, config=None):
+def save(run_dir, state, progress=None, config=None):
     with Checkpointer(run_dir, config or Config()) as checkpointer:
         checkpointer.restore_or(make_state())
-        checkpointer.save(state, stats or EpisodeStats(), seconds)
+        checkpointer.save(state, progress or make_progress())
 
 
-def restore(run_dir, config=None, target=None, stats=None):
+def restore(run_dir, config=None, target=None, progress=None):
     with Checkpointer(run_dir, config or Config()) as checkpointer:
-        return checkpointer.restore_or(target or make_state(), stats), checkpointer
+        return checkpointer.restore_or(target or make_state(), progress)
 
 
 def names(run_dir, kind):
@@ -49,15 +49,16 @@ def test_everything_comes_back_exactly(tmp_path):
     grads = jax.tree.map(lambda x: x + 0.3, state.params)
     opt_state = optax.tree_utils.tree_add_scale(state.opt_state, 1, state.opt_state)
     state = state._replace(params=grads, opt_state=opt_state)
-    save(run_dir, state, make_stats(3.5), seconds=12.5)
-    stats = EpisodeStats()
-    restored, checkpointer = restore(run_dir, stats=stats)
+    save(run_dir, state, make_progress(3.5, seconds=12.5))
+    progress = make_progress()
+    restored = restore(run_dir, progress=progress)
 
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert type(restored.frames) is int
     assert restored.frames == frames
-    assert checkpointer.seconds == 12.5
-    assert stats.summary("shaped_return").mean == 3.5
+    assert progress.frames == frames
+    assert progress.seconds == 12.5
+    assert progress.episodes.summary("shaped_return").mean == 3.5
     for new, old in zip(jax.tree.leaves(restored[:3]), jax.tree.leaves(state[:3])):
         assert new.dtype == old.dtype
         np.testing.assert_array_equal(new, old)
@@ -81,7 +82,7 @@ def test_keys_of_another_implementation_and_empty_arrays(tmp_path):
         return Odd(frames, key, jnp.zeros((0, 3)), host, seed == 1)
 
     save(tmp_path / "run", make(5, 1))
-    restored, _ = restore(tmp_path / "run", target=make(0, 2))
+    restored = restore(tmp_path / "run", target=make(0, 2))
     np.testing.assert_array_equal(
         jax.random.key_data(restored.key), jax.random.key_data(make(5, 1).key)
     )
@@ -93,7 +94,7 @@ def test_keys_of_another_implementation_and_empty_arrays(tmp_path):
 def test_two_are_kept(tmp_path):
     with Checkpointer(tmp_path / "run", Config()) as checkpointer:
         for frames in (10, 20, 30, 2**31, 2**31):
-            checkpointer.save(make_state(frames), EpisodeStats(), 0.0)
+            checkpointer.save(make_state(frames), make_progress())
     assert names(tmp_path / "run", "latest") == [30, 2**31]
     assert names(tmp_path / "run", "best") == []
 
@@ -101,18 +102,18 @@ def test_two_are_kept(tmp_path):
 def test_the_best_needs_a_full_window_and_a_better_mean(tmp_path):
     run_dir = tmp_path / "run"
     with Checkpointer(run_dir, Config()) as checkpointer:
-        checkpointer.save(make_state(10), make_stats(9.0, number=99), 0.0)
+        checkpointer.save(make_state(10), make_progress(9.0, number=99))
         assert names(run_dir, "best") == []
-        checkpointer.save(make_state(20), make_stats(-2.0), 0.0)
+        checkpointer.save(make_state(20), make_progress(-2.0))
         assert names(run_dir, "best") == [20]
-        checkpointer.save(make_state(30), make_stats(-3.0), 0.0)
+        checkpointer.save(make_state(30), make_progress(-3.0))
         assert names(run_dir, "best") == [20]
     # The record outlives a restart.
     with Checkpointer(run_dir, Config()) as checkpointer:
         checkpointer.restore_or(make_state())
-        checkpointer.save(make_state(40), make_stats(-2.5), 0.0)
+        checkpointer.save(make_state(40), make_progress(-2.5))
         assert names(run_dir, "best") == [20]
-        checkpointer.save(make_state(50), make_stats(-1.0), 0.0)
+        checkpointer.save(make_state(50), make_progress(-1.0))
         assert names(run_dir, "best") == [50]
 
 
@@ -121,11 +122,11 @@ def test_maybe_save_waits_for_the_minutes(tmp_path):
     config = Config(checkpoint_minutes=2.0)
     with Checkpointer(tmp_path / "run", config, clock=lambda: now[0]) as checkpointer:
         now[0] = 119.0
-        assert not checkpointer.maybe_save(make_state(10), EpisodeStats(), 0.0)
+        assert not checkpointer.maybe_save(make_state(10), make_progress())
         now[0] = 120.0
-        assert checkpointer.maybe_save(make_state(20), EpisodeStats(), 0.0)
+        assert checkpointer.maybe_save(make_state(20), make_progress())
         now[0] = 239.0
-        assert not checkpointer.maybe_save(make_state(30), EpisodeStats(), 0.0)
+        assert not checkpointer.maybe_save(make_state(30), make_progress())
 
 
 @pytest.mark.parametrize("victim", ["save", "rename"])
@@ -142,7 +143,7 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch, victim):
         with pytest.raises(KeyboardInterrupt):
             save(run_dir, make_state(20, fill=2.0))
     assert (run_dir / "checkpoints" / ".unfinished").exists()
-    restored, _ = restore(run_dir)
+    restored = restore(run_dir)
     assert restored.frames == 10
     assert not (run_dir / "checkpoints" / ".unfinished").exists()
 
@@ -158,15 +159,14 @@ def test_kill_in_the_middle_of_saving(tmp_path):
         from saved_states import make_state
         from jaxfactory.checkpoints.manager import Checkpointer
         from jaxfactory.config.train import Config
-        from jaxfactory.metrics.episodes import EpisodeStats
-        with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:
+                with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:
             state = checkpointer.restore_or(make_state(width=500_000))
             frames = state.frames
             print("go", flush=True)
             while True:
                 frames += 1
                 state = make_state(frames, fill=float(frames), width=500_000)
-                checkpointer.save(state, EpisodeStats(), 0.0)
+                checkpointer.save(state, make_progress())
     """)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     previous = 0
@@ -178,7 +178,7 @@ def test_kill_in_the_middle_of_saving(tmp_path):
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(delay + 0.2)
             process.send_signal(signal.SIGKILL)
-        restored, _ = restore(run_dir, target=make_state(width=500_000))
+        restored = restore(run_dir, target=make_state(width=500_000))
         assert restored.frames > previous
         kernel = np.asarray(restored.params["dense"]["kernel"])
         assert (kernel == restored.frames).all()
@@ -214,18 +214,18 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     run_dir = tmp_path / "run"
     with Checkpointer(run_dir, Config()) as checkpointer:
         for frames in (10, 20):
-            checkpointer.save(make_state(frames), EpisodeStats(), 0.0)
+            checkpointer.save(make_state(frames), make_progress())
     newest = runs.checkpoint_dirs(run_dir, "latest")[-1]
     (newest / "host.json").write_text("{")
     with pytest.warns(UserWarning, match="cannot be read"):
-        restored, _ = restore(run_dir)
+        restored = restore(run_dir)
     assert restored.frames == 10
     # Going on from there, the damaged one gives way and 10 is not thrown away.
     with Checkpointer(run_dir, Config()) as checkpointer:
         with pytest.warns(UserWarning, match="cannot be read"):
             checkpointer.restore_or(make_state())
-        checkpointer.save(make_state(20, fill=7.0), EpisodeStats(), 0.0)
-    restored, _ = restore(run_dir)
+        checkpointer.save(make_state(20, fill=7.0), make_progress())
+    restored = restore(run_dir)
     assert restored.params["dense"]["kernel"][0, 0] == 7.0
 
 
@@ -264,7 +264,7 @@ def test_another_run_is_refused_by_name(tmp_path, config, words):
 def test_what_may_change_changes(tmp_path):
     save(tmp_path / "run", make_state(10))
     config = Config(total_frames=7, ppo=PPOConfig(learning_rate=0.5))
-    restored, _ = restore(tmp_path / "run", config)
+    restored = restore(tmp_path / "run", config)
     assert restored.frames == 10
     assert runs.load_config(tmp_path / "run") == config
 
@@ -303,8 +303,8 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
 def test_load_for_evaluation(tmp_path):
     config = Config(ppo=PPOConfig(learning_rate=0.5))
     with Checkpointer(tmp_path, config) as checkpointer:
-        checkpointer.save(make_state(10, fill=1.0), make_stats(5.0), 0.0)
-        checkpointer.save(make_state(20, fill=2.0), make_stats(4.0), 0.0)
+        checkpointer.save(make_state(10, fill=1.0), make_progress(5.0))
+        checkpointer.save(make_state(20, fill=2.0), make_progress(4.0))
     for kind, fill in (("latest", 2.0), ("best", 1.0)):
         saved = load_for_evaluation(tmp_path, kind)
         assert saved.config == config

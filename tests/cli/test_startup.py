@@ -164,7 +164,7 @@ def test_type_checkers_see_the_same_names():
 def test_functions_win_over_modules_of_the_same_name():
     code = (
         "import jaxfactory.training.loop, jaxfactory.evaluation.evaluate\n"
-        "from jaxfactory.training.loop import num_slabs\n"
+        "from jaxfactory.training.setup import num_slabs\n"
         "from jaxfactory import train\n"
         "import jaxfactory\n"
         "assert train is jaxfactory.train and callable(train)\n"

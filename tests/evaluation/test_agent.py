@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.policy import TrainedPolicy
 from jaxfactory.config.train import Config, NetworkConfig
 from jaxfactory.evaluation.agent import Agent
 from jaxfactory.models.actor_critic import ActorCritic
@@ -42,7 +43,8 @@ def parts():
 
 @pytest.fixture
 def agent(parts):
-    return Agent(*parts, Config(network=NETWORK), frames=7, seed=3)
+    policy = TrainedPolicy(*parts, Config(network=NETWORK), frames=7)
+    return Agent(policy, seed=3)
 
 
 def reference(parts, carry):
@@ -77,7 +79,7 @@ def test_it_computes_what_its_network_does(agent, parts):
 def test_without_normalised_returns_the_values_are_the_network_s(agent, parts):
     config = Config(network=NETWORK)
     ppo = dataclasses.replace(config.ppo, normalize_returns=False)
-    plain = Agent(*parts, dataclasses.replace(config, ppo=ppo))
+    plain = Agent(TrainedPolicy(*parts, dataclasses.replace(config, ppo=ppo), 0))
     value = reference(parts, agent.initial_carry(5))[1]
     np.testing.assert_allclose(plain.values(OBS), value, rtol=1e-4, atol=1e-5)
 
@@ -120,11 +122,11 @@ def test_it_leaves_what_it_was_given(agent):
 @pytest.mark.parametrize(
     ("obs", "sentence"),
     [
-        (OBS[0], "as uint8 [B, 12, 16, 3], a batch of B, and was given uint8 "
+        (OBS[0], "as uint8 [B, 12, 16, 3], a batch of B, but got uint8 "
          "[12, 16, 3]; for a single one, give obs[None]"),
-        (OBS[:, :6], "was given uint8 [5, 6, 16, 3]"),
-        (OBS / 255.0, "was given float64 [5, 12, 16, 3]"),
-        ({"picture": OBS}, "takes observations of image, and was given picture"),
+        (OBS[:, :6], "but got uint8 [5, 6, 16, 3]"),
+        (OBS / 255.0, "but got float64 [5, 12, 16, 3]"),
+        ({"picture": OBS}, "takes observations of image, but got picture"),
     ],
 )  # fmt: skip
 def test_what_it_cannot_take_is_a_sentence(agent, obs, sentence):
@@ -133,7 +135,7 @@ def test_what_it_cannot_take_is_a_sentence(agent, obs, sentence):
 
 
 def test_a_carry_of_another_batch_is_a_sentence(agent):
-    with pytest.raises(UserError, match=r"begin with initial_carry\(5\)"):
+    with pytest.raises(UserError, match=r"start with initial_carry\(5\)"):
         agent.act(OBS, agent.initial_carry(4))
-    with pytest.raises(UserError, match=r"begin with initial_carry\(5\)"):
+    with pytest.raises(UserError, match=r"start with initial_carry\(5\)"):
         agent.act(OBS, is_first=np.zeros(4, bool))

@@ -11,7 +11,7 @@ from jaxfactory.cli import main
 from jaxfactory.config.train import EvaluateOptions
 from jaxfactory.evaluation.evaluate import Evaluation, score
 from jaxfactory.report import run_data
-from jaxfactory.rollout.sampler import Episode
+from jaxfactory.rollout.episode import Episode
 
 
 ODD_EPISODE = Episode(*(0,) * len(Episode._fields))._replace(length=4)

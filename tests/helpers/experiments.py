@@ -9,7 +9,7 @@ import numpy as np
 from places import EXPERIMENTS
 from torch_writer import tensor, write
 
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic

@@ -16,7 +16,7 @@ from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig
 from jaxfactory.envs.pool import env_spec
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import init_train_state
 
@@ -57,9 +57,9 @@ def _whole_run():
     folder = Path(tempfile.mkdtemp(prefix="jaxfactory-test-")) / "run"
     network = ActorCritic(env_spec(CONFIG.env), CONFIG.network)
     state = init_train_state(network, CONFIG.ppo, jax.random.key(0))
-    stats = EpisodeStats()
+    progress = Progress()
     with Checkpointer(folder, CONFIG) as checkpointer:
-        checkpointer.save(state._replace(frames=FRAMES), stats, 2.5)
+        checkpointer.save(state._replace(frames=FRAMES), progress)
     return folder
 
 

@@ -24,10 +24,9 @@ from jaxfactory.hub import pull as hub_pull
 from jaxfactory.hub import push as hub
 from jaxfactory.hub.pull import PullOptions
 from jaxfactory.hub.push import PushOptions
-from jaxfactory.metrics.episodes import EpisodeStats
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import TrainState, init_train_state
-from jaxfactory.rollout.sampler import Episode
+from jaxfactory.rollout.episode import Episode
 from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 
 
@@ -80,10 +79,10 @@ def state() -> TrainState:
 def finished(state, tmp_path_factory) -> Path:
     """A trained and evaluated run, as files."""
     run = tmp_path_factory.mktemp("finished") / "run"
-    stats = EpisodeStats()
-    stats.extend([Episode(30.0 + i, 10.0, 1000, False) for i in range(100)])
+    progress = make_progress(seconds=12.5)
+    progress.episodes.extend([Episode(30.0 + i, 10.0, 1000, False) for i in range(100)])
     with Checkpointer(run, CONFIG) as checkpointer:
-        checkpointer.save(state, stats, 12.5)
+        checkpointer.save(state, progress)
     (run / runs.METRICS).write_text('{"frames": 512}\n')
     events = run / runs.TENSORBOARD
     events.mkdir()

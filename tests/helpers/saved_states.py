@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.ppo.learner import TrainState
 
 
@@ -38,10 +38,12 @@ def make_state(frames=0, fill=0.0, width=3):
     )
 
 
-def make_stats(mean, number=100):
-    stats = EpisodeStats()
-    stats.extend([Ended(mean)] * number)
-    return stats
+def make_progress(mean=None, number=100, seconds=0.0):
+    progress = Progress(clock=lambda: 0.0)
+    progress.resume({**progress.state(), "seconds": seconds})
+    if mean is not None:
+        progress.episodes.extend([Ended(mean)] * number)
+    return progress
 
 
 def leaves(state: TrainState) -> list[np.ndarray]:

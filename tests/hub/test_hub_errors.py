@@ -8,7 +8,7 @@ from hub_runs import EVALUATION, REPO, make_state, pull, push, refused
 from huggingface_hub import constants
 from saved_states import assert_equal
 
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 
 
 # The client's own; users do not see it.

@@ -21,13 +21,13 @@ from hub_runs import (
 )
 from huggingface_hub import constants
 from places import EXPERIMENTS, ROOT
-from saved_states import assert_equal
+from saved_states import assert_equal, make_progress
 
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
-from jaxfactory.metrics.episodes import EpisodeStats
 from jaxfactory.sample_factory import convert
 
 
@@ -53,11 +53,11 @@ def test_the_commands_make_an_equal_agent(server, run, state, capsys):
         assert saved.path == pulled / "checkpoints" / kind / f"{FRAMES:012d}"
         assert_equal(saved.restore(make_state(2)), state)
     # Training goes on with the record, the window of episodes and the clock.
-    stats = EpisodeStats()
+    progress = make_progress()
     with Checkpointer(pulled, CONFIG) as checkpointer:
-        assert_equal(checkpointer.restore_or(make_state(2), stats), state)
-        assert checkpointer.seconds == 12.5
-    assert stats.summary("shaped_return").mean == 79.5
+        assert_equal(checkpointer.restore_or(make_state(2), progress), state)
+    assert progress.seconds == 12.5
+    assert progress.episodes.summary("shaped_return").mean == 79.5
     other = (pulled / "evaluation.mp4", pulled / "metrics.jsonl")
     assert [path.read_bytes() for path in other] == [
         b"film" * 1000,

@@ -17,7 +17,7 @@ from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files, export
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import EnvConfig, EvaluateOptions, WatchConfig, to_dict

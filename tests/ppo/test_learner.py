@@ -11,7 +11,7 @@ import pytest
 from jaxfactory.config.train import NetworkConfig, PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import RunningStats
-from jaxfactory.ppo import learner, optimizer, targets
+from jaxfactory.ppo import learner, minibatches, optimizer, targets
 from jaxfactory.ppo.learner import init_train_state, make_update
 from jaxfactory.rollout.policy import make_act, make_value
 from jaxfactory.types import ActionSpec, EnvSpec, ObservationSpec, Rollout
@@ -60,6 +60,10 @@ def make_state(config=PPO):
     return init_train_state(NETWORK, config, jax.random.key(0))
 
 
+def make_compute_targets(config):
+    return jax.jit(targets.make_compute_targets(config))
+
+
 def test_state_counts_updates_and_frames():
     update = make_update(NETWORK, PPO, frame_skip=4)
     state = make_state()
@@ -90,9 +94,9 @@ def test_metrics_are_device_scalars():
 def test_prepare_matches_numpy():
     rollout = make_rollout()
     state = make_state()
-    stats = RunningStats(jnp.float32(2.0), jnp.float32(9.0), jnp.float32(100.0))
-    normalizer = state.normalizer._replace(returns=stats)
-    got = targets.make_prepare(PPO)(normalizer, rollout, state.step, state.key)
+    returns = RunningStats(jnp.float32(2.0), jnp.float32(9.0), jnp.float32(100.0))
+    normalizer = state.normalizer._replace(returns=returns)
+    got, stats, _ = make_compute_targets(PPO)(normalizer, rollout, None)
 
     # Standard deviation 3 (epsilon aside), mean 2.
     value, final = rollout.value * 3 + 2, rollout.final_value * 3 + 2
@@ -111,14 +115,12 @@ def test_prepare_matches_numpy():
     second = (100 * (9 + 4) + (returns**2).sum()) / 124
     std = np.sqrt(second - mean**2)
     np.testing.assert_allclose(got.advantage, advantage, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(got.normalizer.returns.mean, mean, rtol=1e-4)
+    np.testing.assert_allclose(stats.returns.mean, mean, rtol=1e-4)
     np.testing.assert_allclose(got.target, (returns - mean) / std, rtol=1e-3, atol=1e-3)
     # Observation T is not counted: 1 + 4 * 6.
-    assert got.normalizer.obs["image"].count == 25
+    assert stats.obs["image"].count == 25
     image = rollout.obs["image"][:-1].reshape(24, 8, 8, 1) / 255.0
-    np.testing.assert_allclose(
-        got.normalizer.obs["image"].mean, image.sum(0) / 25, rtol=1e-5
-    )
+    np.testing.assert_allclose(stats.obs["image"].mean, image.sum(0) / 25, rtol=1e-5)
 
 
 def test_normalisation_can_be_off():
@@ -128,33 +130,32 @@ def test_normalisation_can_be_off():
     state, _ = make_update(NETWORK, config)(make_state(config), rollout)
     assert state.normalizer.returns.count == 1
     assert state.normalizer.obs["image"].count == 1
-    prepared = targets.make_prepare(config)(
-        make_state().normalizer, rollout, state.step, state.key
-    )
+    compute_targets = make_compute_targets(config)
+    got, _, _ = compute_targets(make_state().normalizer, rollout, None)
     # Not clipped to 5 either.
-    assert prepared.target.min() > 50
+    assert got.target.min() > 50
 
 
 def test_truncation_can_be_the_end():
     config = dataclasses.replace(PPO, bootstrap_truncated=False)
     rollout, state = make_rollout(), make_state()
-    args = (state.step, state.key)
-    off = targets.make_prepare(config)(state.normalizer, rollout, *args)
+    off, _, _ = make_compute_targets(config)(state.normalizer, rollout, None)
     as_end = rollout._replace(
         terminated=rollout.terminated | rollout.truncated,
         truncated=np.zeros((T, B), bool),
     )
-    on = targets.make_prepare(PPO)(state.normalizer, as_end, *args)
+    on, _, _ = make_compute_targets(PPO)(state.normalizer, as_end, None)
     np.testing.assert_array_equal(off.advantage, on.advantage)
     assert rollout.truncated.any()
 
 
 def test_minibatches_cover_every_environment_once():
-    config = dataclasses.replace(PPO, num_minibatches=3, num_epochs=2)
-    epochs = targets.permutations(jax.random.key(0), B, config)
-    assert len(epochs) == 2
+    parts = minibatches.split_minibatches(
+        jax.random.key(0), B, num_epochs=2, num_minibatches=3
+    )
+    assert [len(part) for part in parts] == [2] * 6
+    epochs = parts[:3], parts[3:]
     for epoch in epochs:
-        assert [len(part) for part in epoch] == [2, 2, 2]
         assert sorted(np.concatenate(epoch)) == list(range(B))
     assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
 
@@ -163,10 +164,9 @@ def test_selection_keeps_whole_chunks():
     rollout, state = make_rollout(), make_state()
     carry = jnp.arange(B, dtype=jnp.float32)[:, None] * jnp.ones((1, 8))
     rollout = jax.tree.map(jnp.asarray, rollout._replace(carry=carry))
-    args = (state.normalizer, rollout, state.step, state.key)
-    prepared = targets.make_prepare(PPO)(*args)
-    chunk = learner._as_batch(rollout, prepared)
-    picked = learner._select(chunk, jnp.array([4, 1]))
+    got, _, _ = make_compute_targets(PPO)(state.normalizer, rollout, None)
+    batch = learner._as_batch(rollout, got)
+    picked = minibatches.select(batch, jnp.array([4, 1]))
     np.testing.assert_array_equal(
         picked.obs["image"], rollout.obs["image"][:T, np.array([4, 1])]
     )
@@ -178,22 +178,16 @@ def test_selection_keeps_whole_chunks():
 def test_a_single_minibatch_is_a_selection_of_all():
     """The step without a gather equals the step with one."""
     state, rollout = make_state(), jax.tree.map(jnp.asarray, make_rollout())
-    args = (state.normalizer, rollout, state.step, state.key)
-    prepared = targets.make_prepare(PPO)(*args)
-    chunk = learner._as_batch(rollout, prepared)
-    step = learner._make_minibatch_step(NETWORK, PPO)
-    rate = np.float32(1e-3)
-    whole, _, _ = step(
-        state.params, make_state().opt_state, prepared.normalizer, chunk, None, rate
-    )
-    picked, _, _ = step(
-        state.params,
-        make_state().opt_state,
-        prepared.normalizer,
-        chunk,
-        jnp.arange(B),
-        rate,
-    )
+    compute_targets = make_compute_targets(PPO)
+    got, normalizer, _ = compute_targets(state.normalizer, rollout, None)
+    batch = learner._as_batch(rollout, got)
+    step = minibatches.make_minibatch_step(NETWORK, PPO)
+
+    def stepped(envs):
+        opt_state, learning_rate = make_state().opt_state, np.float32(1e-3)
+        return step(state.params, opt_state, normalizer, batch, envs, learning_rate)[0]
+
+    whole, picked = stepped(None), stepped(jnp.arange(B))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), whole, picked
     )
@@ -290,30 +284,28 @@ def test_older_actions_are_weighed():
     state = make_state()
     rollout, _ = play(older_policy(state), make_rollout())
     now, _ = play(state, rollout)
-    current = targets.make_reevaluate(NETWORK)(
+    proximal = targets.make_reevaluate(NETWORK)(
         state.params, state.normalizer, rollout, 2
     )
-    got = targets.make_prepare(STILL)(
-        state.normalizer, rollout, state.step, state.key, current
-    )
-    ratio = np.exp(np.asarray(current) - rollout.log_prob)
+    compute_targets = make_compute_targets(STILL)
+    got, _, _ = compute_targets(state.normalizer, rollout, proximal)
+    ratio = np.exp(np.asarray(proximal) - rollout.log_prob)
     assert ratio.max() > 1.2
     assert ratio.min() < 0.9
     np.testing.assert_allclose(got.weight, np.minimum(ratio, 2.0), rtol=1e-5)
-    np.testing.assert_array_equal(got.log_prob, current)
+    np.testing.assert_array_equal(got.log_prob, proximal)
     # Where the same action comes of both policies, what acting says of it is the same.
     same = (now.action == rollout.action).all(-1)
     assert same.any()
-    np.testing.assert_allclose(current[same], now.log_prob[same], rtol=1e-4)
+    np.testing.assert_allclose(proximal[same], now.log_prob[same], rtol=1e-4)
 
 
 def test_an_unlikely_action_counts_twice_at_most():
     state = make_state()
     rollout, _ = play(state, make_rollout())
-    current = rollout.log_prob + np.float32(3.0)
-    got = targets.make_prepare(STILL)(
-        state.normalizer, rollout, state.step, state.key, current
-    )
+    proximal = rollout.log_prob + np.float32(3.0)
+    compute_targets = make_compute_targets(STILL)
+    got, _, _ = compute_targets(state.normalizer, rollout, proximal)
     np.testing.assert_array_equal(got.weight, np.full((T, B), 2.0))
 
 
@@ -355,11 +347,11 @@ def test_deterministic_act_takes_the_mode():
     np.testing.assert_array_equal(action, np.tile([1, 0], (B, 1)))
 
 
-def test_the_step_size_is_held_and_then_lowered():
+def test_the_learning_rate_is_held_and_then_lowered():
     config = PPOConfig(learning_rate=1e-3, lr_schedule="decay")
     # Halfway through the second half: halfway from 1e-3 to a tenth of it.
     expected = {0.0: 1e-3, 0.5: 1e-3, 0.75: 0.55e-3, 1.0: 1e-4, 1.2: 1e-4}
     for progress, size in expected.items():
-        np.testing.assert_allclose(optimizer.step_size(config, progress), size)
+        np.testing.assert_allclose(optimizer.learning_rate_at(config, progress), size)
     constant = dataclasses.replace(config, lr_schedule="constant")
-    assert optimizer.step_size(constant, 0.9) == 1e-3
+    assert optimizer.learning_rate_at(constant, 0.9) == 1e-3

@@ -14,7 +14,7 @@ from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.normalization import Normalizer, init
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.async_sampler import AsyncSampler, JustInTime
-from jaxfactory.rollout.sampler import CollectedRollout, RolloutCollector
+from jaxfactory.rollout.collector import CollectedRollout, RolloutCollector
 from jaxfactory.training.loop import train
 from jaxfactory.types import Rollout
 
@@ -22,8 +22,8 @@ from jaxfactory.types import Rollout
 STEPS = 4
 
 
-class FakePlayer(RolloutCollector):
-    """Plays rollouts of versions alone, as fast as it may."""
+class FakeCollector(RolloutCollector):
+    """Collects rollouts of versions alone, as fast as it may."""
 
     def __init__(self, fails_at=None):
         self.timer = Stopwatch()
@@ -33,7 +33,7 @@ class FakePlayer(RolloutCollector):
     def begin(self):
         pass
 
-    def play(self, number, newest):
+    def collect(self, number, newest):
         if number == self.fails_at:
             raise RuntimeError("the engine is gone")
         self.begun.append(number)
@@ -50,30 +50,30 @@ def state(version):
 
 @pytest.mark.parametrize("max_lag", [1, 3])
 def test_it_stays_within_its_bounds(max_lag):
-    player = FakePlayer()
-    with AsyncSampler(player, max_lag, 1) as sampler:
+    collector = FakeCollector()
+    with AsyncSampler(collector, max_lag, 1) as sampler:
         for version in range(20):
             rollout = sampler.collect(state(version))
             assert sampler.metrics()["number"] == version
             assert (version - rollout.policy_version <= max_lag).all()
             assert (rollout.policy_version <= version).all()
-            assert max(player.begun) <= version + max_lag
+            assert max(collector.begun) <= version + max_lag
             # Rollouts that lie waiting are begun later, but not after they are due.
-            _wait_until(lambda v=version: max(player.begun) > v)
+            _wait_until(lambda v=version: max(collector.begun) > v)
 
 
 def test_it_runs_ahead_as_far_as_it_may():
-    player = FakePlayer()
-    with AsyncSampler(player, 3, 1) as sampler:
+    collector = FakeCollector()
+    with AsyncSampler(collector, 3, 1) as sampler:
         sampler.collect(state(0))
-        _wait_until(lambda: player.begun == [0, 1, 2, 3])
+        _wait_until(lambda: collector.begun == [0, 1, 2, 3])
 
 
 def test_it_plays_with_what_an_update_has_made_so_far():
     """A rollout that would lie waiting is begun in the midst of the update."""
-    player = FakePlayer()
+    collector = FakeCollector()
     nothing = Normalizer(obs={}, returns=init(()))
-    with AsyncSampler(player, 1, 4) as sampler:
+    with AsyncSampler(collector, 1, 4) as sampler:
         for version in range(20):
             sampler.collect(state(version))
             for done in (1, 2, 3):
@@ -101,13 +101,13 @@ def test_the_delay_follows_what_is_left_over():
 
 
 def test_a_resumed_run_counts_on():
-    with AsyncSampler(FakePlayer(), 1, 1) as sampler:
+    with AsyncSampler(FakeCollector(), 1, 1) as sampler:
         sampler.collect(state(7))
         assert sampler.metrics()["number"] == 7
 
 
 def test_what_fails_on_the_thread_is_raised_by_collect():
-    with AsyncSampler(FakePlayer(fails_at=2), 1, 1) as sampler:
+    with AsyncSampler(FakeCollector(fails_at=2), 1, 1) as sampler:
         sampler.collect(state(0))
         sampler.collect(state(1))
         with pytest.raises(RuntimeError, match="the engine is gone"):
@@ -116,14 +116,14 @@ def test_what_fails_on_the_thread_is_raised_by_collect():
 
 
 def test_leaving_ends_the_thread():
-    with AsyncSampler(FakePlayer(), 1, 1) as sampler:
+    with AsyncSampler(FakeCollector(), 1, 1) as sampler:
         sampler.collect(state(0))
         assert _sampling()
     assert not _sampling()
 
 
 def test_leaving_before_the_first_rollout():
-    with AsyncSampler(FakePlayer(), 1, 1):
+    with AsyncSampler(FakeCollector(), 1, 1):
         pass
 
 

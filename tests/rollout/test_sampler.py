@@ -12,7 +12,8 @@ from jaxfactory.envs.pool import make_pool
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import normalize_obs
 from jaxfactory.ppo.learner import init_train_state
-from jaxfactory.rollout.sampler import RolloutCollector, SyncSampler
+from jaxfactory.rollout.collector import RolloutCollector
+from jaxfactory.rollout.sampler import SyncSampler
 
 
 pytestmark = pytest.mark.vizdoom
@@ -34,7 +35,10 @@ def played(env):
         network = ActorCritic(pool.spec, CONFIG.network)
         state = init_train_state(network, CONFIG.ppo, jax.random.key(0))
         rollouts, untouched = [], []
-        with SyncSampler(RolloutCollector(pool, network, CONFIG)) as sampler:
+        collector = RolloutCollector(
+            pool, network, num_steps=CONFIG.ppo.num_steps, seed=CONFIG.seed
+        )
+        with SyncSampler(collector) as sampler:
             before = None
             for number in range(3):
                 rollout = sampler.collect(state._replace(step=state.step + number))

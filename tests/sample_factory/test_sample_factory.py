@@ -17,7 +17,7 @@ from experiments import copy, imported, rewrite
 from places import EXPERIMENTS
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.models import normalization
@@ -154,7 +154,7 @@ def test_adam_goes_on_where_it_was(agent):
     at = names.index("encoder.basic_encoder.enc.conv_head.0.weight")
     moments = kept["optimizer"]["state"][at]
     get = optax.tree_utils.tree_get
-    assert int(get(state.opt_state, "count")) == 1
+    assert int(get(state.opt_state, "ScaleByAdamState").count) == 1
     for ours, theirs in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
         found = get(state.opt_state, ours)["encoder"]["conv_0"]["kernel"]
         expected = moments[theirs].transpose(2, 3, 1, 0)
@@ -183,7 +183,9 @@ def test_without_an_optimizer_adam_begins_anew(tmp_path):
         "constant",
         "Adam's moments were not imported: they start at zero",
     ]
-    assert int(optax.tree_utils.tree_get(state.opt_state, "count")) == 0
+    assert (
+        int(optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState").count) == 0
+    )
     assert found.frames == 400
 
 

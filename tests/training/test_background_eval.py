@@ -11,14 +11,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from saved_states import assert_equal, make_state, make_stats
+from saved_states import assert_equal, make_progress, make_state
 from tiny import FLAGS, tiny_config
 
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, WatchConfig
-from jaxfactory.metrics.episodes import EpisodeStats
 from jaxfactory.metrics.writers import CompositeWriter
 from jaxfactory.training import background_eval
 from jaxfactory.training.loop import train
@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_no_evaluator(tmp_path):
     assert "go on with" in output
     assert "Traceback" not in output
     assert not Path(f"/proc/{evaluators[0]}").exists()
-    assert not (tmp_path / "run" / runs.CHECKPOINTS / "watched").exists()
+    assert not (tmp_path / "run" / runs.CHECKPOINTS / "temporary").exists()
     assert not list((tmp_path / "run").glob("videos/*"))
 
 
@@ -158,11 +158,11 @@ def test_an_evaluator_that_fails_is_reported_and_given_up(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     recorder = Recorder()
     config = tiny_config(watch=WatchConfig(evaluate_every=100))
-    stats = EpisodeStats()
+    progress = make_progress()
     with (
         Checkpointer(tmp_path / "run", config) as checkpointer,
         background_eval.BackgroundEvaluator(
-            config, checkpointer, CompositeWriter(recorder)
+            config.watch, checkpointer, CompositeWriter(recorder)
         ) as one,
     ):
         frames = 0
@@ -170,18 +170,20 @@ def test_an_evaluator_that_fails_is_reported_and_given_up(tmp_path, monkeypatch)
         while len(recorder.notes) < 3:
             assert time.monotonic() < deadline
             frames += 50
-            one.maybe_submit(make_state(frames=frames), stats, 1.0)
+            one.maybe_submit(make_state(frames=frames), progress)
             time.sleep(0.01)
         state = make_state(frames=frames)
-        one.finish(state, stats, 1.0, stop=lambda: False)
+        one.finish(state, progress, stop=lambda: False)
     assert recorder.notes[0].startswith(
-        "there is no evaluation of 100 frames: its process ended (exit code"
+        "the evaluation at 100 frames failed: its process ended (exit code"
     )
-    assert recorder.notes[2].endswith("3 times in a row, no more is tried")
+    assert recorder.notes[2].endswith(
+        "after 3 failures in a row, background evaluation is off"
+    )
     assert len(recorder.notes) <= 4
 
 
-def test_what_is_set_aside_becomes_the_best_by_its_score(tmp_path):
+def test_a_temporary_checkpoint_becomes_the_best_by_its_score(tmp_path):
     config = Config(watch=WatchConfig(evaluate_every=1, best_by="evaluation"))
     run = tmp_path / "run"
 
@@ -190,27 +192,27 @@ def test_what_is_set_aside_becomes_the_best_by_its_score(tmp_path):
 
     with Checkpointer(run, config) as checkpointer:
         # Training's own mean return counts for nothing now.
-        checkpointer.save(make_state(frames=5), make_stats(1000.0), 0.0)
+        checkpointer.save(make_state(frames=5), make_progress(1000.0))
         assert best() == []
         for frames, score, expected in ((10, 1.0, 10), (20, 0.5, 10), (30, 2.0, 30)):
             state = make_state(frames=frames, fill=float(frames))
-            checkpointer.save_temporary(state, EpisodeStats(), 0.0).result()
-            assert checkpointer.watched(frames).is_dir()
+            checkpointer.save_temporary(state, make_progress()).result()
+            assert checkpointer.temporary(frames).is_dir()
             assert checkpointer.keep_if_best(frames, score) == (expected == frames)
-            checkpointer.forget(frames)
+            checkpointer.remove_temporary(frames)
             assert best() == [expected]
-        checkpointer.save(make_state(frames=40), EpisodeStats(), 0.0)
-    assert not (run / runs.CHECKPOINTS / "watched").exists()
+        checkpointer.save(make_state(frames=40), make_progress())
+    assert not (run / runs.CHECKPOINTS / "temporary").exists()
     restored = load_for_evaluation(run, "best").restore(make_state())
     np.testing.assert_array_equal(restored.params["dense"]["kernel"], 30.0)
     # A resumed run remembers the best score, but not one of another kind.
     with Checkpointer(run, config) as checkpointer:
         checkpointer.restore_or(make_state())
-        checkpointer.save_temporary(make_state(frames=50), EpisodeStats(), 0.0).result()
+        checkpointer.save_temporary(make_state(frames=50), make_progress()).result()
         assert not checkpointer.keep_if_best(50, 1.5)
     with Checkpointer(run, Config()) as checkpointer:
         checkpointer.restore_or(make_state())
-        checkpointer.save(make_state(frames=60), make_stats(-5.0), 0.0)
+        checkpointer.save(make_state(frames=60), make_progress(-5.0))
     assert best() == [60]
 
 

@@ -17,7 +17,8 @@ from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.envs.pool import make_pool
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import init_train_state, make_update
-from jaxfactory.rollout.sampler import RolloutCollector, SyncSampler
+from jaxfactory.rollout.collector import RolloutCollector
+from jaxfactory.rollout.sampler import SyncSampler
 
 
 assert gymnasium_tasks
@@ -47,7 +48,10 @@ def learn(task: str, iterations: int, **changes) -> float:
         state = init_train_state(network, config.ppo, jax.random.key(0))
         update = make_update(network, config.ppo)
         last = []
-        with SyncSampler(RolloutCollector(pool, network, config)) as sampler:
+        collector = RolloutCollector(
+            pool, network, num_steps=config.ppo.num_steps, seed=config.seed
+        )
+        with SyncSampler(collector) as sampler:
             for iteration in range(iterations):
                 state, _ = update(state, sampler.collect(state))
                 jax.block_until_ready(state.params)

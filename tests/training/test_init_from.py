@@ -18,13 +18,14 @@ from tiny import NETWORK, tiny_config
 import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import Checkpointer, load_for_evaluation
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import commands, main
 from jaxfactory.config import flat_text, runs
 from jaxfactory.config.train import Config, EnvConfig, PPOConfig
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.hub.push import _portable
-from jaxfactory.metrics.episodes import EpisodeStats
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import init_normalizer
 from jaxfactory.ppo.learner import TrainState
@@ -98,7 +99,7 @@ def trained(path: Path, config: Config, frames: int = 4096) -> dict[str, np.ndar
     }
     state = checkpoint_files.with_arrays(state, arrays)._replace(frames=frames)
     with Checkpointer(path, config) as checkpointer:
-        checkpointer.save(state, EpisodeStats(), 0.0)
+        checkpointer.save(state, Progress())
     return arrays_of(state)
 
 
@@ -121,7 +122,7 @@ def begun(source: str | Path, config: Config) -> tuple[set[str], str]:
         else:
             np.testing.assert_array_equal(after[name], array)
         assert after[name].dtype == array.dtype
-    return taken, start.said
+    return taken, start.report
 
 
 def roots(names: set[str]) -> set[str]:

@@ -17,7 +17,7 @@ from saved_states import assert_equal, leaves
 from tiny import FLAGS, tiny_config
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.manager import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EvaluateOptions
 from jaxfactory.evaluation.evaluate import run as run_evaluation

@@ -1,0 +1,82 @@
+"""Finding a run's checkpoint and reading it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.checkpoint_files import State, read_host, read_state, why
+from jaxfactory.config import runs
+from jaxfactory.config.train import Config
+
+
+class SavedRun(NamedTuple):
+    """A checkpoint on disk and the settings it was trained with.
+
+    Attributes:
+        config: The run's settings.
+        path: The checkpoint's directory.
+        frames: Frames it was trained for.
+    """
+
+    config: Config
+    path: Path
+    frames: int
+
+    def leaves(self) -> dict[str, str]:
+        """Return shape and type of each of its arrays, as in ``"float32[3,4]"``.
+
+        Raises:
+            UserError: If its description cannot be read.
+        """
+        try:
+            return read_host(self.path)["leaves"]
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def restore(self, target: State) -> State:
+        """Return the saved state, or some of its fields.
+
+        Args:
+            target: A tuple of the fields to read; its leaves give shapes and types.
+
+        Raises:
+            UserError: If the checkpoint is damaged or holds another network's state.
+        """
+        try:
+            return read_state(self.path, target, partial=True)
+        except UserError:
+            raise
+        except Exception as error:  # Orbax raises many kinds on damaged files.
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        if isinstance(error, UserError):
+            return error
+        other = "latest" if self.path.parent.name == "best" else "best"
+        return UserError(
+            f"the checkpoint {self.path} is damaged ({why(error)}); "
+            f"--checkpoint {other} may be whole"
+        )
+
+
+def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
+    """Find a run's checkpoint; its arrays are read by ``SavedRun.restore``.
+
+    Args:
+        run_dir: The run.
+        kind: ``"latest"`` or ``"best"``; the latest too where there is no best yet.
+
+    Raises:
+        UserError: If the directory is no run or has no checkpoint.
+    """
+    config = runs.load_config(run_dir)
+    saved = runs.checkpoint_dirs(run_dir, kind)
+    if not saved and kind == "best":
+        # None is kept before 100 episodes have ended.
+        saved = runs.checkpoint_dirs(run_dir, "latest")
+    if not saved:
+        raise UserError(
+            f"the run {run_dir} has no {kind} checkpoint: train it first with "
+            f"`jaxfactory train --run {run_dir}`"
+        )
+    return SavedRun(config, saved[-1], int(saved[-1].name))

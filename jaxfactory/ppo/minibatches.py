@@ -1,0 +1,122 @@
+"""Minibatches of whole environments, and the gradient step that each one gets."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int32, Key
+
+from jaxfactory.config.train import PPOConfig
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo.losses import LossMetrics, ppo_loss
+from jaxfactory.ppo.optimizer import make_optimizer, with_learning_rate
+from jaxfactory.types import Batch, Metrics, Params
+
+
+# Environment indices int32 [E] of every minibatch of every epoch, in order; None stands
+# for all environments.
+Minibatches = tuple[Int32[Array, "E"] | None, ...]
+
+
+@runtime_checkable
+class MinibatchStep(Protocol):
+    """One gradient step."""
+
+    def __call__(
+        self,
+        params: Params,
+        opt_state: Any,
+        normalizer: Normalizer,
+        batch: Batch,
+        envs: Int32[Array, "E"] | None,
+        learning_rate: np.float32,
+    ) -> tuple[Params, Any, Metrics]:
+        """Return parameters and optimizer state after the step, and its metrics."""
+
+
+def check_minibatches(num_envs: int, num_minibatches: int) -> None:
+    """Check that the environments can be split evenly.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    if num_envs % num_minibatches:
+        raise ValueError(
+            f"a rollout of {num_envs} environments cannot be split into "
+            f"{num_minibatches} minibatches of whole environments; make one a "
+            "multiple of the other"
+        )
+
+
+def split_minibatches(
+    key: Key[Array, ""], num_envs: int, *, num_epochs: int, num_minibatches: int
+) -> Minibatches:
+    """Shuffle the environments for each epoch and split them into minibatches.
+
+    Args:
+        key: A typed key, consumed here.
+        num_envs: Environments of a rollout.
+        num_epochs: Passes over the rollout.
+        num_minibatches: Equal parts; a single one takes all environments, unshuffled.
+    """
+    if num_minibatches == 1:
+        return (None,) * num_epochs
+    keys = jax.random.split(key, num_epochs)
+    orders = [jax.random.permutation(epoch_key, num_envs) for epoch_key in keys]
+    return tuple(part for order in orders for part in jnp.split(order, num_minibatches))
+
+
+def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchStep:
+    """Return the jitted gradient step; it donates the optimizer's state."""
+    optimizer = make_optimizer(config)
+
+    def minibatch_step(
+        params: Params,
+        opt_state: Any,
+        normalizer: Normalizer,
+        batch: Batch,
+        envs: Array | None,
+        learning_rate: Array,
+    ) -> tuple[Params, Any, Metrics]:
+        grads, metrics = jax.grad(ppo_loss, has_aux=True)(
+            params,
+            select(batch, envs),
+            network=network,
+            normalizer=normalizer,
+            config=config,
+        )
+        opt_state = with_learning_rate(opt_state, learning_rate)
+        # optax raises a float to an integer power, which strict promotion forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return params, opt_state, _named(metrics, grads)
+
+    return jax.jit(minibatch_step, donate_argnames="opt_state")
+
+
+def select(batch: Batch, envs: Int32[Array, "E"] | None) -> Batch:
+    """Return the given environments, all if None, without step T of the observations.
+
+    Args:
+        batch: All environments; ``obs`` and ``is_first`` still have T+1 steps.
+        envs: Indices of environments.
+    """
+    num_steps = batch.advantage.shape[0]
+    batch = batch._replace(
+        obs=jax.tree.map(lambda x: x[:num_steps], batch.obs),
+        is_first=batch.is_first[:num_steps],
+    )
+    if envs is None:
+        return batch
+    carry = jax.tree.map(lambda x: x[envs], batch.carry)
+    rest = jax.tree.map(lambda x: x[:, envs], batch._replace(carry=()))
+    return rest._replace(carry=carry)
+
+
+def _named(metrics: LossMetrics, grads: Params) -> Metrics:
+    squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
+    return {**metrics._asdict(), "grad_norm": jnp.sqrt(sum(squares))}

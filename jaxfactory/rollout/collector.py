@@ -1,0 +1,235 @@
+"""Collecting rollouts from a pool of environments: observe, act, receive."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxfactory.metrics.timers import Stopwatch
+from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.normalization import Normalizer
+from jaxfactory.rollout.episode import Episode, ended_episodes
+from jaxfactory.rollout.policy import make_act, make_value
+from jaxfactory.rollout.storage import Storage, make_storage, observations
+from jaxfactory.rollout.truncation import Truncation, final_values, truncation_of
+from jaxfactory.types import Carry, Observation, Params, Rollout
+
+
+class Policy(NamedTuple):
+    """What acting needs of a training state.
+
+    Attributes:
+        version: Updates that the parameters have had; fractional in the middle of an
+            update.
+    """
+
+    params: Params
+    normalizer: Normalizer
+    version: float
+
+
+class CollectedRollout(NamedTuple):
+    """A rollout and what was measured while it was collected.
+
+    Attributes:
+        rollout: Its arrays are views into a slab of the pool.
+        episodes: Those that ended in it.
+        metrics: Seconds by phase, and engines restarted so far.
+    """
+
+    rollout: Rollout
+    episodes: list[Episode]
+    metrics: dict[str, float]
+
+
+class _Columns(NamedTuple):
+    """What acting adds to a rollout; fresh arrays for each rollout."""
+
+    action: np.ndarray  # [T, B, A]
+    log_prob: np.ndarray  # [T, B] float32
+    value: np.ndarray  # [T, B]
+    policy_version: np.ndarray  # [T, B] float32
+    bootstrap_value: np.ndarray  # [B]
+
+
+class _Unfinished(NamedTuple):
+    """A rollout that is being collected."""
+
+    slab: dict[str, np.ndarray]
+    storage: Storage
+    columns: _Columns
+    key: Any
+    newest: Callable[[], Policy]
+    episodes: list[Episode]
+    truncations: list[Truncation]
+
+
+class RolloutCollector:
+    """Collects one rollout after another from a pool that nobody else steps.
+
+    While the policy acts for one group of environments, the pool steps the others.
+    """
+
+    def __init__(self, pool: Any, network: ActorCritic, *, num_steps: int, seed: int):
+        """Take over the pool.
+
+        Args:
+            pool: The environments.
+            network: The actor-critic.
+            num_steps: Steps of each environment in a rollout.
+            seed: Of the sampled actions.
+        """
+        self._pool = pool
+        self._act_fn = make_act(network)
+        self._value_fn = make_value(network)
+        self._num_steps = num_steps
+        self._key = jax.random.fold_in(jax.random.key(seed), 1)
+        self._groups = range(pool.num_groups)
+        size = pool.num_envs // pool.num_groups
+        self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]
+        self._restarts = 0
+        self._rollouts = 0
+        self.timer = Stopwatch()
+
+    def begin(self) -> None:
+        """Start the first episodes."""
+        self._pool.reset()
+        # Where the newest observations are: a slab and a slot in it.
+        self._latest = (self._pool.slab(0), 0)
+
+    def collect(self, number: int, newest: Callable[[], Policy]) -> CollectedRollout:
+        """Collect `num_steps` steps of every environment.
+
+        Args:
+            number: Index of the rollout in the training run; with the seed it
+                determines the sampled actions.
+            newest: Returns the policy to act with; called at every step.
+
+        Returns:
+            A rollout whose arrays are views into the next slab in turn.
+        """
+        rollout = self._start(number, newest)
+        carry = jax.tree.map(lambda *x: np.concatenate(x), *map(_fetch, self._carry))
+        for group in self._groups:
+            # The pool copies these into slot 0 only with its first send.
+            self._act(rollout, group, 0, self._latest)
+        for t in range(1, self._num_steps):
+            for group in self._groups:
+                self._receive(rollout, group, t - 1)
+                self._act(rollout, group, t, (rollout.slab, t))
+        for group in self._groups:
+            self._receive(rollout, group, self._num_steps - 1)
+            self._bootstrap(rollout, group)
+        return self._finish(rollout, carry)
+
+    def _start(self, number: int, newest: Callable[[], Policy]) -> _Unfinished:
+        slab = self._pool.slab(self._rollouts % self._pool.num_slabs)
+        key = jax.random.fold_in(self._key, number)
+        return _Unfinished(
+            slab, make_storage(slab), self._columns(), key, newest, [], []
+        )
+
+    def _columns(self) -> _Columns:
+        shape = (self._num_steps, self._pool.num_envs)
+        actions = self._pool.spec.action
+        return _Columns(
+            action=np.empty((*shape, actions.width), actions.dtype),
+            log_prob=np.empty(shape, np.float32),
+            value=np.empty(shape, np.float32),
+            policy_version=np.empty(shape, np.float32),
+            bootstrap_value=np.empty(shape[1:], np.float32),
+        )
+
+    def _observe(
+        self,
+        rollout: _Unfinished,
+        group: int,
+        t: int,
+        place: tuple[dict[str, np.ndarray], int],
+    ) -> tuple[Observation, np.ndarray]:
+        """Return a group's observation for step t, and ``is_first``."""
+        slab, slot = place
+        rows = self._pool.rows(group)
+        with self.timer.phase("transfer"):
+            obs = {name: x[slot, rows] for name, x in observations(slab).items()}
+            obs = rollout.storage.put(t, rows, obs)
+        return obs, slab["is_first"][slot, rows]
+
+    def _act(
+        self,
+        rollout: _Unfinished,
+        group: int,
+        t: int,
+        place: tuple[dict[str, np.ndarray], int],
+    ) -> None:
+        """Choose a group's actions for step t and send them to the pool."""
+        policy = rollout.newest()
+        obs, is_first = self._observe(rollout, group, t, place)
+        with self.timer.phase("act"):
+            count = np.uint32(t * len(self._groups) + group)
+            *outputs, self._carry[group] = self._act_fn(
+                policy.params,
+                policy.normalizer,
+                obs,
+                self._carry[group],
+                is_first,
+                rollout.key,
+                count,
+            )
+            action, log_prob, value = jax.device_get(outputs)
+        self._pool.send(group, action)
+        rows, columns = self._pool.rows(group), rollout.columns
+        columns.action[t, rows] = action
+        columns.log_prob[t, rows] = log_prob
+        columns.value[t, rows] = value
+        columns.policy_version[t, rows] = policy.version
+
+    def _receive(self, rollout: _Unfinished, group: int, t: int) -> None:
+        """Receive the results of a group's actions at step t."""
+        with self.timer.phase("engine_wait"):
+            step = self._pool.recv(group)
+        start = self._pool.rows(group).start
+        if cut := truncation_of(step, t, start, self._carry[group]):
+            rollout.truncations.append(cut)
+        rollout.episodes.extend(episode for _, episode in ended_episodes(step))
+        self._restarts += int(np.count_nonzero(step.info.restarted))
+
+    def _bootstrap(self, rollout: _Unfinished, group: int) -> None:
+        """Compute the values of a group's observations after the last step."""
+        policy, rows = rollout.newest(), self._pool.rows(group)
+        place = (rollout.slab, self._num_steps)
+        obs, is_first = self._observe(rollout, group, self._num_steps, place)
+        with self.timer.phase("act"):
+            rollout.columns.bootstrap_value[rows] = self._value_fn(
+                policy.params, policy.normalizer, obs, self._carry[group], is_first
+            )
+
+    def _finish(self, rollout: _Unfinished, carry: Carry) -> CollectedRollout:
+        slab = rollout.slab
+        with self.timer.phase("act"):
+            policy = rollout.newest()
+            final_value = final_values(
+                rollout.truncations,
+                (self._num_steps, self._pool.num_envs),
+                lambda *x: self._value_fn(policy.params, policy.normalizer, *x),
+            )
+        self._rollouts += 1
+        self._latest = (slab, self._num_steps)
+        collected = Rollout(
+            obs=rollout.storage.finish(),
+            is_first=slab["is_first"],
+            reward=slab["reward"][1:],
+            terminated=slab["terminated"][1:],
+            truncated=slab["truncated"][1:],
+            final_value=final_value,
+            carry=carry,
+            **rollout.columns._asdict(),
+        )
+        restarts = {"pool/engine_restarts": float(self._restarts)}
+        metrics = {**self.timer.drain(), **restarts}
+        return CollectedRollout(collected, rollout.episodes, metrics)
+
+
+def _fetch(carry: Carry) -> Carry:
+    return jax.tree.map(np.asarray, carry)

@@ -1,0 +1,52 @@
+"""Writing the metrics of training without waiting for the device."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from jaxfactory.metrics.writers import Writer
+
+
+class LateOutput:
+    """Writes each iteration's metrics during the next one.
+
+    Fetching the losses at once would make the loop wait for the update.
+
+    Args:
+        writer: Receives the metrics.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._pending: tuple[Mapping[str, Any], Mapping[str, float], int] | None = None
+
+    def write(
+        self, losses: Mapping[str, Any], metrics: Mapping[str, float], frames: int
+    ) -> None:
+        """Write the previous iteration's metrics; keep these until the next call.
+
+        Args:
+            losses: Device scalars of the update.
+            metrics: The iteration's other metrics.
+            frames: Frames trained on so far.
+        """
+        self.flush()
+        self._pending = (losses, metrics, frames)
+
+    def flush(self) -> None:
+        """Write the last iteration's metrics."""
+        if self._pending is not None:
+            losses, metrics, frames = self._pending
+            self._pending = None
+            self._writer.write({**fetched(losses), **metrics}, frames)
+
+
+def fetched(losses: Mapping[str, Any]) -> dict[str, float]:
+    """Fetch an update's metrics from the device, under the names they are written as.
+
+    Args:
+        losses: Device scalars by name.
+    """
+    values = jax.device_get(dict(losses))
+    return {f"losses/{name}": float(value) for name, value in values.items()}

@@ -1,0 +1,162 @@
+"""Setting up a training run: everything that the loop works with."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxfactory._util.signals import Interrupt, catch_interrupts
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.checkpoints.policy import check_network
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.config.train import Config
+from jaxfactory.envs import family
+from jaxfactory.envs.pool import open_pool
+from jaxfactory.metrics.jsonl_writer import JsonlWriter
+from jaxfactory.metrics.progress import Progress
+from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
+from jaxfactory.metrics.timers import Stopwatch
+from jaxfactory.metrics.wandb_writer import WandbWriter
+from jaxfactory.metrics.writers import CompositeWriter, Writer
+from jaxfactory.models.actor_critic import ActorCritic, EncoderClass
+from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
+from jaxfactory.rollout.async_sampler import AsyncSampler
+from jaxfactory.rollout.collector import RolloutCollector
+from jaxfactory.rollout.sampler import SyncSampler
+from jaxfactory.scenarios.maps import map_record
+from jaxfactory.training import transfer
+from jaxfactory.training.background_eval import BackgroundEvaluator
+from jaxfactory.training.callbacks import Callbacks
+from jaxfactory.training.output import LateOutput
+
+
+class Session(NamedTuple):
+    """What one session of a training run works with.
+
+    Attributes:
+        state: The training state to start from.
+        progress: How far the run has come.
+        sampler: Collects the rollouts; a context manager.
+        update: One PPO update.
+        timer: Measures the phases of the loop.
+        output: Writes the metrics.
+        callbacks: The user's own functions.
+        checkpointer: Saves the run.
+        evaluator: Evaluates the run in another process.
+        interrupt: Remembers the signal that interrupts training.
+    """
+
+    state: TrainState
+    progress: Progress
+    sampler: SyncSampler | AsyncSampler
+    update: Update
+    timer: Stopwatch
+    output: LateOutput
+    callbacks: Callbacks
+    checkpointer: Checkpointer
+    evaluator: BackgroundEvaluator
+    interrupt: Interrupt
+
+    def stopped(self) -> bool:
+        """Whether a signal or a callback ends training before its last frame."""
+        return bool(self.interrupt.signum or self.callbacks.stopped)
+
+
+@contextlib.contextmanager
+def open_session(
+    config: Config,
+    run_dir: Path,
+    *,
+    encoder: EncoderClass | None,
+    writer: Writer | None,
+    callbacks: Callbacks,
+) -> Iterator[Session]:
+    """Create or resume a run; closing it ends every engine, thread and process.
+
+    Args:
+        config: All settings.
+        run_dir: The run's directory.
+        encoder: The encoder's class, if it is not found by its name.
+        writer: Receives the metrics besides metrics.jsonl and TensorBoard.
+        callbacks: The user's own functions.
+
+    Raises:
+        UserError: If the run directory cannot be used for these settings.
+    """
+    # Networks that do not fit are reported before anything is created.
+    environment = family.resolve(config.env)
+    network = ActorCritic(environment.spec, config.network, encoder)
+    start = transfer.prepare(config, run_dir, network) if config.init_from else None
+    with (
+        catch_interrupts() as interrupt,
+        Checkpointer(run_dir, config) as checkpointer,
+        _open_writers(config, run_dir, writer) as output,
+    ):
+        if checkpointer.saved_frames:
+            check_network(load_for_evaluation(run_dir), network)
+        with (
+            open_pool(
+                environment,
+                # A resumed run continues with other episodes than its first ones.
+                seed=(config.seed + checkpointer.saved_frames) % 2**32,
+                num_steps=config.ppo.num_steps,
+                num_slabs=num_slabs(config),
+                serial=config.serial,
+            ) as pool,
+            BackgroundEvaluator(config.watch, checkpointer, output) as evaluator,
+        ):
+            progress = Progress()
+            state = init_train_state(network, config.ppo, jax.random.key(config.seed))
+            state = transfer.begin(state, start)
+            state = checkpointer.restore_or(state, progress)
+            map_record.record(run_dir, environment.map_file())
+            output.begin(progress.frames)
+            if start:
+                output.note(start.report)
+            yield Session(
+                state=state,
+                progress=progress,
+                sampler=make_sampler(pool, network, config),
+                update=make_update(
+                    network,
+                    config.ppo,
+                    frame_skip=config.env.frame_skip,
+                    total_frames=config.total_frames,
+                    off_policy=config.mode == "async",
+                ),
+                timer=Stopwatch(),
+                output=LateOutput(output),
+                callbacks=callbacks,
+                checkpointer=checkpointer,
+                evaluator=evaluator,
+                interrupt=interrupt,
+            )
+
+
+def _open_writers(
+    config: Config, run_dir: Path, writer: Writer | None
+) -> CompositeWriter:
+    writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
+    if config.watch.wandb:
+        writers.append(WandbWriter(run_dir, config))
+    return CompositeWriter(*writers, *([writer] if writer else []))
+
+
+def num_slabs(config: Config) -> int:
+    """Return how many rollouts the pool must hold at once."""
+    return max(2, config.max_policy_lag + 1) if config.mode == "async" else 2
+
+
+def make_sampler(
+    pool: Any, network: ActorCritic, config: Config
+) -> SyncSampler | AsyncSampler:
+    """Return the sampler of a configuration's mode, a context manager."""
+    collector = RolloutCollector(
+        pool, network, num_steps=config.ppo.num_steps, seed=config.seed
+    )
+    if config.mode == "async":
+        steps = config.ppo.num_epochs * config.ppo.num_minibatches
+        return AsyncSampler(collector, config.max_policy_lag, steps)
+    return SyncSampler(collector)
