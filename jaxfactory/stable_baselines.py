@@ -35,8 +35,9 @@ class StableBaselinesEnv(VecEnv):
     Observations and actions are those of `DoomVectorEnv`: an image ``[H, W, C]``, which
     `CnnPolicy` takes, or with measurements a dictionary, for `MultiInputPolicy`. The
     info of an environment holds ``raw_reward``, the scenario's raw reward, and
-    ``game_variables``; at the end of an episode also ``raw_return``, ``tics``, ``episode``
-    as `Monitor` writes it, ``terminal_observation`` and ``TimeLimit.truncated``.
+    ``game_variables``; at the end of an episode also ``raw_return``, ``tics``,
+    ``episode`` as `Monitor` writes it, ``terminal_observation`` and
+    ``TimeLimit.truncated``.
 
     Attributes:
         envs: The underlying `DoomVectorEnv`.

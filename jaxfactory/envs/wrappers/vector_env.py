@@ -36,7 +36,7 @@ _POOL_OPTIONS = (
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space:
-    """Return the space of an observation: an image, or a dictionary with measurements."""
+    """Return the space of an observation: an image, with measurements a dictionary."""
     image = spaces.Box(0, 255, spec.image, np.uint8)
     if not spec.measurements:
         return image
@@ -144,8 +144,8 @@ class DoomVectorEnv(VectorEnv):
         """Start a new episode in every environment.
 
         Args:
-            seed: Environment i gets ``seed + i``, or ``seed[i]`` of a list (a match uses
-                that of its first agent). Each seeded environment starts a new engine,
+            seed: Environment i gets ``seed + i``, or ``seed[i]`` of a list (a match
+                uses that of its first agent). Each seeded environment starts a new engine,
                 which takes about 0.1 s. None keeps the current seeds, which are random
                 at first.
             options: No options. Episodes restart automatically, so a ``reset_mask``
