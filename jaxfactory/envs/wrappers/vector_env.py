@@ -145,9 +145,8 @@ class DoomVectorEnv(VectorEnv):
 
         Args:
             seed: Environment i gets ``seed + i``, or ``seed[i]`` of a list (a match
-                uses that of its first agent). Each seeded environment starts a new engine,
-                which takes about 0.1 s. None keeps the current seeds, which are random
-                at first.
+                uses that of its first agent). A seed starts a new engine, which takes
+                about 0.1 s. None keeps the current seeds, which are random at first.
             options: No options. Episodes restart automatically, so a ``reset_mask``
                 that leaves environments out is refused.
 
