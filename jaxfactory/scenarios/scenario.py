@@ -94,7 +94,7 @@ class Scenario:
         missing = ", ".join(sorted(used - {*config.buttons}))
         if missing:
             self._refuse(
-                f"its heads press {missing}, which {config.path} does not list "
+                f"its heads press {missing}, but {config.path} does not list that "
                 "under available_buttons; add it there"
             )
         return self.heads
