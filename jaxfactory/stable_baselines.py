@@ -1,6 +1,6 @@
-"""Stable-Baselines3's face of the pool: Doom as its `VecEnv`.
+"""The pool as a Stable-Baselines3 `VecEnv`.
 
-Its algorithms are given the environments as they are::
+Its algorithms take the environments directly::
 
     from stable_baselines3 import PPO
     from jaxfactory.stable_baselines import StableBaselinesEnv
@@ -25,21 +25,22 @@ try:
 except ImportError as error:
     raise ImportError(
         "jaxfactory.stable_baselines needs Stable-Baselines3, which is not installed; "
-        "pip install 'jaxfactory[sb3]' brings it, with PyTorch"
+        "pip install 'jaxfactory[sb3]' installs it, with PyTorch"
     ) from error
 
 
 class StableBaselinesEnv(VecEnv):
-    """Many games of Doom behind Stable-Baselines3's interface, stepped by the C++ pool.
+    """Doom environments as a Stable-Baselines3 `VecEnv`, stepped by the C++ pool.
 
     Observations and actions are those of `DoomVectorEnv`: an image ``[H, W, C]``, which
-    `CnnPolicy` takes, or with measurements a dictionary, for `MultiInputPolicy`. Each
-    game's information holds ``raw_reward``, the scenario's raw reward, and
-    ``game_variables``; at an episode's end also ``raw_return``, ``tics``, ``episode``
-    as `Monitor` writes it, ``terminal_observation`` and ``TimeLimit.truncated``.
+    `CnnPolicy` takes, or with measurements a dictionary, for `MultiInputPolicy`. The
+    info of an environment holds ``raw_reward``, the scenario's raw reward, and
+    ``game_variables``; at the end of an episode also ``raw_return``, ``tics``,
+    ``episode`` as `Monitor` writes it, ``terminal_observation`` and
+    ``TimeLimit.truncated``.
 
     Attributes:
-        envs: The vector environment that it steps.
+        envs: The underlying `DoomVectorEnv`.
     """
 
     def __init__(
@@ -50,16 +51,16 @@ class StableBaselinesEnv(VecEnv):
         render_mode: str | None = None,
         **options: Any,
     ):
-        """Prepare the games; the first `reset` starts their engines.
+        """Prepare the environments; the first `reset` starts their engines.
 
         Args:
             scenario: A scenario's name, the path of a .cfg file, or a scenario.
-            num_envs: Games, as of `DoomVectorEnv`.
+            num_envs: Environments, as in `DoomVectorEnv`.
             render_mode: None or ``"rgb_array"``.
             **options: Further options of `DoomVectorEnv`.
 
         Raises:
-            UserError: If an option cannot work.
+            UserError: If an option is invalid.
         """
         self.envs = DoomVectorEnv(
             scenario, num_envs, render_mode=render_mode, **options
@@ -72,9 +73,9 @@ class StableBaselinesEnv(VecEnv):
         )
 
     def reset(self) -> Any:
-        """Begin a new episode in every game and return the observations.
+        """Start a new episode everywhere and return the observations.
 
-        Seeds given with `seed` are used once; other resets go on with those there are.
+        Seeds given with `seed` are used once; later resets keep them.
         """
         seeds = (
             None if self._seeds[0] is None else [int(s) % 2**32 for s in self._seeds]
@@ -86,16 +87,16 @@ class StableBaselinesEnv(VecEnv):
         return obs
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Keep the actions, ``[B]`` or ``[B, heads]``, for `step_wait`."""
+        """Store the actions, ``[B]`` or ``[B, heads]``, for `step_wait`."""
         self._actions = actions
 
     def step_wait(
         self,
     ) -> tuple[Any, Float32[np.ndarray, "B"], Bool[np.ndarray, "B"], list[dict]]:
-        """Step every game once.
+        """Step every environment once.
 
         Returns:
-            Observations, rewards, whether episodes ended, and each game's information.
+            Observations, rewards, whether episodes ended, and an info per environment.
         """
         obs, reward, terminated, truncated, info = self.envs.step(self._actions)
         infos = [of_row(info, row) for row in range(self.num_envs)]
@@ -109,7 +110,7 @@ class StableBaselinesEnv(VecEnv):
         return obs, reward.astype(np.float32), ended, infos
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """Return the newest image of each game in RGB, None without a render mode."""
+        """Return each environment's latest image in RGB, None without a render mode."""
         return self.envs.render() or [None] * self.num_envs
 
     def close(self) -> None:
@@ -117,28 +118,28 @@ class StableBaselinesEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Return an attribute of the vector environment, once for each game."""
+        """Return an attribute of the vector environment, once per environment."""
         value = getattr(self.envs, attr_name)
         return [value for _ in self._rows(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refuse: the games are no objects of their own."""
+        """Refuse: the environments are not separate objects."""
         raise AttributeError(
-            f"{attr_name!r} cannot be set: the games are stepped together and are no "
-            "objects of their own; give options when they are made"
+            f"{attr_name!r} cannot be set: the environments are stepped together and "
+            "are not separate objects; give options on construction"
         )
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Refuse: the games are no objects of their own."""
+        """Refuse: the environments are not separate objects."""
         raise AttributeError(
-            f"{method_name!r} cannot be called: the games are stepped together and are "
-            "no objects of their own; `envs` is the vector environment"
+            f"{method_name!r} cannot be called: the environments are stepped together "
+            "and are not separate objects; `envs` is the vector environment"
         )
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """Say that episodes are monitored, and that there is no other wrapper."""
+        """Return that episodes are monitored, and that there is no other wrapper."""
         monitored = issubclass(wrapper_class, Monitor)
         return [monitored for _ in self._rows(indices)]
 

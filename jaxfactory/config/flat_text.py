@@ -1,4 +1,4 @@
-"""A configuration as flat text: for showing it, and for telling two apart."""
+"""A configuration as flat text, to show it and to compare two."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config
 
 
-# What changes nothing about the training itself.
+# Settings that do not affect learning, and the seed.
 _NOT_TRAINING = (
     "seed", "checkpoint-minutes", "serial", "evaluate-every", "evaluate-episodes",
     "video-every", "best-by", "wandb", "wandb-project", "wandb-entity", "wandb-group",
@@ -16,7 +16,7 @@ _NOT_TRAINING = (
 
 
 def flat(config: Config) -> dict[str, str]:
-    """Return every setting as its flag's name and a text, sections in order."""
+    """Return every setting as text, by the name of its flag."""
     result: dict[str, str] = {}
     for name, value in config_lib.to_dict(config).items():
         section = value if isinstance(value, dict) else {name: value}
@@ -26,19 +26,19 @@ def flat(config: Config) -> dict[str, str]:
 
 
 def training(config: Config) -> dict[str, str]:
-    """Return the settings that decide what is learned, but for the seed."""
+    """Return the settings that affect learning, without the seed."""
     return {
         name: text for name, text in flat(config).items() if name not in _NOT_TRAINING
     }
 
 
 def nearest_preset(config: Config) -> tuple[str, dict[str, tuple[str, str]]]:
-    """Return the preset that a configuration differs least from, and in what.
+    """Return the preset closest to a configuration, and the differences.
 
-    The scenario, the frames and the seed are a run's own and no difference.
+    Scenario, frames and seed do not count as differences.
 
     Returns:
-        Its name, and setting -> (the preset's value, the run's).
+        The preset's name, and setting -> (the preset's value, the run's value).
     """
     own = flat(config)
     best: tuple[str, dict[str, tuple[str, str]]] | None = None
@@ -56,7 +56,7 @@ def nearest_preset(config: Config) -> tuple[str, dict[str, tuple[str, str]]]:
 
 
 def differing(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Return the settings that are not the same in all rows."""
+    """Return the settings that differ between rows."""
     if not rows:
         return []
     return [key for key in rows[0] if len({row.get(key) for row in rows}) > 1]

@@ -1,4 +1,4 @@
-"""The settings of the actor-critic's network."""
+"""Settings of the actor-critic network."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.config import validation
 
 
-# More than these cannot be meant; a file that holds more would take memory without end.
+# Larger values are mistakes, and would take memory without end.
 _MAX_UNITS = 16_384
 _MAX_CHANNELS = 4_096
 _MAX_KERNEL = 256
@@ -16,7 +16,7 @@ _MAX_LAYERS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The actor-critic's shape.
+    """Architecture of the actor-critic network.
 
     Examples:
         >>> small = NetworkConfig(conv_channels=(8, 16, 16), core="lstm")
@@ -25,11 +25,10 @@ class NetworkConfig:
     """
 
     encoder: str = "conv"
-    """What turns observations into features: conv, resnet_impala, or a Flax NNX class
-    of your own as package.module:Class or file.py:Class (--network is the same
-    flag)."""
+    """Encoder of observations: conv, resnet_impala, or your own Flax NNX class as
+    package.module:Class or file.py:Class (alias: --network)."""
     conv_channels: tuple[int, ...] = (16, 32, 64)
-    """Output channels of each convolution, or of each stage of resnet_impala."""
+    """Output channels of each convolution, or of each resnet_impala stage."""
     conv_kernels: tuple[int, ...] = (8, 4, 3)
     """Kernel size of each convolution."""
     conv_strides: tuple[int, ...] = (4, 2, 2)
@@ -37,22 +36,22 @@ class NetworkConfig:
     hidden_size: int = 256
     """Units of the dense layer after the convolutions."""
     dense_sizes: tuple[int, ...] = ()
-    """Units of further dense layers after that one; none by default."""
+    """Units of further dense layers after that one."""
     core: Literal["gru", "lstm", "none"] = "gru"
     """Recurrent core between the encoder and the heads."""
     core_size: int = 256
     """Units of the recurrent core."""
     core_layers: int = 1
-    """Layers of the recurrent core, each of so many units."""
+    """Layers of the recurrent core."""
     measurements_sizes: tuple[int, ...] = (128, 128)
-    """Units of the dense layers that read the measurements, where there are any."""
+    """Units of the dense layers that encode the measurements, if there are any."""
     decoder_sizes: tuple[int, ...] = ()
-    """Units of the dense layers between the core and the heads; none by default."""
+    """Units of the dense layers between the core and the heads."""
     nonlinearity: Literal["elu", "relu", "tanh"] = "elu"
     """Activation after each convolution and dense layer."""
     separate_critic: bool = False
-    """Give the value function an encoder, core and decoder of its own, instead of those
-    of the policy."""
+    """Give the value function its own encoder, core and decoder, instead of sharing the
+    policy's."""
 
     def __post_init__(self) -> None:
         validation.positive(

@@ -1,13 +1,13 @@
-"""Whole configurations to begin with, by name."""
+"""Presets: complete configurations by name, which supply the defaults of a run."""
 
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.config.train import Config, NetworkConfig, PPOConfig
 
 
 PRESETS: dict[str, Config] = {
-    # A smaller network that uses each rollout twice: it reaches a score sooner.
+    # A smaller network and two epochs per rollout: reaches a score sooner.
     "default": Config(),
-    # The settings that this field publishes its Doom scores with.
+    # The settings of published Doom scores (Sample Factory).
     "reference": Config(
         env=EnvConfig(num_envs=32),
         network=NetworkConfig(
@@ -23,8 +23,8 @@ PRESETS: dict[str, Config] = {
             bootstrap_truncated=False,
         ),
     ),
-    # Environments of Gymnasium's: cheap to step, and mostly without anything to
-    # remember or an image. Taken wherever one is named.
+    # Default for Gymnasium environments: cheap to step, mostly fully observed, without
+    # images.
     "gymnasium": Config(
         env=EnvConfig(
             scenario="gymnasium:CartPole-v1", num_envs=16, num_groups=1, frame_skip=1

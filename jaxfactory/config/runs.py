@@ -1,17 +1,17 @@
-"""A run directory: where its files lie, its config.json, and which one is newest.
+"""Run directories: their files, their config.json, and the newest run.
 
 ::
 
     runs/<scenario>/<YYYYmmdd-HHMMSS>/
-        config.json          the settings
-        metrics.jsonl        one object an iteration
-        trained_on.json      the map files that it was trained on
+        config.json          settings
+        metrics.jsonl        one object per iteration
+        trained_on.json      map files of the training environments
         tensorboard/
-        videos/              with --video-every, named by their frames
-        checkpoints/latest/  the last two, named by their frames
+        videos/              with --video-every, named by frames
+        checkpoints/latest/  the last two, named by frames
         checkpoints/best/    the one with the best mean return
 
-Imports no JAX, so that the command line can look into a run before JAX starts.
+Imports no JAX, so the command line can read a run before JAX starts.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ EVALUATION = "evaluation.json"
 TRAINED_ON = "trained_on.json"
 LOCK = ".lock"
 
-# A checkpoint's name: its frames. Others call digits what int() does not take.
+# A checkpoint's name: its frames, in ASCII digits.
 _NUMBER = re.compile("[0-9]{1,20}")
 
-# What decides the shapes of the parameters and what they mean.
+# Settings that determine the shapes and the meaning of the parameters.
 FIXED_ENV = (
     "scenario", "width", "height", "grayscale", "depth", "labels", "automap",
     "measurements",
@@ -49,8 +49,8 @@ FIXED_ENV = (
 
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
-    """Return a directory that does not exist yet, named by scenario and time."""
-    # Of a .cfg file's path the name, of FILE:NAME what stands behind the colon.
+    """Return the path of a new run directory, named by scenario and time."""
+    # The stem of a .cfg file's path; the part behind the colon of FILE:NAME.
     short = Path(scenario.rpartition(":")[2]).stem
     stem = root / short / time.strftime("%Y%m%d-%H%M%S")
     path, number = stem, 1
@@ -77,7 +77,7 @@ def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
 
 
 def find_newest_run(root: Path = ROOT) -> Path:
-    """Return the run under ``root`` that saved a checkpoint last.
+    """Return the run under ``root`` with the newest checkpoint.
 
     Raises:
         UserError: If there is none.
@@ -97,12 +97,12 @@ def find_newest_run(root: Path = ROOT) -> Path:
 
 
 def is_run(run_dir: Path) -> bool:
-    """Whether the directory holds a run's settings."""
+    """Whether a directory is a run: it contains settings."""
     return (run_dir / CONFIG).is_file()
 
 
 def load_config(run_dir: Path) -> Config:
-    """Read the settings that a run was trained with.
+    """Read the settings of a run.
 
     Raises:
         UserError: If the directory is no run, or its config.json cannot be read.
@@ -120,17 +120,16 @@ def load_config(run_dir: Path) -> Config:
 
 
 def open_run(run_dir: Path, config: Config) -> bool:
-    """Make a run directory, or check that an existing one fits the settings.
+    """Create a run directory, or check that an existing one fits the settings.
 
-    Writes config.json; on an existing run the new settings win where they may
-    differ.
+    Writes config.json. An existing run takes the new settings where they may differ.
 
     Returns:
         Whether the run existed before.
 
     Raises:
-        UserError: If the directory cannot be written, holds something else, or
-            belongs to another scenario, observation, network or seed.
+        UserError: If the directory cannot be written, contains something else, or is a
+            run with another scenario, observation, network or seed.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -153,10 +152,10 @@ def open_run(run_dir: Path, config: Config) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's text so that a reader sees the old one or the new one."""
+    """Replace a file so that readers see either the old text or the new text."""
     scratch = path.with_name(f".{path.name}.unfinished")
     try:
-        # A link that was left there would be written through.
+        # Writing would follow a link that is there.
         scratch.unlink(missing_ok=True)
         with scratch.open("w") as file:
             file.write(text)
@@ -189,13 +188,13 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         was = " ".join(_as_flag(name, old) for name, old, _ in changed)
         now = " ".join(_as_flag(name, value) for name, _, value in changed)
         raise UserError(
-            f"the run {run_dir} was trained with {was} and cannot go on with {now}; "
+            f"the run {run_dir} was trained with {was} and cannot resume with {now}; "
             "leave that out to resume it, or give --run a new directory"
         )
 
 
 def _has_moved(old: str, new: str) -> bool:
-    """Whether two references name things of the same name, wherever they are."""
+    """Whether two references have the same name in different places."""
     if old.endswith(".cfg") and new.endswith(".cfg"):
         return Path(old).name == Path(new).name
     return ":" in old and ":" in new and old.split(":")[-1] == new.split(":")[-1]

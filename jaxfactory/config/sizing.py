@@ -1,9 +1,9 @@
-"""How many environments and workers suit a machine: what `auto` stands for.
+"""Numbers of environments and workers for a machine: the meaning of `auto`.
 
-More environments make a step's batch cheaper for the network, fewer fit the engines
-into the caches better. On 2 cores without a GPU the default preset was measured with 32
-for each core. A GPU makes the batch almost free and waits for the engines, so that it
-gets twice as many; that number is a guess until it is measured.
+More environments make larger, more efficient batches for the network; fewer keep the
+engines in the caches. 32 per core was the best value measured on 2 cores without a GPU
+with the default preset. With a GPU, batches are nearly free and the engines are the
+bottleneck, so it is doubled; that value is a guess and has not been measured.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 _ENVS_PER_CORE = 32
 _ENVS_PER_CORE_WITH_GPU = 64
-# From so many cores on, one is left to the threads that act and learn through a GPU.
+# With a GPU and at least this many cores, one core is left for acting and learning.
 _CORES_TO_SPARE = 8
 AUTO_FLAGS = ("--num-envs", "--num-workers")
 
 
 class Sizes(NamedTuple):
-    """What was chosen, and why."""
+    """The chosen sizes, and the reason."""
 
     num_envs: int
     num_workers: int
@@ -25,26 +25,26 @@ class Sizes(NamedTuple):
 
 
 def choose(cores: int, *, gpu: bool) -> Sizes:
-    """Return sizes for a machine.
+    """Choose sizes for a machine.
 
     Args:
-        cores: That this process may use.
-        gpu: Whether the network runs on one.
+        cores: Cores that this process may use.
+        gpu: Whether the network runs on a GPU.
     """
     per_core = _ENVS_PER_CORE_WITH_GPU if gpu else _ENVS_PER_CORE
     workers = cores - 1 if gpu and cores >= _CORES_TO_SPARE else cores
     where = "with a GPU" if gpu else "without a GPU"
-    reason = f"{per_core} environments for each worker, on {cores} cores {where}"
+    reason = f"{per_core} environments per worker, on {cores} cores {where}"
     return Sizes(per_core * workers, workers, reason)
 
 
 def wants_auto(args: list[str]) -> bool:
-    """Whether a command line asks for `auto` anywhere."""
+    """Whether a command line contains `auto` sizes."""
     return any(_is_auto(args, index) for index in range(len(args)))
 
 
 def fill_in(args: list[str], sizes: Sizes) -> list[str]:
-    """Return a command line with what was chosen in the place of every `auto`."""
+    """Return a command line with every `auto` replaced by the chosen size."""
     chosen = {"--num-envs": sizes.num_envs, "--num-workers": sizes.num_workers}
     filled = list(args)
     for index in range(len(args)):

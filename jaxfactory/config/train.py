@@ -1,8 +1,7 @@
-"""The settings of a training run and of an evaluation: defaults and bounds.
+"""Settings of a training run and of an evaluation: defaults and validation.
 
-Frozen dataclasses, validated when made: a value that cannot work raises a
-``UserError`` (a ``ValueError``) whose sentence carries the value, the reason and the
-remedy.
+Frozen dataclasses, validated on construction: an invalid value raises a ``UserError``
+(a ``ValueError``) that names the value, the reason and the remedy.
 """
 
 import dataclasses
@@ -17,15 +16,14 @@ from jaxfactory.config.env import MAX_ENVS, EnvConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
 
 
-# More than these cannot be meant; a file that holds more would start processes or take
-# memory without end.
+# Larger values are mistakes, and would start processes or take memory without end.
 MAX_FRAMES = plain_json.MOST_FRAMES
 MAX_EPISODES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """Proximal policy optimisation.
+    """Settings of proximal policy optimization (PPO).
 
     Examples:
         >>> PPOConfig(num_steps=16, learning_rate=1e-4).num_epochs
@@ -33,46 +31,45 @@ class PPOConfig:
     """
 
     num_steps: int = 32
-    """Steps of each environment in a rollout; also the recurrent chunk."""
+    """Steps per environment in a rollout; also the length of recurrent sequences."""
     num_minibatches: int = 4
-    """Minibatches that the environments of a rollout are split into."""
+    """Minibatches per epoch; each holds whole environments."""
     num_epochs: int = 2
-    """Passes over each rollout."""
+    """Epochs over each rollout."""
     learning_rate: float = 3e-4
-    """Adam's step size."""
+    """Learning rate of Adam."""
     lr_schedule: Literal["constant", "decay"] = "decay"
-    """Keep the step size, or lower it to a tenth over the second half of training."""
+    """constant, or decay to a tenth over the second half of training."""
     adam_eps: float = 1e-6
-    """Adam's epsilon."""
+    """Epsilon of Adam."""
     max_grad_norm: float = 4.0
-    """Global gradient norm above which gradients are scaled down; 0 turns it off."""
+    """Clip gradients to this global norm; 0 turns clipping off."""
     gamma: float = 0.99
-    """Discount of a decision."""
+    """Discount factor per agent step."""
     gae_lambda: float = 0.95
-    """Exponential weight of the advantage estimator."""
+    """Lambda of generalized advantage estimation (GAE), also used by V-trace."""
     advantages: Literal["gae", "vtrace"] = "gae"
-    """Advantage estimator; vtrace corrects for actions of an older policy."""
+    """Advantage estimator; vtrace corrects for policy lag."""
     objective: Literal["decoupled", "clipped"] = "decoupled"
-    """What the clip holds on to with --mode async: the policy that an update begins
-    with (the older one that acted then only weighs the samples), or the one that
-    acted. With --mode sync they are the same."""
+    """With --mode async, clip relative to the policy at the start of the update
+    (decoupled; importance weights correct for the behaviour policy) or to the behaviour
+    policy (clipped). With --mode sync they are the same."""
     clip_eps: float = 0.1
-    """The ratio is clipped to [1/(1+eps), 1+eps]."""
+    """The probability ratio is clipped to [1/(1+eps), 1+eps]."""
     value_clip: float = 0.2
-    """How far a value may move from the acting one in an update, in normalised units; 0
-    is any distance."""
+    """Clip range of the value function in normalized units; 0 turns clipping off."""
     vf_coef: float = 0.5
-    """Weight of the value loss."""
+    """Coefficient of the value loss."""
     exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
-    """Exploration term: symmetric KL to the uniform policy, or entropy."""
+    """Exploration bonus: symmetric KL to the uniform policy, or entropy."""
     ent_coef: float = 0.003
-    """Weight of the exploration term."""
+    """Coefficient of the exploration bonus."""
     normalize_obs: bool = True
-    """Normalise every observation element by its running mean and variance."""
+    """Normalize each element of observations by its running mean and variance."""
     normalize_returns: bool = True
-    """Normalise returns by their running mean and variance."""
+    """Normalize returns by their running mean and variance."""
     bootstrap_truncated: bool = True
-    """Bootstrap truncated episodes from their final observation."""
+    """Bootstrap truncated episodes from the value of their final observation."""
 
     def __post_init__(self) -> None:
         validation.positive(
@@ -93,26 +90,26 @@ class PPOConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WatchConfig:
-    """Looking at a run while it trains; changes nothing about what is learned."""
+    """Evaluation and logging during training; does not affect learning."""
 
     evaluate_every: int = 0
-    """Frames between evaluations on other seeds than training's, in a process of their
-    own; 0 leaves them out."""
+    """Frames between background evaluations, on seeds that training does not use; 0
+    turns them off."""
     evaluate_episodes: int = 20
-    """Episodes of each evaluation during training."""
+    """Episodes per background evaluation."""
     video_every: int = 0
     """Frames between videos of an episode (videos/ and TensorBoard); 0 for none."""
     best_by: Literal["training", "evaluation"] = "training"
-    """Keep the checkpoint with the best mean return of the last 100 episodes of
-    training, or of an evaluation during training."""
+    """Choose the best checkpoint by the mean return of the last 100 training episodes,
+    or of a background evaluation."""
     wandb: bool = False
-    """Log to Weights & Biases too (pip install 'jaxfactory[wandb]')."""
+    """Also log to Weights & Biases (pip install 'jaxfactory[wandb]')."""
     wandb_project: str = "jaxfactory"
-    """Its project."""
+    """Weights & Biases project."""
     wandb_entity: str | None = None
-    """Its user or team; none is your default."""
+    """Weights & Biases user or team; your default if not given."""
     wandb_group: str | None = None
-    """Its group of runs."""
+    """Weights & Biases group of runs."""
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "video_every"):
@@ -120,7 +117,7 @@ class WatchConfig:
                 flag = name.replace("_", "-")
                 raise UserError(
                     f"--{flag} {getattr(self, name)} must be a number of frames, or 0 "
-                    "to leave it out"
+                    "to turn it off"
                 )
         validation.positive(self, "evaluate_episodes")
         validation.at_most(
@@ -129,14 +126,14 @@ class WatchConfig:
         )  # fmt: skip
         if self.best_by == "evaluation" and not self.evaluate_every:
             raise UserError(
-                "--best-by evaluation needs evaluations during training; add "
+                "--best-by evaluation needs background evaluations; add "
                 "--evaluate-every FRAMES"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One training run.
+    """Settings of one training run.
 
     Examples:
         >>> import dataclasses
@@ -152,20 +149,21 @@ class Config:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
-    """Frames (game tics, all environments together) to train for."""
+    """Frames to train for, over all environments; a frame is one Doom tic."""
     seed: int = 0
-    """Seed of the environments, the network and the sampled actions."""
+    """Seed of environments, network initialization and sampled actions."""
     mode: Literal["sync", "async"] = "sync"
-    """Play and update in turns, or play on a thread of its own during updates."""
+    """sync alternates rollouts and updates; async collects rollouts in a second thread
+    during updates."""
     max_policy_lag: int = 1
-    """Updates that a rollout's policy may be behind, with --mode async."""
+    """Largest policy lag of a rollout, in updates, with --mode async."""
     serial: bool = False
-    """Run everything in one thread, for debugging."""
+    """Run everything in one thread; for debugging."""
     checkpoint_minutes: float = 2.0
     """Minutes between checkpoints."""
     init_from: str | None = None
-    """Begin a new run with the weights of another: its directory, or user/repo on the
-    Hugging Face Hub."""
+    """Initialize a new run from the weights of another: its directory, or user/repo on
+    the Hugging Face Hub."""
 
     def __post_init__(self) -> None:
         validation.positive(self, "total_frames", "checkpoint_minutes")
@@ -195,43 +193,43 @@ class Config:
 
     @property
     def frames_per_iteration(self) -> int:
-        """Frames that one rollout takes from all environments together."""
+        """Frames in one rollout, over all environments."""
         return self.env.num_envs * self.ppo.num_steps * self.env.frame_skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Play a trained agent's episodes in parallel and print its score."""
+    """Evaluate a trained agent on parallel environments and print its score."""
 
     run: Path | None = None
-    """The run's directory; without it, the run under runs/ that was saved last."""
+    """Run directory; by default the run under runs/ with the newest checkpoint."""
     checkpoint: Literal["best", "latest"] = "best"
-    """The checkpoint with the best mean return in training, or the last one."""
+    """Evaluate the best or the latest checkpoint."""
     episodes: int = 100
-    """Episodes to play; each environment plays a fixed share of them."""
+    """Episodes to evaluate; each environment runs a fixed share of them."""
     num_envs: int = 20
-    """Environments stepped in parallel, each one engine process."""
+    """Environments stepped in parallel, one engine process each."""
     deterministic: bool = False
-    """Take the most probable action instead of sampling."""
+    """Take the most probable actions instead of sampling."""
     seed: int = 1000
-    """Seed of the episodes and of the sampled actions."""
+    """Seed of episodes and sampled actions."""
     scenario: str | None = None
-    """Another scenario than the run's own, or where that one is now."""
+    """Override the scenario, or give its new path."""
     map: str | None = None
     """Map file (.wad or .pk3) to use instead of the run's own."""
     allow_game_args: bool = False
-    """Pass all game_args of your own .cfg file to the engine, also those that could
-    make it write files or run commands."""
+    """Pass every game_args entry of your own .cfg file to the engine, even those that
+    can write files or run commands."""
     encoder: str | None = None
-    """Where the run's own encoder is now, if it has moved (--network is the same)."""
+    """New path of the run's own encoder, if it has moved (alias: --network)."""
     render_mp4: bool = False
-    """Write a video of an episode into the run's directory."""
+    """Write a video of one episode to the run directory."""
     push_to_hub: str | None = None
-    """Publish the agent on the Hugging Face Hub as user/repo, with score and video."""
+    """Push the agent to the Hugging Face Hub as user/repo, with score and video."""
     private: bool = False
-    """With --push-to-hub: make a repository that only you can see."""
+    """With --push-to-hub: make the repository private."""
     commit_message: str | None = None
-    """With --push-to-hub: what the commit is called; by default the score."""
+    """With --push-to-hub: commit message; by default the score."""
 
     def __post_init__(self) -> None:
         validation.positive(self, "episodes", "num_envs")
@@ -239,7 +237,7 @@ class EvaluateOptions:
         validation.seed(self.seed)
         if self.push_to_hub is None and (self.private or self.commit_message):
             flag = "--private" if self.private else "--commit-message"
-            raise UserError(f"{flag} is about --push-to-hub user/repo; give that too")
+            raise UserError(f"{flag} needs --push-to-hub user/repo; add that")
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -248,10 +246,9 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(data: dict[str, Any]) -> Config:
-    """Rebuild a configuration from what `to_dict` returned.
+    """Rebuild a configuration from the result of `to_dict`.
 
     Raises:
-        UserError: If a setting is unknown, its value is not of the setting's type, or
-            cannot work.
+        UserError: If a setting is unknown, or its value is invalid or of another type.
     """
     return typed_fields.build(Config, data)

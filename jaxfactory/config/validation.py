@@ -1,4 +1,4 @@
-"""Checks that settings have in common; each raises a sentence that names the flag."""
+"""Checks shared by settings; each error message names the flag."""
 
 import math
 from typing import Any
@@ -7,9 +7,9 @@ from jaxfactory._util.errors import UserError
 
 
 def positive(owner: Any, *names: str) -> None:
-    """Complain about a setting that is not greater than 0, or not finite.
+    """Refuse a setting that is not greater than 0 or not finite.
 
-    Of a tuple, about any such entry.
+    A tuple is checked entry by entry.
     """
     for name in names:
         value = getattr(owner, name)
@@ -22,9 +22,9 @@ def positive(owner: Any, *names: str) -> None:
 
 
 def at_most(owner: Any, **limits: int | float) -> None:
-    """Complain about a setting that is greater than its limit.
+    """Refuse a setting that is greater than its limit.
 
-    Of a tuple, about any such entry; None is left alone.
+    A tuple is checked entry by entry; None passes.
     """
     for name, limit in limits.items():
         value = getattr(owner, name)
@@ -36,7 +36,7 @@ def at_most(owner: Any, **limits: int | float) -> None:
 
 
 def not_longer(owner: Any, limit: int, *names: str) -> None:
-    """Complain about a tuple with more entries than the limit."""
+    """Refuse a tuple with more entries than the limit."""
     for name in names:
         if (number := len(getattr(owner, name))) > limit:
             flag = name.replace("_", "-")
@@ -44,7 +44,7 @@ def not_longer(owner: Any, limit: int, *names: str) -> None:
 
 
 def within(owner: Any, name: str, low: float, high: float) -> None:
-    """Complain about a setting that is not between two bounds, or one of them."""
+    """Refuse a setting outside of two bounds, which are included."""
     value = getattr(owner, name)
     if not low <= value <= high:
         flag = name.replace("_", "-")
@@ -52,6 +52,6 @@ def within(owner: Any, name: str, low: float, high: float) -> None:
 
 
 def seed(value: int) -> None:
-    """Complain about a seed that is not below 2^32."""
+    """Refuse a seed that is not in 0 to 2^32 - 1."""
     if not 0 <= value < 2**32:
         raise UserError(f"--seed {value} must lie between 0 and 4294967295")

@@ -1,4 +1,4 @@
-"""Action heads: from a .cfg file's buttons to independent categorical choices."""
+"""Action heads: independent categorical choices from the buttons of a .cfg file."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from jaxfactory.scenarios.cfg_file import GameConfig
 from jaxfactory.spec import ActionSpec
 
 
-# What one choice does, as values for buttons; and the choices of a head.
+# A choice sets values of buttons; a head is a list of choices.
 Choice = tuple[tuple[str, float], ...]
 Head = tuple[Choice, ...]
 
-# Buttons that cannot sensibly be held together share a head.
+# Buttons that exclude each other share a head.
 _OPPOSITES = (
     ("TURN_LEFT", "TURN_RIGHT"),
     ("MOVE_FORWARD", "MOVE_BACKWARD"),
@@ -26,11 +26,11 @@ _DELTA_RANGE = 10.0
 
 
 class Delta(NamedTuple):
-    """How a button that takes a value (``..._DELTA``) becomes a head.
+    """How a button with a value (``..._DELTA``) becomes a head.
 
-    Index i is the value ``-limit + i * 2 * limit / (choices - 1)``: the values rise
-    evenly, so with an odd number of choices the middle index is "nothing", not index
-    0. For TURN_LEFT_RIGHT_DELTA a value is degrees a tic, to the right where positive.
+    Index i has the value ``-limit + i * 2 * limit / (choices - 1)``. With an odd number
+    of choices the middle index, not index 0, is "nothing". The value of
+    TURN_LEFT_RIGHT_DELTA is in degrees per tic; positive turns right.
     """
 
     choices: int
@@ -38,17 +38,16 @@ class Delta(NamedTuple):
 
 
 def flat(config: GameConfig, delta: Delta | None = None) -> tuple[Head, ...]:
-    """Return one head of all single buttons, and one for each delta button."""
+    """Return one head with every binary button, and one per delta button."""
     binary = _binary(config)
     groups = [binary] if binary else []
     return (*_heads(groups), *_delta_heads(config, delta))
 
 
 def grouped(config: GameConfig, delta: Delta | None = None) -> tuple[Head, ...]:
-    """Return a head for each group of opposite buttons and for each delta button.
+    """Return a head per group of opposite buttons, then one per delta button.
 
-    Heads and their choices are in the order of the file's buttons; the delta buttons'
-    heads come last.
+    Heads and choices follow the order of the buttons in the file.
     """
     groups: dict[object, list[str]] = {}
     for button in _binary(config):
@@ -77,7 +76,7 @@ def _binary(config: GameConfig) -> list[str]:
 
 
 def _heads(groups: list[list[str]]) -> list[Head]:
-    """Put "nothing" before the buttons of each group."""
+    """Return a head per group: "nothing", then each button."""
     return [((), *(((button, 1.0),) for button in group)) for group in groups]
 
 
@@ -99,5 +98,5 @@ def _even(button: str, delta: Delta) -> Head:
 
 def _nothing_first(button: str, limit: float) -> Head:
     head = _even(button, Delta(_DELTA_CHOICES, limit or _DELTA_RANGE))
-    # A stable sort: the others stay in their order, from left to right.
+    # Stable: the other choices stay in order, from left to right.
     return tuple(sorted(head, key=bool))

@@ -1,7 +1,7 @@
-"""ViZDoom's .cfg files: what they say, read with an error message for each mistake.
+"""Reads ViZDoom's .cfg files, with one error message per mistake.
 
-A .cfg file may come from a stranger: its size, the length of its lists, its numbers and
-the characters of its map's name are bounded.
+A .cfg file may be hostile: its size, the length of its lists, its numbers and the
+characters of the map's name are bounded.
 """
 
 import math
@@ -16,13 +16,13 @@ from jaxfactory._util.errors import UserError
 
 @dataclass(kw_only=True)
 class GameConfig:
-    """The settings of a .cfg file that matter to the pool, with the engine's defaults.
+    """The settings in a .cfg file that the pool uses, with the engine's defaults.
 
     Attributes:
-        rewards: The reward keys that the file sets, by the pool's names.
+        rewards: The rewards that the file sets, by the pool's names.
         render: Rendering switches by name.
-        max_values: The largest value of a delta button, by its name.
-        wads: Map files to play instead of `scenario_path`, the first that is found.
+        max_values: The largest value of each delta button.
+        wads: Map files instead of `scenario_path`; the first that exists is used.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class GameConfig:
         return sum(on << bit for bit, on in enumerate(self.render.values()))
 
 
-# .cfg key -> (name in `rewards`, sign): each penalty has a reward of opposite sign.
+# .cfg key -> (name in `rewards`, sign): a penalty is a reward of opposite sign.
 _REWARD_KEYS = {
     "living_reward": ("living", 1),
     "death_penalty": ("death_penalty", 1),
@@ -80,7 +80,7 @@ _COUNT_KEYS = {
     "episode_start_time": "start_time",
 }
 _AUTOMAP_MODES = ("normal", "whole", "objects", "objects_with_size")
-# The pool decides these itself: what the policy sees, and how the engine runs.
+# Set by the pool, not by the file: the observation, and how the engine runs.
 _IGNORED = {
     "mode", "seed", "ticrate", "screen_resolution", "screen_format", "window_visible",
     "console_enabled", "sound_enabled", "audio_buffer_enabled", "audio_sampling_rate",
@@ -91,15 +91,15 @@ _IGNORED = {
 }  # fmt: skip
 
 
-# Those that people write have a few kilobytes.
+# Real files have a few kilobytes.
 _MAX_BYTES = 1 << 18
-# The engine knows fewer buttons and variables.
+# The engine has fewer buttons and variables.
 _MAX_NAMES = 256
 _MAX_GAME_ARGS = 512
-# Tics: a year and more of the game's time, and far below the engine's 2^32.
+# Tics: more than a year of game time, and far below the engine's limit of 2^32.
 _MAX_COUNT = 10**9
 _MAX_NUMBER = 1e9
-# Bytes; a folder comes before it.
+# In bytes; a folder is prepended.
 _MAX_PATH = 1024
 _MAP_NAME = re.compile(r"[A-Za-z0-9_]{1,8}")
 
@@ -108,7 +108,7 @@ def read_cfg(path: Path) -> GameConfig:
     """Read a .cfg file.
 
     Raises:
-        UserError: If it cannot be read or a line of it cannot be understood.
+        UserError: If it cannot be read, or a line is invalid.
     """
     text = _read(path)
     config = GameConfig(path=path)
@@ -132,7 +132,7 @@ def _read(path: Path) -> str:
             raise ValueError(
                 f"a .cfg file may have {_MAX_BYTES:,} bytes and this one has more"
             )
-        # Windows' editors put a byte order mark before the text.
+        # Windows editors write a byte order mark.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path}: it is not UTF-8 text") from error
@@ -142,7 +142,7 @@ def _read(path: Path) -> str:
 
 
 def _entries(text: str, path: Path) -> Iterator[tuple[int, str, str, bool]]:
-    """Yield (line number, key, value, whether it appends) of each setting."""
+    """Yield (line number, key, value, whether it appends) for each setting."""
     lines = [line.strip() for line in text.splitlines()]
     position = 0
     while position < len(lines):
@@ -208,7 +208,7 @@ def _apply(  # noqa: C901 - one branch for each kind of key
             raise ValueError(f"expected the name of a map file, got {value[:80]!r}")
         config.scenario_path = value
     elif key == "doom_map":
-        # It becomes a part of a console command, where ; would begin another one.
+        # It becomes part of a console command, where ; would start another command.
         if not _MAP_NAME.fullmatch(value):
             raise ValueError(
                 f"expected a map's name of 1 to 8 letters, digits and _, got "
@@ -230,7 +230,7 @@ def _apply(  # noqa: C901 - one branch for each kind of key
 
 
 def _is_path(value: str) -> bool:
-    """Whether a text can be a path: Linux has 255 bytes for each name in it."""
+    """Whether a text can be a path; Linux allows 255 bytes per component."""
     path = value.encode()
     names = path.split(b"/")
     return value.isprintable() and len(path) <= _MAX_PATH and max(map(len, names)) < 256

@@ -1,10 +1,10 @@
-"""Which words of a .cfg file's ``game_args`` may reach the engine's command line.
+"""Checks which ``game_args`` of a .cfg file may reach the engine's command line.
 
-The engine takes words from there that write files anywhere (``+logfile``, ``-config``,
-``-record``, ``-savedir``), run the commands of a file (``+exec``), load further files
-(``-file``) or open connections (``-host``, ``-join``). A .cfg file often comes from
-somebody else, so only settings of the game's rules and of the map view pass: console
-variables ``+sv_...`` and ``+am_...``, with a number.
+Engine arguments can write files anywhere (``+logfile``, ``-config``, ``-record``,
+``-savedir``), run the commands of a file (``+exec``), load further files (``-file``) or
+open connections (``-host``, ``-join``). A .cfg file may come from someone else, so only
+game rules and map view settings pass: console variables ``+sv_...`` and ``+am_...``
+with a number.
 """
 
 import re
@@ -14,20 +14,20 @@ from pathlib import Path
 from jaxfactory._util.errors import UserError
 
 
-# (Without ASCII the long s of old prints would be an s.)
+# (ASCII: otherwise the long s, U+017F, matches s.)
 _VARIABLE = re.compile(r"\+(sv|am)_[a-z0-9_]{1,40}", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,9}(\.\d{1,9})?|true|false", re.IGNORECASE | re.ASCII)
 
 
 def check(words: Sequence[str], cfg: Path) -> None:
-    """Refuse words that could do more than change the game's rules.
+    """Refuse arguments that can do more than change the rules of the game.
 
     Args:
-        words: What the file says under ``game_args``.
+        words: The ``game_args`` of the file.
         cfg: The file.
 
     Raises:
-        UserError: If there is such a word.
+        UserError: If an argument is refused.
 
     Example:
         >>> check(["+sv_noautoaim", "1"], Path("a.cfg"))
@@ -46,7 +46,7 @@ def check(words: Sequence[str], cfg: Path) -> None:
 
 
 def unknown(words: Sequence[str]) -> str | None:
-    """Return the first word that is not accepted, None where all are."""
+    """Return the first argument that is not accepted, or None."""
     for name, value in zip(words[::2], [*words[1::2], ""]):
         if not _VARIABLE.fullmatch(name):
             return name

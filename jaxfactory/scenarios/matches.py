@@ -1,7 +1,7 @@
-"""Matches: games of several agents, and of the bots that the engine brings.
+"""Matches: multiplayer games of several agents and the engine's bots.
 
-Each agent of a match is an environment row of its own, with an engine of its own. A
-player that dies comes back into the same episode, which ends with the match's time.
+Each agent of a match is one environment with its own engine. Players respawn within
+the episode, which ends when the match's time is up.
 """
 
 import re
@@ -17,13 +17,13 @@ _TICS_PER_MINUTE = 60 * 35
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """How many play a game, for how long and by which rules.
+    """Players, duration and rules of a multiplayer game.
 
     Attributes:
-        agents: Rows of the pool that play it together.
-        bots: Players that the engine steers; each match draws their names anew.
-        minutes: Of the game's time until the episode is truncated.
-        respawn_delay: Seconds that a dead player waits.
+        agents: Environments that share the game.
+        bots: Players that the engine controls, with new names in each match.
+        minutes: Game time until the episode is truncated.
+        respawn_delay: Seconds until a dead player respawns.
     """
 
     agents: int = 1
@@ -33,17 +33,17 @@ class Match:
 
     @property
     def tics(self) -> int:
-        """Tics that a match takes."""
+        """Length of a match in tics."""
         return int(self.minutes * _TICS_PER_MINUTE)
 
     def rules(self) -> list[str]:
-        """Return the arguments that give its host the field's deathmatch rules."""
+        """Return the host's arguments for the deathmatch rules of Sample Factory."""
         return [
             "-deathmatch",
             "+timelimit", f"{self.minutes:g}",
             "+sv_forcerespawn", "1",
             "+sv_noautoaim", "1",
-            # For two seconds after it came back a player cannot be hurt.
+            # Players are invulnerable for two seconds after a respawn.
             "+sv_respawnprotect", "1",
             "+sv_spawnfarthest", "1",
             "+sv_nocrouch", "1",
@@ -124,7 +124,7 @@ def check_rows(num_envs: int, num_groups: int, agents: int) -> None:
 
 
 def whole(num_envs: int, agents: int) -> int:
-    """Return the most environments, at most `num_envs`, that make up whole matches."""
+    """Round down to whole matches, at least one."""
     return max(agents, num_envs // agents * agents)
 
 

@@ -1,16 +1,16 @@
-"""Measurements: the second observation, numbers made from game variables."""
+"""Measurements: the second observation, a vector of scaled game variables."""
 
 from typing import NamedTuple
 
 
 class Measurement(NamedTuple):
-    """One float32 of the second observation.
+    """One element of the second observation, float32.
 
     Attributes:
         variable: A game variable's name; "" for a constant 0.
         divisor: The value is divided by it.
         cap: The largest value, after the division; 0 for no limit.
-        not_negative: Read a negative value as 0.
+        not_negative: Clip negative values to 0.
     """
 
     variable: str
@@ -19,7 +19,7 @@ class Measurement(NamedTuple):
     not_negative: bool = False
 
 
-# What the field's agents see beside the image, in their order.
+# The measurements of Sample Factory's agents, in their order.
 STANDARD = (
     Measurement("SELECTED_WEAPON", not_negative=True),
     Measurement("SELECTED_WEAPON_AMMO", 15.0, cap=5.0, not_negative=True),
@@ -34,13 +34,13 @@ STANDARD = (
         for slot in range(8)
     ),
 )
-# The field counts at least the player itself where a scenario does not name the count,
-# and so does the engine.
+# Without PLAYER_COUNT in the .cfg file, both Sample Factory and the engine report the
+# player itself.
 _ALWAYS = ("PLAYER_COUNT",)
 
 
 def standard(variables: list[str]) -> tuple[Measurement, ...]:
-    """Return the standard 23; those of variables that are not among these are 0."""
+    """Return the standard 23; those of missing variables are constant 0."""
     present = {*variables, *_ALWAYS}
     return tuple(
         row if row.variable in present else Measurement("") for row in STANDARD
@@ -48,5 +48,5 @@ def standard(variables: list[str]) -> tuple[Measurement, ...]:
 
 
 def raw(variables: list[str]) -> tuple[Measurement, ...]:
-    """Return one measurement for each variable, as the engine has it."""
+    """Return one unscaled measurement per variable."""
     return tuple(Measurement(name) for name in variables)

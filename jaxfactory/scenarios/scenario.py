@@ -1,4 +1,4 @@
-"""What a scenario is: a .cfg file, and what its agent does, sees and is paid for."""
+"""`Scenario`: a .cfg file with the agent's actions, observations and reward."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -17,28 +17,29 @@ from jaxfactory.scenarios.shaping import Function, HeldWeapon, Shaping, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """A scenario, built-in or of one's own.
+    """A scenario, built-in or your own.
 
     Attributes:
-        name: What it is called in tables and, once registered, found by.
+        name: Its name in tables and, once registered, for lookup.
         cfg: Path of the .cfg file.
-        heads: "flat" for one head of all single buttons, "grouped" for one head for
-            each group of opposite buttons, or the choices of each head.
-        delta: How buttons that take a value become heads. Without it their values are
-            11 up to the file's `button_max_value` or 10, index 0 being "nothing".
-        reward_scale: Multiplies the reward that is trained on.
-        shaping: Added to the scenario's raw reward: rows of a table, or a function
-            over batches of game variables (see `shaping.Function`).
-        measurements: The second observation: "variables" for the file's game variables
-            as they are, "standard" for the field's 23, "none", or rows of one's own.
-        wads: Map files instead of the one that the file names; the first that is found
-            is played.
-        match: Who plays, where it is a game of several players.
-        raw_reward_variable: A game variable whose change is reported as the raw reward,
-            instead of the file's rewards.
+        heads: "flat" for one head with every binary button, "grouped" for one head per
+            group of opposite buttons, or the choices of each head.
+        delta: How buttons that take a value become heads. By default 11 values up to
+            the file's `button_max_value` or 10, where index 0 is "nothing".
+        reward_scale: Multiplies the training reward.
+        shaping: Added to the scenario's raw reward: rows of a table, or a function over
+            batches of game variables (see `shaping.Function`).
+        measurements: The second observation: "variables" for the unscaled game
+            variables of the file, "standard" for the 23 of Sample Factory, "none", or
+            your own rows.
+        wads: Map files instead of the one that the file names; the first that exists is
+            used.
+        match: Players and rules of a multiplayer game; None for single player.
+        raw_reward_variable: A game variable whose change is the raw reward, instead of
+            the rewards in the file.
 
     Raises:
-        UserError: If a field cannot work.
+        UserError: If a field is invalid.
     """
 
     name: str
@@ -93,7 +94,7 @@ class Scenario:
         missing = ", ".join(sorted(used - {*config.buttons}))
         if missing:
             self._refuse(
-                f"its heads press {missing}, but {config.path} does not name that "
+                f"its heads press {missing}, but {config.path} does not list that "
                 "under available_buttons; add it there"
             )
         return self.heads

@@ -1,7 +1,7 @@
-"""The scenario table: what each scenario's agent does and is rewarded for.
+"""The scenario table: reward, actions, map and match of each built-in scenario.
 
-A scenario is a row of one table plus a .cfg file, ours or the wheel's; any other .cfg
-file makes a scenario of its own.
+A scenario is a row here plus a .cfg file, which sets its raw reward and its buttons;
+`register` and `find` add scenarios of users.
 """
 
 import difflib
@@ -26,55 +26,70 @@ from jaxfactory.scenarios.scenario import Scenario as Scenario
 
 
 CFG_FOLDER = Path(__file__).parent / "cfgs"
-_LONG = Match(agents=8, minutes=12.0)
+
+# The raw reward of each scenario is in its .cfg file. `shaping` is added to it, and
+# `reward_scale` multiplies the sum.
+_GATHERING = shaping.GATHERING  # +1 for each health pick-up
+# Frags, deaths, hits, damage, health, armor, weapons and ammunition.
+_FRAGS_VS_BOTS = shaping.FRAGS_V0
+_FRAGS_VS_AGENTS = shaping.FRAGS_V1
+# Single player: +0.005 per point of health gained, -0.003 per point lost, and 0.002 for
+# holding a weapon. The scenario has no variables for the other terms.
+_BATTLE = shaping.only(shaping.FRAGS_V0, "HEALTH")
+
+# Maps in order of preference; packages name the same map differently.
+_BATTLE_WADS = ("D3_battle.wad", "battle.wad")
+_BATTLE2_WADS = ("D4_battle2.wad", "battle2.wad")
+_DUEL_WADS = ("ssl2.wad", "multi_duel.wad")
+_DEATHMATCH_WADS = ("dwango5.wad", "cig.wad")
+
+_TURNS = Delta(11, 10.0)  # degrees per tic
+_FINE_TURNS = Delta(21, 12.5)
+_EIGHT_AGENTS = Match(agents=8, minutes=12.0)
 
 
 def _ours(name: str, cfg: str = "", **options: Any) -> Scenario:
+    """Return a scenario with a .cfg file of this package."""
     options = {"measurements": "none", **options}
     return Scenario(name=name, cfg=CFG_FOLDER / f"{cfg or name}.cfg", **options)
 
 
 def _wheel(name: str, **options: Any) -> Scenario:
+    """Return a scenario with a .cfg file of the vizdoom package."""
     options = {"measurements": "none", **options}
     return Scenario(
         name=name, cfg=wad_files.wheel_scenarios() / f"{name}.cfg", **options
     )
 
 
-def _battle(name: str, *files: str) -> Scenario:
+def _battle(name: str, wads: tuple[str, ...]) -> Scenario:
     return _ours(
-        name,
-        delta=Delta(11, 10.0),
-        # What else the scheme pays for does not happen in a game without players, or
-        # is no variable of this scenario.
-        shaping=shaping.only(shaping.FRAGS_V0, "HEALTH"),
-        measurements="standard",
-        wads=files,
+        name, delta=_TURNS, shaping=_BATTLE, measurements="standard", wads=wads
     )
 
 
 def _match(
     name: str,
     match: Match,
-    *files: str,
+    wads: tuple[str, ...],
+    *,
     cfg: str = "duel",
-    frags: shaping.Table = shaping.FRAGS_V0,
+    frags: shaping.Table = _FRAGS_VS_BOTS,
 ) -> Scenario:
     return _ours(
         name,
         cfg,
-        delta=Delta(21, 12.5),
+        delta=_FINE_TURNS,
         shaping=frags,
         measurements="standard",
-        # The field's map where the user has it, else the vizdoom package's.
-        wads=files,
+        wads=wads,
         match=match,
         raw_reward_variable="FRAGCOUNT",
     )
 
 
 def _rows() -> dict[str, Scenario]:
-    gathering = shaping.GATHERING
+    """Return the table, by name."""
     rows = (
         _ours("basic", heads="flat", reward_scale=0.01),
         _ours("my_way_home"),
@@ -83,68 +98,59 @@ def _rows() -> dict[str, Scenario]:
         _ours("defend_the_center"),
         _ours("defend_the_center_flat", "defend_the_center", heads="flat"),
         _ours("defend_the_line"),
-        _ours("health_gathering", heads="flat", shaping=gathering),
-        _ours("health_gathering_supreme", heads="flat", shaping=gathering),
+        _ours("health_gathering", heads="flat", shaping=_GATHERING),
+        _ours("health_gathering_supreme", heads="flat", shaping=_GATHERING),
         _wheel("take_cover"),
         _wheel("predict_position"),
         _wheel("rocket_basic"),
         _wheel("simpler_basic"),
         _wheel("deathmatch", measurements="standard"),
-        # The same maps, under the names that their two packages give them.
-        _battle("battle", "D3_battle.wad", "battle.wad"),
-        _battle("battle2", "D4_battle2.wad", "battle2.wad"),
-        _ours("benchmark", heads="flat", wads=("D3_battle.wad", "battle.wad")),
-        _ours("two_colors_easy", shaping=gathering),
-        _ours("two_colors_hard", shaping=gathering),
+        _battle("battle", _BATTLE_WADS),
+        _battle("battle2", _BATTLE2_WADS),
+        _ours("benchmark", heads="flat", wads=_BATTLE_WADS),
+        _ours("two_colors_easy", shaping=_GATHERING),
+        _ours("two_colors_hard", shaping=_GATHERING),
+        _match("duel_bots", Match(bots=1, respawn_delay=2), _DUEL_WADS),
         _match(
-            "duel_bots", Match(bots=1, respawn_delay=2), "ssl2.wad", "multi_duel.wad"
-        ),
-        _match(
-            "deathmatch_bots",
-            Match(bots=7),
-            "dwango5.wad",
-            "cig.wad",
-            cfg="deathmatch_bots",
+            "deathmatch_bots", Match(bots=7), _DEATHMATCH_WADS, cfg="deathmatch_bots"
         ),
         _match(
             "duel",
             Match(agents=2, respawn_delay=2),
-            "ssl2.wad",
-            "multi_duel.wad",
-            frags=shaping.FRAGS_V1,
+            _DUEL_WADS,
+            frags=_FRAGS_VS_AGENTS,
         ),
         _match(
             "deathmatch_full",
             Match(agents=4, bots=4, respawn_delay=2),
-            "freedm.wad",
-            "multi_deathmatch.wad",
-            frags=shaping.FRAGS_V1,
+            ("freedm.wad", "multi_deathmatch.wad"),
+            frags=_FRAGS_VS_AGENTS,
         ),
-        # The field's own rows of these do not run: their heads do not fit the buttons
-        # of their files. These have the heads and the rewards of deathmatch_bots.
-        _match("dm", _LONG, "cig.wad", cfg="deathmatch_bots"),
-        _match("dwango5", _LONG, "dwango5.wad", "cig.wad", cfg="deathmatch_bots"),
+        # Sample Factory's own rows for these two do not run: their heads do not fit the
+        # buttons of their .cfg files. These use deathmatch_bots' heads and rewards.
+        _match("dm", _EIGHT_AGENTS, ("cig.wad",), cfg="deathmatch_bots"),
+        _match("dwango5", _EIGHT_AGENTS, _DEATHMATCH_WADS, cfg="deathmatch_bots"),
     )
     return {row.name: row for row in rows}
 
 
 def names() -> list[str]:
-    """Return the names of all scenarios of the table."""
+    """Return the names of all built-in scenarios."""
     return list(_rows())
 
 
-# Those of the user's own: name -> the scenario and its reference.
+# Registered by users: name -> the scenario and its reference.
 _REGISTERED: dict[str, tuple[Scenario, str]] = {}
 
 
 def register(scenario: Scenario) -> Scenario:
-    """Make a scenario of one's own known by its name.
+    """Register your own scenario under its name.
 
-    Call it where a module is imported, so that who imports the module finds it: a run's
-    config.json records the module (or the script's file) with the name.
+    Call it at the top level of a module: a run's config.json records the module (or the
+    script's file) with the name, and importing it registers the scenario again.
 
     Args:
-        scenario: The scenario; one of the same name and module is replaced.
+        scenario: The scenario; it replaces one of the same name and module.
 
     Returns:
         The scenario.
@@ -168,11 +174,11 @@ def find(name: str) -> Scenario:
     """Return a scenario.
 
     Args:
-        name: Of a built-in or registered one, the path of a .cfg file, or
-            ``package.module:NAME`` or ``folder/file.py:NAME`` of one of one's own.
+        name: Name of a built-in or registered scenario, path of a .cfg file, or
+            ``package.module:NAME`` or ``folder/file.py:NAME`` of your own scenario.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no such scenario.
     """
     if name.endswith(".cfg"):
         path = Path(name).expanduser()
@@ -194,14 +200,14 @@ def find(name: str) -> Scenario:
 
 
 def reference(scenario: str | Scenario) -> str:
-    """Return what `find` finds a scenario by in another process and directory.
+    """Return a name with which `find` finds a scenario from any process and directory.
 
     Args:
-        scenario: As `find` takes it, or the scenario itself: a built-in, a registered
-            one, or one that a module holds in a variable.
+        scenario: A name for `find`, or a scenario that is built in, registered, or held
+            by a module's variable.
 
     Raises:
-        UserError: If nobody could find it again.
+        UserError: If no other process could find it.
     """
     if isinstance(scenario, str):
         if scenario in _REGISTERED:
@@ -220,15 +226,15 @@ def reference(scenario: str | Scenario) -> str:
                 place = SimpleNamespace(__module__=module.__name__, __qualname__=name)
                 return plugins.name_of(place)
     raise UserError(
-        f"the scenario {scenario.name} is in no module's variable, so nobody could "
-        "find it again to evaluate the run: put it into one, or register it there"
+        f"the scenario {scenario.name} is not in a module's variable, so the run could "
+        "not be evaluated later; assign it to one, or register it in a module"
     )
 
 
 def _caller() -> str:
-    """Return the name of the first module outside of this package that called it."""
+    """Return the name of the calling module outside this package."""
     frame = sys._getframe(1)
-    # (A type checker may stand between.)
+    # (jaxtyping's checker may be in between.)
     while frame.f_back and _root(frame) in (_root(sys._getframe()), "jaxtyping"):
         frame = frame.f_back
     return frame.f_globals.get("__name__", "__main__")
@@ -239,15 +245,15 @@ def _root(frame: FrameType) -> str:
 
 
 def _imported(name: str) -> Scenario:
-    """Return what a reference names: a registered scenario or a variable."""
+    """Import a module and return its registered scenario or variable."""
     name = plugins.pinned(name)
     place, _, wanted = name.rpartition(":")
     if place == "__main__" and not hasattr(sys.modules["__main__"], wanted):
         raise UserError(
-            f"the scenario {wanted} was made at a prompt or in a notebook, where no "
-            "other process finds it; put it into a file, and say --scenario FILE:NAME"
+            f"the scenario {wanted} was defined at a prompt or in a notebook, where no "
+            "other process finds it; move it to a file and use --scenario FILE:NAME"
         )
-    # Importing is what registers.
+    # Importing the module registers its scenarios.
     plugins.load_module(name, "--scenario")
     known, where = _REGISTERED.get(wanted, (None, ""))
     if known is not None and where == name:

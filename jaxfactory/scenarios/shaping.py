@@ -1,9 +1,8 @@
-"""Shaping: what is paid besides the scenario's raw reward, and trained on.
+"""Reward shaping: training rewards for changes of game variables.
 
-A scheme is a table of rows, which the C++ core computes on its step path, or a Python
-function over whole batches of game variables. A table pays nothing on an episode's
-first decision, on its last, and on the one after a respawn; a function pays what it
-likes.
+A scheme is a table of rows, which the C++ core evaluates at each step, or a Python
+function over batches of game variables. Tables add nothing on the first and last step
+of an episode, nor on the step after a respawn; functions decide for themselves.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,15 +13,15 @@ from jaxtyping import Bool, Float64
 
 
 class Shaping(NamedTuple):
-    """A reward for changes of a game variable between two decisions.
+    """A reward for changes of a game variable between two agent steps.
 
     Attributes:
         variable: Its name, as ViZDoom's GameVariable has it.
-        rise: Added for each unit that the variable rose by.
-        fall: Added for each unit that it fell by.
-        cap: The largest rise that counts; 0 for no limit.
-        per_event: Add `rise` or `fall` once, whatever the change.
-        not_negative: Read a negative value as 0.
+        rise: Reward per unit of increase.
+        fall: Reward per unit of decrease.
+        cap: The largest increase that counts; 0 for no limit.
+        per_event: Add `rise` or `fall` once, whatever the size of the change.
+        not_negative: Clip negative values to 0.
     """
 
     variable: str
@@ -34,36 +33,35 @@ class Shaping(NamedTuple):
 
 
 class HeldWeapon(NamedTuple):
-    """A reward for each decision that ends a streak with the same weapon in hand.
+    """A reward for each agent step with a weapon that has been held for some time.
 
     Attributes:
-        reward: Added while the weapon has ammunition.
-        decisions: For so many decisions, this one included, it must have been held.
+        reward: Added if the weapon has ammunition.
+        decisions: Agent steps, including this one, that it must have been held for.
     """
 
     reward: float
     decisions: int = 5
 
 
-# One of them may be a HeldWeapon.
+# At most one row is a HeldWeapon.
 Table = tuple[Shaping | HeldWeapon, ...]
 
 # A game variable's name -> its value in each environment, [B].
 Variables = Mapping[str, Float64[np.ndarray, "B"]]
-# f(previous, current, first, last) -> [B]: what is added to each environment's own
-# reward, from the variables after the decision before and after this one. Where `first`
-# there was none before, and `previous` is `current`. `last` decisions end an episode.
-# It is called once a step for the environments of a group, with the scenario's own
-# variables, those that its .cfg file names.
+# f(previous, current, first, last) -> [B]: the shaping reward of each environment, from
+# the variables after the previous and after this agent step. On the `first` step of an
+# episode `previous` is `current`; `last` marks steps that end an episode. Called once
+# per step and group, with the variables that the scenario's .cfg file names.
 Function = Callable[
     [Variables, Variables, Bool[np.ndarray, "B"], Bool[np.ndarray, "B"]],
     np.ndarray,
 ]
 
-# Once for each pick-up, however much it heals.
+# +1 per health pick-up, however much it heals.
 GATHERING: Table = (Shaping("HEALTH", rise=1.0, per_event=True),)
 
-# Slots 0-2 hold what every player has or finds early, 6 and 7 the strongest weapons.
+# Weapon slots 0-2 are common from the start; 6 and 7 are the strongest weapons.
 _PREFERENCE = (1, 1, 1, 5, 5, 5, 10, 10)
 
 
@@ -75,14 +73,14 @@ def _frags(
     damage: tuple[float, float],
     health: tuple[float, float],
 ) -> Table:
-    """Return a scheme from the (rise, fall) of what the two versions differ in."""
+    """Return a scheme; the arguments are (rise, fall) where the two versions differ."""
     rows: list[Shaping | HeldWeapon] = [
         Shaping("FRAGCOUNT", *frag),
         Shaping("DEATHCOUNT", *death),
         # Without the caps a rocket into a crowd is worth more than a frag.
         Shaping("HITCOUNT", *hit, cap=5),
         Shaping("DAMAGECOUNT", *damage, cap=200),
-        # How far below 0 a corpse's health goes is nobody's merit.
+        # Health below 0 after death must not count.
         Shaping("HEALTH", *health, not_negative=True),
         Shaping("ARMOR", 0.005, -0.001),
     ]
@@ -92,7 +90,7 @@ def _frags(
     return (*rows, HeldWeapon(0.002))
 
 
-# Against bots, and in the single-player battles.
+# Against bots, and in single-player battles.
 FRAGS_V0 = _frags(
     frag=(1.0, -1.5),
     death=(-0.75, 0.75),
@@ -100,7 +98,7 @@ FRAGS_V0 = _frags(
     damage=(0.003, -0.003),
     health=(0.005, -0.003),
 )
-# Between agents: nearly a zero-sum game.
+# Between agents: nearly zero-sum.
 FRAGS_V1 = _frags(
     frag=(1.0, -0.001),
     death=(-1.0, 1.0),
@@ -111,7 +109,7 @@ FRAGS_V1 = _frags(
 
 
 def only(table: Table, *variables: str) -> Table:
-    """Return the rows for these variables, and the one for a held weapon."""
+    """Return the rows for some variables, and the one for a held weapon."""
     return tuple(
         row for row in table if isinstance(row, HeldWeapon) or row.variable in variables
     )

@@ -243,7 +243,7 @@ def test_no_readable_checkpoint_is_a_sentence(tmp_path):
     ("config", "words"),
     [
         (Config(env=EnvConfig(scenario="basic")), "--scenario basic"),
-        (Config(env=EnvConfig(width=64)), "--width 128 and cannot go on with"),
+        (Config(env=EnvConfig(width=64)), "--width 128 and cannot resume with"),
         (Config(env=EnvConfig(grayscale=True)), "--no-grayscale"),
         (Config(network=NetworkConfig(core="lstm")), "--core gru"),
         (

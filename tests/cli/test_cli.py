@@ -135,7 +135,7 @@ def test_help_does_not_start_jax():
         (["push", "nowhere", "ada/doom"], "nowhere is not a directory"),
         (["pull"], "pull lacks user/repo"),
         (["pull", "a/b/c"], "'a/b/c' names no repository"),
-        (["evaluate", "--private"], "--private is about --push-to-hub user/repo"),
+        (["evaluate", "--private"], "--private needs --push-to-hub user/repo"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(capsys, args, words):

@@ -147,7 +147,7 @@ def test_a_network_that_has_moved_is_a_sentence(folder):
         "train", "--run", "own", "--network", "moved.py:Other", "--total-frames", "128"
     )
     assert wrong.returncode == 2
-    now = f"cannot go on with --encoder {folder / 'moved.py'}:Other; leave that out"
+    now = f"cannot resume with --encoder {folder / 'moved.py'}:Other; leave that out"
     assert now in wrong.stderr
     on = command(
         "train", "--run", "own", "--network", "moved.py:MeanColour",

@@ -138,7 +138,7 @@ def test_an_agent_that_sees_the_image_alone(hub, capsys):
     more = ("--run", run, "--measurements", "--total-frames", 2 * FRAMES)
     assert main.main(["train", *map(str, more)]) == 2
     words = capsys.readouterr().err
-    assert "was trained with --no-measurements and cannot go on with" in words
+    assert "was trained with --no-measurements and cannot resume with" in words
 
 
 class FakeEnv:

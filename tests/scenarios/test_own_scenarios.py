@@ -83,7 +83,7 @@ def test_the_others_have_references_too(tmp_path, monkeypatch):
     assert scenario_table.reference(scenario_table.find("battle")) == "battle"
     assert scenario_table.reference("own.cfg") == str(tmp_path / "own.cfg")
     lost = Scenario(name="lost", cfg=Path("own.cfg"))
-    with pytest.raises(UserError, match="lost is in no module's variable"):
+    with pytest.raises(UserError, match="lost is not in a module's variable"):
         scenario_table.reference(lost)
 
 
@@ -94,7 +94,7 @@ def test_the_others_have_references_too(tmp_path, monkeypatch):
         ("mine_of_tests.games:NUMBER", "is 3, but must be a jaxfactory.Scenario"),
         ("mine_of_tests.gone:HELD", "there is no module 'mine_of_tests.gone'"),
         ("nowhere.py:HELD", "nowhere.py:HELD': there is no file /"),
-        ("__main__:HELD", "made at a prompt or in a notebook"),
+        ("__main__:HELD", "defined at a prompt or in a notebook"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(module, capsys, name, says):

@@ -1,4 +1,4 @@
-"""Shaping by a Python function, once a step for a whole group of environments."""
+"""Reward shaping by a Python function, called once per step and group."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -10,7 +10,7 @@ from jaxfactory.scenarios.shaping import Function
 
 
 class BatchShaping:
-    """Adds what a function pays to the rewards that the pool has written."""
+    """Adds the rewards of a shaping function to those of the pool."""
 
     def __init__(
         self,
@@ -21,14 +21,14 @@ class BatchShaping:
         num_envs: int,
         trained: TrainedReward = TrainedReward(),
     ):
-        """Begin before the first reset.
+        """Create it before the first reset.
 
         Args:
             function: See `shaping.Function`.
-            columns: What it is given: names of game variables and where they are.
-            scale: The scenario's, of rewards and returns.
+            columns: Names of the game variables that it gets, and their columns.
+            scale: The scenario's scale of rewards and returns.
             num_envs: Environments, B.
-            trained: What is done with the reward afterwards, for training alone.
+            trained: Scale and clip of the training reward, applied last.
         """
         self._function = function
         name = getattr(function, "__name__", type(function).__name__)
@@ -42,7 +42,7 @@ class BatchShaping:
         self._paid = np.zeros(num_envs)  # in the episode so far
 
     def reset(self) -> None:
-        """Open new episodes everywhere."""
+        """Start new episodes everywhere."""
         self._first[:] = True
         self._paid[:] = 0
 
@@ -52,20 +52,20 @@ class BatchShaping:
         """Add to a step's rewards and to its returns, in place.
 
         Args:
-            step: Of the environments in `rows`.
+            step: The step of the environments in `rows`.
             variables: Their game variables.
-            rows: Which environments they are.
+            rows: The environments.
 
         Raises:
-            UserError: If the function returns something else than a number for each.
-            UserCodeError: If it raises anything.
+            UserError: If the function does not return one number per environment.
+            UserCodeError: If the function raises.
         """
         now = variables[:, self._picked]
         first = self._first[rows]
         last = step.terminated | step.truncated
         before = np.where(first[:, None], now, self._before[rows])
         amount = self._call(before, now, first, last)
-        # Of an engine that was replaced nothing is known.
+        # The variables of a replaced engine are unknown.
         amount = np.where(step.info.restarted, 0.0, amount * self._scale)
         self._paid[rows] += amount
         step.reward[:] = self._trained(step.reward + amount.astype(np.float32))
@@ -87,7 +87,7 @@ class BatchShaping:
         return self._checked(paid, len(first))
 
     def _columns(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        # Copies: a function that keeps or changes them does no harm.
+        # Copies: the function may keep or change them.
         return {name: values[:, i].copy() for i, name in enumerate(self._names)}
 
     def _checked(self, paid: object, count: int) -> np.ndarray:

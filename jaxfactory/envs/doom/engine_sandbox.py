@@ -1,8 +1,8 @@
-"""What an engine is given: environment variables, files, and nothing else.
+"""The sandbox of an engine: its environment variables, files and system calls.
 
-Engines parse maps and scripts that may come from strangers. They get no variables with
-keys or tokens in them and, where the kernel has Landlock, no files but their own. Where
-it has seccomp filters, they may not call it for what they do not need.
+Engines parse maps and scripts that may be hostile. They get no environment variables
+with keys or tokens, no files but their own (if the kernel has Landlock), and no system
+calls that they do not need (if it has seccomp filters).
 """
 
 import os
@@ -15,7 +15,7 @@ from jaxfactory._util.errors import UserError
 
 SWITCH = "JAXFACTORY_ENGINE_SANDBOX"
 
-# Loaded into the engines of a match; see its source.
+# Loaded into the engines of a match; see csrc.
 PRELOAD = Path(_core.__file__).with_name("_match_preload.so")
 
 # Where libraries lie on systems that keep them elsewhere than the loader looks, and
@@ -36,17 +36,17 @@ _WRITABLE = ("/dev/shm", "/dev/null")
 
 
 def apply(engine: _core.EngineConfig, *, in_match: bool) -> None:
-    """Fill in what an engine may see, from its executable and its arguments.
+    """Set what an engine may access, from its executable and arguments.
 
     Args:
         engine: Its executable and arguments are set.
-        in_match: Whether it talks to other engines over UDP.
+        in_match: Whether it communicates with other engines over UDP.
 
     Raises:
-        UserError: If the variable `SWITCH` has another value than on or off, or the
-            library that the engines of matches need is missing.
+        UserError: If the variable `SWITCH` is neither on nor off, or the library that
+            engines of matches need is missing.
     """
-    # Copied here and not where an engine starts: another thread may change variables.
+    # Copied here, not when an engine starts: other threads may change variables.
     engine.environment = environment(os.environ)
     engine.confined = _wanted()
     engine.readable = readable(
@@ -76,17 +76,17 @@ def environment(variables: Mapping[str, str]) -> list[str]:
 def readable(
     executable: str, arguments: Iterable[str], library_path: str = ""
 ) -> list[str]:
-    """Return the files and folders that an engine may read, and run.
+    """Return the files and folders that an engine may read and execute.
 
     Args:
-        executable: In the folder of the vizdoom package.
-        arguments: Map files are read from these.
-        library_path: Folders of libraries, with colons between them.
+        executable: The engine, in the folder of the vizdoom package.
+        arguments: Its arguments, which name map files.
+        library_path: Folders of libraries, separated by colons.
     """
     folder = Path(executable).parent
     libraries = folder.with_name(f"{folder.name}.libs")
     found = [str(folder), str(libraries)]
-    # Some installers put links into their store there: where they lead counts.
+    # Some installers link into their store: the targets count.
     for place in (folder, libraries, folder / "scenarios"):
         if place.is_dir():
             found += [str(p.resolve()) for p in place.iterdir() if p.is_symlink()]

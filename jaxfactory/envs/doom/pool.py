@@ -34,8 +34,8 @@ EngineError = _core.EngineError
 class EnvPool:
     """Many Doom engines stepped in parallel by C++ threads.
 
-    A context manager: leaving it ends every engine. `step` steps all environments;
-    `send` and `recv` step one group of them while the caller does something else.
+    A context manager that ends every engine on exit. `step` steps all environments;
+    `send` and `recv` step one group while the caller does other work.
 
     The same seed and the same actions give the same episodes, whatever the number of
     groups, workers and cores.
@@ -44,10 +44,9 @@ class EnvPool:
         spec: Shapes of observations and actions.
         num_envs: Environments, B.
         num_groups: Groups that they are split into, in order and of equal size.
-        seeds: Seed of each environment's engine, as `DoomGame.set_seed` takes it: the
-            one that its episodes have been drawn from since it was given.
+        seeds: Current seed of each environment's engine, as in `DoomGame.set_seed`.
         variable_names: The game variables in `StepInfo.game_variables`.
-        match: Who plays, in a match; its agents' rows lie side by side.
+        match: The `Match`, or None; the rows of a match's agents lie side by side.
     """
 
     def __init__(
@@ -69,15 +68,15 @@ class EnvPool:
         """Start the engines; the first `reset` waits for them.
 
         Args:
-            config: The environments.
+            config: Settings, or a resolved environment.
             scenario: Instead of the one that `config` names.
-            seed: Of the environments; each gets its own from it.
-            num_steps: Steps that one slab holds, besides the observation before them.
+            seed: Each environment derives its own seed from it.
+            num_steps: Steps per slab, besides the observation before them.
             num_slabs: Slabs that are used in turn.
-            env_seeds: Instead of those derived from `seed`, one for each environment.
+            env_seeds: One seed per environment, instead of those derived from `seed`.
             variables: Game variables to report, instead of the scenario's.
-            on_failure: Whether an engine that dies, hangs or reports an error is
-                replaced and its episode truncated, or `EngineError` is raised.
+            on_failure: ``"restart"`` replaces an engine that dies, hangs or reports an
+                error, and truncates its episode; ``"raise"`` raises `EngineError`.
             engine_timeout: Seconds that an engine may take for one tic.
             start_timeout: Seconds that an engine may take to start.
             pin: Pin each worker, and the engines that it drives, to one core.
@@ -120,12 +119,12 @@ class EnvPool:
         self.arrays = core_pool.arrays(self._core, self.spec.observation.image)
         self._columns = self.arrays["game_variables"]
         self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
-        # A pool that is dropped without `close` must not keep its engines for as long
-        # as someone holds one of its arrays.
+        # A pool that is dropped without `close` must end its engines, even while one of
+        # its arrays is still in use.
         self._finalizer = weakref.finalize(self, self._core.close)
 
     def _set_up(self, env: ResolvedDoom, variables: list[str] | None) -> None:
-        """Keep what is known of the environment, and its shaping function."""
+        """Set attributes from a resolved environment, and its shaping function."""
         self.scenario, self.match, self.spec = env.scenario, env.match, env.spec
         self.num_envs = env.config.num_envs
         self.num_groups = env.config.num_groups
@@ -135,7 +134,7 @@ class EnvPool:
         self._reported = list(self.variable_names)
         self._shaping: BatchShaping | None = None
         if callable(self.scenario.shaping):
-            # It is given the scenario's own variables, whatever else is reported.
+            # The function gets the scenario's variables, whatever is reported.
             own = env.game.variables
             self._reported += [name for name in own if name not in self._reported]
             self._shaping = BatchShaping(
@@ -158,12 +157,12 @@ class EnvPool:
 
     @property
     def engine_pids(self) -> list[int]:
-        """Process ids of the engines; read it only while no group is stepping."""
+        """Process ids of the engines; read them only while no group is stepping."""
         return self._core.pids
 
     @property
     def tuned(self) -> list[bool]:
-        """Whether each environment's engine has its slow loop replaced."""
+        """Whether the slow loop of each environment's engine is replaced."""
         return self._core.tuned
 
     def rows(self, group: int) -> slice:
@@ -172,15 +171,14 @@ class EnvPool:
         return slice(group * size, (group + 1) * size)
 
     def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
-        """Begin a new episode in every environment, in slot 0 of slab 0.
+        """Start a new episode in every environment, in slot 0 of slab 0.
 
         Args:
-            env_seeds: New seeds, one for each environment. One with a seed begins with
-                its first episode, as in a new pool, in a new engine; one with None
-                goes on with the seed and the engine that it has.
+            env_seeds: New seeds, one per environment. A seed starts a new engine with
+                the seed's first episode, as in a new pool; None keeps seed and engine.
 
         Raises:
-            UserError: If there is not one for each, or one is out of range.
+            UserError: If their number is wrong, or one is out of range.
         """
         self._check_idle()
         if env_seeds is not None:
@@ -205,7 +203,7 @@ class EnvPool:
         """
         actions = self._checked(actions, self.num_envs)
         self._check_idle()
-        # Before the first send, so that no group is sent before another fails.
+        # Before the first send: no group may be sent if another fails.
         self._core.check(actions)
         for group in range(self.num_groups):
             self._core.send(group, actions[self.rows(group)])
@@ -225,13 +223,13 @@ class EnvPool:
 
         Returns:
             ``(token, reset, step)``, where ``reset(token) -> (token, Step)`` and
-            ``step(token, actions) -> (token, Step)`` may be called inside of `jax.jit`
-            and carried through `jax.lax.scan`. The token orders the calls: hand each
-            the one that the call before returned. Arrays are copies; those that the
-            pool has as float64 are float32. The pool must outlive the programs.
+            ``step(token, actions) -> (token, Step)`` work inside `jax.jit` and
+            `jax.lax.scan`. The token orders the calls: pass each call the token that
+            the previous one returned. Arrays are copies; the pool's float64 arrays
+            become float32. The pool must outlive the programs.
 
         Raises:
-            UserError: If the core was built without JAX, or for another version.
+            UserError: If the core was built without JAX, or for another version of it.
         """
         from jaxfactory.envs.doom import xla
 
@@ -251,7 +249,7 @@ class EnvPool:
         }
 
     def _check_idle(self) -> None:
-        # Before anything is sent, so that a mistake leaves no group half way.
+        # Before anything is sent, so that an error leaves no group half stepped.
         for group in range(self.num_groups):
             if self._core.sent(group):
                 raise RuntimeError(
@@ -262,7 +260,7 @@ class EnvPool:
         return check_actions(actions, rows, len(self.spec.action.heads))
 
     def _recv_all(self) -> tuple[int, int]:
-        # Collect every group before anything is raised, so that none stays half sent.
+        # Receive every group before raising, so that none stays half stepped.
         position, failure = None, None
         for group in range(self.num_groups):
             try:
@@ -275,7 +273,7 @@ class EnvPool:
         return position
 
     def _answer(self, position: tuple[int, int], group: int | None) -> Step:
-        """Return what environments answered to their actions."""
+        """Return the step of a group, or of all environments, with shaping applied."""
         step = self._view(position, group)
         if self._shaping is not None:
             rows = slice(None) if group is None else self.rows(group)
@@ -283,7 +281,7 @@ class EnvPool:
         return step
 
     def _view(self, position: tuple[int, int], group: int | None) -> Step:
-        """Return the views of a group, or of all; made once for each slot."""
+        """Return the views of a group, or of all environments; cached per slot."""
         key = (position, group)
         step = self._views.get(key)
         if step is None:

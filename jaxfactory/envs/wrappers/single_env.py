@@ -1,4 +1,4 @@
-"""Gymnasium's face of one game: Doom as a `gymnasium.Env`."""
+"""One Doom environment as a `gymnasium.Env`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from jaxfactory.scenarios.scenario import Scenario
 
 
 class DoomEnv(gymnasium.Env):
-    """One game of Doom as a `gymnasium.Env`, with the same options and information."""
+    """One Doom environment with the options and info of `DoomVectorEnv`."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own name and place
         "render_modes": ["rgb_array"],
@@ -26,7 +26,7 @@ class DoomEnv(gymnasium.Env):
         render_mode: str | None = None,
         **options: Any,
     ):
-        """Prepare the game; see `DoomVectorEnv`."""
+        """Prepare the environment; see `DoomVectorEnv`."""
         options = {"num_workers": 1, "pin": False, **options}
         self._envs = DoomVectorEnv(scenario, 1, render_mode=render_mode, **options)
         self.observation_space = self._envs.single_observation_space

@@ -1,7 +1,7 @@
-"""Gymnasium's face of the pool: Doom as a `gymnasium.vector.VectorEnv`.
+"""The pool as a `gymnasium.vector.VectorEnv`.
 
-``import jaxfactory`` registers each scenario, so that any trainer that speaks
-Gymnasium has the pool's speed::
+``import jaxfactory`` registers each scenario, so any trainer with Gymnasium's interface
+gets the speed of the pool::
 
     import gymnasium, jaxfactory
     envs = gymnasium.make_vec("jaxfactory/HealthGatheringSupreme-v0", num_envs=16)
@@ -26,7 +26,7 @@ from jaxfactory.spec import ActionSpec, ObservationSpec
 
 
 TICS_PER_SECOND = 35
-# Steps that a slab of the pool holds where observations are copied out of it at once.
+# Steps per slab if observations are copied out of it at once.
 _FEW_STEPS = 4
 _POOL_OPTIONS = (
     *EnvConfig.__dataclass_fields__,
@@ -36,7 +36,7 @@ _POOL_OPTIONS = (
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space:
-    """Return the space of one observation: an image, with measurements a dictionary."""
+    """Return the space of an observation: an image, with measurements a dictionary."""
     image = spaces.Box(0, 255, spec.image, np.uint8)
     if not spec.measurements:
         return image
@@ -50,29 +50,29 @@ def observation_space(spec: ObservationSpec) -> spaces.Space:
 
 
 def action_space(spec: ActionSpec) -> spaces.Discrete | spaces.MultiDiscrete:
-    """Return the space of one action: `Discrete` for one head, else `MultiDiscrete`."""
+    """Return the space of an action: `Discrete` for one head, else `MultiDiscrete`."""
     if len(spec.heads) == 1:
         return spaces.Discrete(spec.heads[0])
     return spaces.MultiDiscrete(spec.heads)
 
 
 class DoomVectorEnv(VectorEnv):
-    """Many games of Doom behind Gymnasium's interface, stepped by the C++ pool.
+    """Doom environments as a Gymnasium vector environment, stepped by the C++ pool.
 
-    Autoreset is SAME_STEP: where an episode ends, the observation that `step` returns
-    is the first of the next episode. ``info["final_obs"]`` then holds the last one of
-    the episode that ended (an object array, None elsewhere) and ``info["final_info"]``
-    what is known of it; ``info["_final_obs"]`` and ``info["_final_info"]`` say where.
+    Autoreset is SAME_STEP: where an episode ends, `step` returns the first observation
+    of the next episode. ``info["final_obs"]`` then holds the last observation of the
+    ended episode (an object array, None elsewhere) and ``info["final_info"]`` its info;
+    the masks are ``info["_final_obs"]`` and ``info["_final_info"]``.
 
-    The reward is the one that jaxfactory trains on, shaped and scaled;
-    ``info["raw_reward"]`` is the scenario's own. ``info["game_variables"]`` holds the
-    game's variables, named by `variable_names`. At an episode's end ``final_info`` has
-    these two, ``raw_return``, ``tics``, and ``episode`` with the return ``r``, the
-    number of steps ``l`` and the seconds ``t``, as Gymnasium's wrappers name them.
+    The reward is the training reward, shaped and scaled; ``info["raw_reward"]`` is the
+    scenario's raw reward. ``info["game_variables"]`` holds the game variables that
+    `variable_names` lists. At the end of an episode ``final_info`` has these two,
+    ``raw_return``, ``tics``, and ``episode`` with the return ``r``, the number of steps
+    ``l`` and the seconds ``t``, as in Gymnasium's wrappers.
 
     Attributes:
-        pool: The pool that it steps.
-        variable_names: Of the columns of ``info["game_variables"]``.
+        pool: The underlying pool.
+        variable_names: Names of the columns of ``info["game_variables"]``.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own name and place
@@ -90,26 +90,24 @@ class DoomVectorEnv(VectorEnv):
         render_mode: str | None = None,
         **options: Any,
     ):
-        """Prepare the games; the first `reset` starts their engines.
+        """Prepare the environments; the first `reset` starts their engines.
 
         Args:
             scenario: A scenario's name, the path of a .cfg file, or a scenario.
-            num_envs: Games, each one engine process; in a match, a multiple of its
-                agents, who are environments side by side.
-            copy: Return observations that are the caller's own. Otherwise they are
-                views of the pool's memory, which stay as they are until `num_slabs *
-                num_steps` (by default 64) further steps.
+            num_envs: Environments, one engine process each; in a match, a multiple of
+                its agents, whose environments lie side by side.
+            copy: Return copies of observations. Otherwise they are views of the pool's
+                memory, valid for `num_slabs * num_steps` (by default 64) further steps.
             render_mode: None or ``"rgb_array"``.
-            **options: Fields of `EnvConfig` and arguments of `EnvPool`, such as
+            **options: Fields of `EnvConfig` and arguments of `EnvPool`, for example
                 ``frame_skip``, ``width``, ``height``, ``depth`` or ``tics``.
 
         Raises:
-            UserError: If an option cannot work.
+            UserError: If an option is invalid.
         """
         if render_mode not in (None, "rgb_array"):
             raise UserError(
-                f"render_mode {render_mode!r} is not one that this environment has; "
-                "use 'rgb_array' or None"
+                f"render_mode {render_mode!r} is not supported; use 'rgb_array' or None"
             )
         for name in options:
             if name not in _POOL_OPTIONS:
@@ -135,7 +133,7 @@ class DoomVectorEnv(VectorEnv):
         self._grayscale = bool(options.get("grayscale", False))
         self._seeded = False
         self._last: Step | None = None
-        self._informant = InfoBuilder(num_envs)
+        self._info_builder = InfoBuilder(num_envs)
 
     def reset(
         self,
@@ -143,21 +141,20 @@ class DoomVectorEnv(VectorEnv):
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode in every game.
+        """Start a new episode in every environment.
 
         Args:
-            seed: Game i plays the episodes of ``seed + i``, or of ``seed[i]`` from a
-                list (a match has its first agent's), each in a new engine, which takes
-                some 0.1 s to start. None goes on with the seeds that there are; at
-                first, random ones.
-            options: Understood is none. Episodes restart by themselves, so that a
-                ``reset_mask`` that leaves games out is refused.
+            seed: Environment i gets ``seed + i``, or ``seed[i]`` of a list (a match
+                uses that of its first agent). A seed starts a new engine, which takes
+                about 0.1 s. None keeps the current seeds, which are random at first.
+            options: No options. Episodes restart automatically, so a ``reset_mask``
+                that leaves environments out is refused.
 
         Returns:
             The observations and ``info``.
 
         Raises:
-            UserError: If a seed is out of range, or there is not one for each game.
+            UserError: If a seed is out of range, or their number is wrong.
         """
         _check_reset_options(options)
         seeds = self._seeds(seed)
@@ -165,7 +162,7 @@ class DoomVectorEnv(VectorEnv):
             super().reset(seed=seed)
         step = self.pool.reset(seeds)
         self._last = step
-        return self._observations(step), self._informant.reset(step)
+        return self._observations(step), self._info_builder.reset(step)
 
     def step(
         self, actions: Any
@@ -176,11 +173,11 @@ class DoomVectorEnv(VectorEnv):
         Bool[np.ndarray, "B"],
         dict[str, Any],
     ]:
-        """Step every game once.
+        """Step every environment once.
 
         Args:
-            actions: One index for each game, ``[B]``, or one row with an index for each
-                head, ``[B, heads]``.
+            actions: One index per environment, ``[B]``, or one index per head,
+                ``[B, heads]``.
 
         Returns:
             Observations, rewards, terminations, truncations and ``info``.
@@ -203,11 +200,11 @@ class DoomVectorEnv(VectorEnv):
             step.reward.astype(np.float64),
             step.terminated.copy(),
             step.truncated.copy(),
-            self._informant.step(step),
+            self._info_builder.step(step),
         )
 
     def render(self) -> tuple[UInt8[np.ndarray, "H W 3"], ...] | None:
-        """Return the newest image of each game in RGB, None without a render mode."""
+        """Return each environment's latest image in RGB, None without a render mode."""
         if self.render_mode is None:
             return None
         if self._last is None:
@@ -215,7 +212,7 @@ class DoomVectorEnv(VectorEnv):
         return tuple(self.to_rgb(image) for image in self._last.obs)
 
     def to_rgb(self, image: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W 3"]:
-        """Return an observation's colours, without depth, labels and automap."""
+        """Return an observation's RGB image, without depth, labels and automap."""
         colours = image[..., : 1 if self._grayscale else 3]
         return np.broadcast_to(colours, (*image.shape[:2], 3)).copy()
 
@@ -232,7 +229,7 @@ class DoomVectorEnv(VectorEnv):
                 return None
             return np.random.SeedSequence().generate_state(self.num_envs).tolist()
         if isinstance(seed, int | np.integer):
-            # Wraps around, so that any seed below 2^32 serves any number of games.
+            # Wraps around: any seed below 2^32 works with any number of environments.
             _check_seed(int(seed))
             return [(int(seed) + index) % 2**32 for index in range(self.num_envs)]
         return [None if one is None else int(one) for one in seed]
@@ -260,6 +257,6 @@ def _check_reset_options(options: dict[str, Any] | None) -> None:
     mask = (options or {}).get("reset_mask")
     if mask is not None and not np.all(mask):
         raise UserError(
-            "reset_mask leaves games out, but all are reset together here; episodes "
-            "that end restart by themselves (autoreset mode SAME_STEP)"
+            "reset_mask leaves environments out, but all are reset together; episodes "
+            "that end restart automatically (autoreset mode SAME_STEP)"
         )

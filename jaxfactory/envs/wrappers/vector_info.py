@@ -1,4 +1,4 @@
-"""What Gymnasium's face tells of each step beside the observation: its ``info``."""
+"""Builds the ``info`` dictionaries of `DoomVectorEnv`."""
 
 import time
 from typing import Any
@@ -9,10 +9,10 @@ from jaxfactory.envs.step import Step
 
 
 class InfoBuilder:
-    """Makes the ``info`` of a `vector_env.DoomVectorEnv`, which says what is in it.
+    """Builds the ``info`` that `vector_env.DoomVectorEnv` documents.
 
     Args:
-        num_envs: Games.
+        num_envs: Environments, B.
     """
 
     def __init__(self, num_envs: int):
@@ -22,7 +22,7 @@ class InfoBuilder:
         self._began = np.zeros(num_envs)
 
     def reset(self, step: Step) -> dict[str, Any]:
-        """Return what is known where every game has begun an episode."""
+        """Return the info after a reset of every environment."""
         self._steps[:] = 0
         self._began[:] = time.perf_counter()
         return {
@@ -31,7 +31,7 @@ class InfoBuilder:
         }
 
     def step(self, step: Step) -> dict[str, Any]:
-        """Return what is known after every game was stepped."""
+        """Return the info after a step of every environment."""
         self._steps += 1
         ended = step.terminated | step.truncated
         if not ended.any():
@@ -42,7 +42,7 @@ class InfoBuilder:
                 "_game_variables": self._everywhere.copy(),
             }
         info: dict[str, Any] = {}
-        # Of games whose episode ended, `info` tells of the next one, which is new.
+        # Where an episode ended, `info` describes the next one, which is new.
         going = ~ended
         _add(info, going, "raw_reward", step.info.raw_reward)
         _add(info, going, "game_variables", step.info.game_variables)
@@ -74,14 +74,14 @@ class InfoBuilder:
 
 
 def parts(observation: dict[str, np.ndarray], *, copy: bool) -> Any:
-    """Return an observation as its space has it: alone, or a dictionary."""
+    """Return an observation in its space: an image, or a dictionary."""
     if copy:
         observation = {name: array.copy() for name, array in observation.items()}
     return observation["image"] if len(observation) == 1 else observation
 
 
 def of_row(info: dict[str, Any], row: int) -> dict[str, Any]:
-    """Return what a batch's information says of one of its games."""
+    """Return the info of one environment from a batch's info."""
     result: dict[str, Any] = {}
     for key, value in info.items():
         if key.startswith("_") or not info[f"_{key}"][row]:
@@ -92,7 +92,7 @@ def of_row(info: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def _add(info: dict[str, Any], where: np.ndarray, key: str, values: np.ndarray) -> None:
-    """Add values for some games, zeros elsewhere, and the mask that says where."""
+    """Add values for some environments, zeros elsewhere, and the mask."""
     kept = values.copy()
     kept[~where] = 0
     info[key], info[f"_{key}"] = kept, where.copy()

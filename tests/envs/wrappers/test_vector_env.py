@@ -357,7 +357,7 @@ def test_resets_that_cannot_work():
         with pytest.raises((UserError, gymnasium.error.Error), match=says):
             envs.reset(seed=seed)
     mask = {"reset_mask": np.array([True, False])}
-    with pytest.raises(UserError, match="reset_mask leaves games out"):
+    with pytest.raises(UserError, match="reset_mask leaves environments out"):
         envs.reset(options=mask)
     envs.close()
 
