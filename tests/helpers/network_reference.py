@@ -24,7 +24,7 @@ CORES = ("gru", "lstm", "none")
 
 def make(core):
     network = ActorCritic(SPEC, dataclasses.replace(SMALL, core=core))
-    return network, jax.jit(network.init)(jax.random.key(0))
+    return network, network.init(jax.random.key(0))
 
 
 def observations(*lead):

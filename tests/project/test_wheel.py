@@ -68,7 +68,6 @@ def sources():
     }
 
 
-@pytest.mark.slow
 def test_every_file_of_the_package_is_in_the_wheel(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
