@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs.gymnasium.actions import ActionCodec
+from jaxfactory.envs.gymnasium.observations import ObservationCodec
 from jaxfactory.envs.gymnasium.registry import find, make, make_env, vectorised
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec
 from jaxfactory.envs.step import Step, view
 from jaxfactory.envs.trained_reward import TrainedReward
 from jaxfactory.spec import EnvSpec
@@ -24,7 +25,7 @@ class GymnasiumPool:
     Where there is no image, `Step.obs` has no pixels; `Step.measurements` holds all
     that is no image. A `Step.reward` is the environment's own, scaled and clipped as
     `config` says, and returns are of the environment's own. Actions are clipped to
-    their bounds here; see `gymnasium_spaces`.
+    their bounds here; see `actions`.
 
     Attributes:
         spec: Shapes of observations and actions.

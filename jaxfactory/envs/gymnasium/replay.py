@@ -8,8 +8,8 @@ from jaxtyping import Shaped, UInt8
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
+from jaxfactory.envs.gymnasium.actions import ActionCodec
 from jaxfactory.envs.gymnasium.registry import make_env
-from jaxfactory.envs.gymnasium.spaces import ActionCodec
 
 
 _DEFAULT_FPS = 30.0
