@@ -181,7 +181,7 @@ def test_what_is_wrong_with_the_disk_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(main, "_dispatch", dispatch)
     assert refused(capsys, "train") == (
         "jaxfactory: runs/a/metrics.jsonl cannot be read or written (No space left on "
-        "device); make room, permit it, or name another place\n"
+        "device); free disk space, change the permissions, or use another path\n"
     )
 
 
