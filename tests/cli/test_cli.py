@@ -131,7 +131,7 @@ def test_help_does_not_start_jax():
         (["push", "--run", "x"], "push has no flag '--run'"),
         (["push", "nowhere", "ada/doom"], "nowhere is not a directory"),
         (["pull"], "pull lacks user/repo"),
-        (["pull", "a/b/c"], "'a/b/c' names no repository"),
+        (["pull", "a/b/c"], "'a/b/c' is not a repository name"),
         (["evaluate", "--private"], "--private is about --push-to-hub user/repo"),
     ],
 )

@@ -52,7 +52,7 @@ def test_what_is_made_is_for_this_user_alone(home):
 
 def test_in_a_folder_of_somebody_elses_they_do_not_run(home, monkeypatch):
     monkeypatch.setattr(paths.os, "getuid", lambda: 12345)
-    with pytest.raises(UserError, match="a folder of yours"):
+    with pytest.raises(UserError, match="a private working directory"):
         paths.engine_folder()
 
 
