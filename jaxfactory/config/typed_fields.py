@@ -1,8 +1,8 @@
 """Strict construction of dataclasses from untrusted JSON values.
 
 A dataclass accepts any value: ``num_envs`` of 64.0 or "64" would fail later, or pass
-for 64. Here, each value must have its field's type. cattrs converts "64" to 64 and "false"
-to True; pydantic ignores unknown fields and adds 0.1 s to the start.
+for 64. Here, each value must have its field's type. cattrs converts "64" to 64 and
+"false" to True; pydantic ignores unknown fields and adds 0.1 s to the start.
 """
 
 import dataclasses

@@ -6,8 +6,8 @@ squaring and so stays accurate in float32. Statistics that are never updated do 
 change their input (except for epsilon and the clip), so not updating them switches
 normalisation off.
 
-Images are uint8. Their sums are computed exactly, in integers, without a float32 copy of
-the rollout: that copy makes the plain formula slow on a CPU.
+Images are uint8. Their sums are computed exactly, in integers, without a float32 copy
+of the rollout: that copy makes the plain formula slow on a CPU.
 """
 
 from typing import NamedTuple

@@ -66,7 +66,7 @@ def test_what_one_raises_waits_until_it_is_saved():
     assert watchers.stopped
     with pytest.raises(UserCodeError, match="broken raised KeyError") as caught:
         watchers.raise_error()
-    assert "resume with: jaxfactory train --run runs/x" in str(caught.value)
+    assert "go on with: jaxfactory train --run runs/x" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
     trace = caught.value.trace()
     assert 'return {}["nothing"]' in trace

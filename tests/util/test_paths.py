@@ -151,7 +151,7 @@ def test_a_link_planted_in_the_temporary_folder(home):
 def test_links_in_a_circle(home):
     without_temporary(home)
     (home / "home").symlink_to("home")
-    with pytest.raises(UserError, match="too many links"):
+    with pytest.raises(UserError, match="too many symbolic links"):
         paths.engine_folder()
 
 
