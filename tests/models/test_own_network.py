@@ -127,7 +127,7 @@ class Counting(Own):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (NoSize, "in an attribute num_features, an int; it is None"),
+        (NoSize, "needs an attribute num_features"),
         (
             WrongSize,
             "returned float32[2, 6] for 2 observations, but with num_features = 7",
