@@ -133,8 +133,8 @@ class Counting(Own):
             "returned float32[2, 6] for 2 observations, but with num_features = 7",
         ),
         (Unflattened, "returned float32[2, 12, 16, 3] for 2 observations"),
-        (Half, "made bfloat16[2, 6] of 2 observations"),
-        (Dictionary, "made {'features': "),
+        (Half, "returned bfloat16[2, 6] for 2 observations"),
+        (Dictionary, "returned {'features': "),
         (
             Dropping,
             "has a RngCount at drop.rngs.count, but its only state may be parameters",
