@@ -1,1 +1,1 @@
-"""What every other package may use: errors, paths, signals, readers of plain files."""
+"""Utilities that every package may use: errors, paths, signals, safe readers."""

@@ -1,4 +1,4 @@
-"""Mistakes of the user, told in one sentence and without a stack trace."""
+"""Errors that users can fix, each reported as one message without a stack trace."""
 
 import difflib
 import errno
@@ -8,27 +8,27 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Something that the user can put right; the message says what and how."""
+    """An error that the user can fix; the message says what is wrong and the remedy."""
 
     # The public name, in tracebacks too.
     __module__ = "jaxfactory"
 
 
 class UserCodeError(UserError):
-    """Code that the user gave (a network, a callback) raised; ``__cause__`` is what."""
+    """An error raised by the user's own code (``__cause__``), such as a callback."""
 
     __module__ = "jaxfactory"
 
     def trace(self) -> str:
-        """Return the traceback of ``__cause__``, from the user's code on."""
+        """Return the traceback of ``__cause__``, starting at the user's code."""
         import traceback
 
         if self.__cause__ is None:
             return ""
         summary = traceback.TracebackException.from_exception(self.__cause__)
         library = [_is_library(Path(frame.filename)) for frame in summary.stack]
-        # Libraries that the user's code called stay: they may say what is wrong. In a
-        # file that cannot be parsed no frame is the user's, but the error shows where.
+        # Keep the frames of libraries that the user's code called: they may explain the
+        # error. A syntax error has no frame of the user's, but says where it is.
         unparsed = len(library) if isinstance(self.__cause__, SyntaxError) else 0
         first = library.index(False) if False in library else unparsed
         summary.stack = traceback.StackSummary.from_list(list(summary.stack)[first:])
@@ -42,7 +42,7 @@ def _is_library(file: Path) -> bool:
     return file.is_relative_to(ours) or file.is_relative_to(python)
 
 
-# What is wrong with the user's disk or files, and not with a program.
+# Problems of the user's disk or files, not of the program.
 _DISK = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EISDIR,
     errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
@@ -55,18 +55,18 @@ def disk_message(error: OSError) -> str:
         return ""
     place = error.filename2 or error.filename or "a file"
     return (
-        f"{place} cannot be read or written ({error.strerror}); make room, permit it, "
-        "or name another place"
+        f"{place} cannot be read or written ({error.strerror}); free disk space, "
+        "change the permissions, or use another path"
     )
 
 
 def require(module: str, *, extra: str, what: str) -> None:
-    """Complain if a package is not installed that only some need.
+    """Check that an optional package is installed.
 
     Args:
         module: The module to import, not yet imported here.
         extra: The extra of jaxfactory that installs it.
-        what: What needs it: ``"--wandb"``.
+        what: The feature that needs it, for the message: ``"--wandb"``.
 
     Raises:
         UserError: If it is not installed.
@@ -86,8 +86,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'X'?"`` for the nearest choice, or ``""``.
 
     Args:
-        word: What was typed.
-        choices: What would have been understood.
+        word: The user's input.
+        choices: Valid inputs.
     """
     nearest = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""

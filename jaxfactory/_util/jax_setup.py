@@ -1,4 +1,4 @@
-"""What must be set in the process before JAX starts. Never imports JAX."""
+"""Process settings that must precede the start of JAX. Does not import JAX."""
 
 import ctypes
 import importlib.metadata
@@ -10,13 +10,12 @@ import sys
 from jaxfactory._util import paths
 
 
-# XLA's own lowering hands CPU convolutions to a slow kernel; this one makes the
-# update 2.7 times as fast on two cores. It touches the CPU backend alone, so it is
-# harmless beside a GPU.
+# By default, XLA lowers CPU convolutions to a slow kernel. This flag makes the update
+# 2.7 times as fast on two cores. It affects the CPU backend only, not a GPU.
 CPU_FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 CPU_FUSION_VALUE = "LIBRARY_FUSION_TYPE_DOT"
 
-# Versions of jaxlib of which the answer is known, so that they need no probe.
+# Versions of jaxlib that are known to accept the flag or not, and need no probe.
 _KNOWS_FLAG = {"0.10.2": True}
 
 _PROBE_SECONDS = 60
@@ -25,22 +24,22 @@ _PROBE_SECONDS = 60
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _MADV_HUGEPAGE = 14
 _HUGE_PAGE = 2**21
-# Reserved, not used: memory is taken when it is written to.
+# Reserved address space; pages are allocated when they are first written.
 _RESERVED = 2**30
 
 
 def configure() -> None:
-    """Set the process up so that JAX runs fast in it; before JAX's backend starts."""
+    """Configure the process for JAX. Call this before JAX's backend starts."""
     keep_freed_memory()
     configure_xla()
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep what is freed, in huge pages, instead of giving it back.
+    """Let malloc keep freed memory, in huge pages, instead of returning it.
 
-    XLA's CPU backend takes the memory of every call anew and frees it afterwards, many
-    megabytes that the kernel would clear page by page each time: a third of the time
-    of an update. Does nothing where the C library is not glibc.
+    XLA's CPU backend allocates many megabytes for every call and frees them afterwards.
+    Without this, the kernel clears each page again, which takes a third of the time of
+    an update. Does nothing if the C library is not glibc.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -70,10 +69,10 @@ def keep_freed_memory() -> None:
 
 
 def configure_xla() -> None:
-    """Add the flags that speed JAX up to ``XLA_FLAGS``, where it knows them.
+    """Add flags that make JAX faster to ``XLA_FLAGS``, if jaxlib supports them.
 
-    Has an effect only before JAX's backend starts. A flag that the user has set is
-    left alone.
+    Has an effect only before JAX's backend starts. Does not change a flag that the user
+    has set.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     flags = os.environ.get("XLA_FLAGS", "")
@@ -85,14 +84,14 @@ def configure_xla() -> None:
 
 
 def _knows_flag(flag: str) -> bool:
-    """Whether the installed jaxlib takes the flag; an unknown one aborts Python."""
+    """Whether the installed jaxlib supports the flag; unknown ones abort Python."""
     version = importlib.metadata.version("jaxlib")
     if version in _KNOWS_FLAG:
         return _KNOWS_FLAG[version]
     cache = paths.cache() / "xla_flags.json"
     key = f"{version} {flag}"
     try:
-        # Where others can write, neither is their answer taken nor their link followed.
+        # Do not trust a folder that other users can write to.
         private = not paths.make_private(cache.parent)
         answers = json.loads(cache.read_text()) if private else {}
         if key in answers:
@@ -104,7 +103,7 @@ def _knows_flag(flag: str) -> bool:
         if not paths.make_private(cache.parent):
             cache.write_text(json.dumps({**answers, key: answer}))
     except OSError:
-        pass  # Without a cache the next start probes again; nothing else is lost.
+        pass  # Without a cache, the next start probes again.
     return answer
 
 

@@ -1,4 +1,4 @@
-"""Folders of the user's that outlast a program."""
+"""Per-user folders that persist between runs of the program."""
 
 import grp
 import os
@@ -14,53 +14,53 @@ _MOST_LINKS = 40
 
 
 def cache() -> Path:
-    """Return the folder for what can be made again; it may not exist yet."""
+    """Return the cache folder; it may not exist yet."""
     root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(root).absolute() / "jaxfactory"
 
 
 def engine_folder() -> Path:
-    """Return the folder that engines run in.
+    """Return the working directory of the engines.
 
-    An engine wants a folder ``_vizdoom`` where it runs, and ends if another one makes
-    it at the same moment. As it writes nothing into it, all engines of a user share
-    one, so that none is left over by a process that is killed.
+    An engine creates a folder ``_vizdoom`` in its working directory, and exits if
+    another engine creates it at the same moment. It writes nothing into the folder, so
+    all engines of a user share one, and a killed process leaves none behind.
 
     Raises:
-        UserError: If no place for it can be written, or others could change it.
+        UserError: If no candidate is writable and safe from other users.
     """
-    # Where there is no home, as for some services and containers.
+    # For services and containers without a home directory.
     temporary = Path(tempfile.gettempdir()) / f"jaxfactory-engines-{os.getuid()}"
     objections = []
     for folder in (cache() / "engines", temporary):
         try:
-            # Engines look for maps and commands there: they must be nobody else's.
+            # Engines look for maps and commands there, so no other user may add any.
             objection = make_private(folder / "_vizdoom")
         except OSError as error:
-            objection = f"{folder} cannot be made ({error.strerror})"
+            objection = f"{folder} cannot be created ({error.strerror})"
         if not objection:
             return folder
         objections.append(objection)
     raise UserError(
-        f"engines need a folder of yours to run in, but {objections[0]}, and "
-        f"{objections[1]}; set XDG_CACHE_HOME to a folder that only you can write"
+        f"engines need a private working directory, but {objections[0]}, and "
+        f"{objections[1]}; set XDG_CACHE_HOME to a folder that only you can write to"
     )
 
 
 def make_private(folder: Path) -> str:
-    """Make a folder, and those above it that are missing, for this user alone.
+    """Create a folder and its missing parents, accessible to this user only.
 
     Args:
-        folder: Absolute; those that exist already are checked.
+        folder: Absolute path. Folders that exist already are checked.
 
     Returns:
-        What others could do to it, as part of a sentence; empty if nothing.
+        How another user could change it, as a clause for a message; empty if none can.
 
     Raises:
-        OSError: If it cannot be made.
+        OSError: If it cannot be created.
     """
     at = Path(folder.anchor)
-    # Who has the root can do anything; in some containers that is not user 0.
+    # The owner of / can do anything; in some containers, that is not user 0.
     trusted = (0, os.getuid(), at.lstat().st_uid)
     parts = list(folder.parts[1:])
     links = 0
@@ -74,8 +74,8 @@ def make_private(folder: Path) -> str:
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if links > _MOST_LINKS:
-                return f"{at} is one of too many links"
-            # Whose links are followed has been checked; so is each folder they name.
+                return f"{at} is part of a chain of too many symbolic links"
+            # The owner of the link is trusted; check each folder of its target too.
             target = os.readlink(at)
             parts = [*Path(target).parts, *parts]
             at = at.parent
@@ -83,7 +83,7 @@ def make_private(folder: Path) -> str:
                 at, parts = Path("/"), parts[1:]
             continue
         if not stat.S_ISDIR(found.st_mode):
-            return f"{at} is no folder"
+            return f"{at} is not a folder"
         objection = _writable_by_others(at, found, last=not parts)
         if objection:
             return objection
@@ -93,27 +93,27 @@ def make_private(folder: Path) -> str:
 def _writable_by_others(path: Path, found: os.stat_result, *, last: bool) -> str:
     if last and found.st_uid != os.getuid():
         return f"{path} belongs to {_user(found.st_uid)}"
-    # In a sticky folder nobody can replace what another user has made.
+    # In a sticky folder, users cannot replace each other's files.
     if found.st_mode & stat.S_ISVTX and not last:
         return ""
     if found.st_mode & stat.S_IWOTH:
-        return f"{path} can be written by everybody (chmod o-w {path})"
+        return f"{path} is writable by everyone (chmod o-w {path})"
     if found.st_mode & stat.S_IWGRP and not _own_group(found.st_gid):
-        return f"{path} can be written by its group (chmod g-w {path})"
+        return f"{path} is writable by its group (chmod g-w {path})"
     return ""
 
 
 def _own_group(gid: int) -> bool:
-    """Whether a group has nobody in it but this user, as on many systems by default."""
+    """Whether this user is the only member of a group, the default on many systems."""
     if gid == 0 and os.getuid() == 0:
-        return True  # who is in root's group is trusted by root
+        return True  # Root trusts the members of its group.
     try:
         user = pwd.getpwuid(os.getuid())
         group = grp.getgrgid(gid)
     except KeyError:
         return False
-    # Members are listed only where it is not their first group. Whether it is anybody
-    # else's cannot be asked, but a group made for one user has the user's name.
+    # gr_mem omits users whose primary group this is, and there is no way to list them.
+    # But a group that was created for one user has that user's name.
     return (
         gid == user.pw_gid
         and group.gr_name == user.pw_name

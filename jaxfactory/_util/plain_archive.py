@@ -1,7 +1,7 @@
-"""Zip archives that strangers made, opened so that they can do no harm.
+"""Safe opening of untrusted zip archives.
 
-Python's zipfile takes what an archive says of itself at its word: how many members
-there are, how long they are, and where they lie.
+Python's zipfile trusts what an archive declares: the number of its members, their sizes
+and their positions.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from pathlib import Path
 from jaxfactory._util import plain_files
 
 
-# Of 10,000 members with long names; of each, zipfile makes an object of about 1 kB.
+# Enough for 10,000 members with long names; zipfile needs about 1 kB for each.
 _DIRECTORY_BYTES = 2 * 2**20
 _ARCHIVE_BYTES = 4 * 2**30
-# What zipfile raises on archives that are damaged, cut short or invented.
+# What zipfile raises for damaged, truncated or forged archives.
 DAMAGE = (
     zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, LookupError,
     OverflowError, struct.error, zlib.error,
@@ -30,21 +30,23 @@ class Damaged(Exception):  # noqa: N818 - it is the file that is damaged
 
 
 class Refused(Exception):  # noqa: N818 - it is the file that is refused
-    """The archive asks for more than is reasonable; the text says what."""
+    """The archive needs more resources than is reasonable; the text says which."""
 
 
 class _Handle(io.FileIO):
-    """A file of which no more is read at once than a directory of members takes."""
+    """A file with a limit on each read, which bounds the directory of members."""
 
     limit: int | None = _DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.limit is None:
             return super().read(size) or b""
-        if size is None or size < 0:  # The file's end, where the directory is named.
+        if (
+            size is None or size < 0
+        ):  # The end of the file, which locates the directory.
             size = self.limit
         if size > self.limit:
-            raise Refused("it says that it has too many members")
+            raise Refused("it declares too many members")
         return super().read(size) or b""
 
 
@@ -52,12 +54,12 @@ class _Handle(io.FileIO):
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an archive.
 
-    No two of its members have the same name, none is encrypted, and what they take of
-    the file together is no more than the file.
+    Its members have distinct names, are not encrypted, and together take no more space
+    than the file.
 
     Raises:
         OSError: If the file cannot be opened.
-        Refused: If it is not such an archive.
+        Refused: If an archive does not fulfil this.
         Damaged: If it cannot be read.
     """
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""Reading files that strangers made: their bytes within a limit, and their text.
+"""Safe reading of untrusted files, and safe printing of their text.
 
-A name in a directory that was handed over may be a FIFO, a device or a directory, or
-a link to one. Opening or reading such a thing can wait for ever or never end, so that
-only regular files are opened, and no more is read than there is reason to expect.
+A name in an untrusted directory may belong to a FIFO or a device, or to a link to one.
+Opening or reading it could block forever, so only regular files are opened, and reads
+are limited in size.
 """
 
 import os
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-# Characters that change how the text around them is shown: the order of writing.
+# Characters that change the direction of the text around them.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e"
                         "\u2066\u2067\u2068\u2069")  # fmt: skip
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, without ever waiting for it.
+    """Open a file for reading without ever blocking.
 
     Raises:
         OSError: If it cannot be opened.
-        ValueError: If it is not a regular file, nor a link to one.
+        ValueError: If it is neither a regular file nor a link to one.
     """
-    # Looked at before it is opened too: opening some devices has effects.
+    # Check before opening, too, because opening some devices has side effects.
     _check_regular(os.stat(path))
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -48,7 +48,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         ValueError: If it is not a regular file, or too large.
     """
     with open_regular(path) as file:
-        # Room for all that is asked for is made at once, so not for the limit.
+        # read() allocates what it is asked for, so do not ask for the whole limit.
         size = os.fstat(file.fileno()).st_size
         data = file.read(min(size, limit) + 1)
     if len(data) > limit:
@@ -64,12 +64,12 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text holds no control characters and nothing that hides others."""
+    """Whether a text is free of control and direction characters."""
     return text.isprintable() or not any(map(_is_odd, text))
 
 
 def printable(text: str) -> str:
-    r"""Return a text for the terminal: what would control that is written out.
+    r"""Return a text with escapes in place of characters that control the terminal.
 
     >>> printable("a\x1b[2Jb")
     'a\\x1b[2Jb'

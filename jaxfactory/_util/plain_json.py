@@ -1,8 +1,8 @@
-"""Reading JSON that strangers made.
+"""Safe reading of untrusted JSON.
 
-Python's own reader takes any size and depth, numbers of any length, NaN, and keys that
-are there twice. What it returns can then fail far from here: a deep list when it is
-shown, a long number when it becomes a float. Here such files are refused at once.
+Python's own parser accepts any size and depth, numbers of any length, NaN, and
+duplicate keys. The result can then fail much later: a deep list when it is printed, a
+long number when it becomes a float. This module rejects such files at once.
 """
 
 import json
@@ -14,26 +14,26 @@ from jaxfactory._util.errors import UserError
 
 
 MIB = 2**20
-# Of a file, in bytes; an evaluation of 100,000 episodes has half of it.
+# Bytes of a file; an evaluation of 100,000 episodes takes half of that.
 LIMIT = 16 * MIB
 _DEPTH = 32
-# Up to here a float counts exactly.
+# Up to here, floats represent integers exactly.
 MOST_FRAMES = 2**53
-# Brackets, commas and colons: what they separate takes some 50 bytes each in memory.
+# Brackets, commas and colons; each item takes about 50 bytes of memory.
 _ITEMS = 3_000_000
-# Digits of a whole number; 2^64 has 20.
+# Digits of an integer; 2^64 has 20.
 _DIGITS = 20
 
 
 def loads(data: bytes | str, *, allow_nan: bool = False) -> Any:
-    """Return what a JSON text holds.
+    """Parse a JSON text.
 
     Args:
         data: The text, in UTF-8 if it is bytes.
-        allow_nan: Take NaN and Infinity, which Python writes and JSON lacks.
+        allow_nan: Accept NaN and Infinity, which Python writes but JSON does not have.
 
     Raises:
-        ValueError: If it is not JSON, or is nested too deeply, has a key twice, a
+        ValueError: If it is not JSON, is nested too deeply, or has a duplicate key, a
             number of more than 20 digits or too many items; the text says which.
     """
     if isinstance(data, bytes):
@@ -58,30 +58,30 @@ def loads(data: bytes | str, *, allow_nan: bool = False) -> Any:
 
 
 def read(path: Path, *, limit: int = LIMIT, allow_nan: bool = False) -> Any:
-    """Return what a JSON file holds.
+    """Parse a JSON file.
 
     Args:
         path: The file.
-        limit: The most bytes that it may have.
+        limit: Its maximum size in bytes.
         allow_nan: As in `loads`.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not a regular file, too large, or refused by `loads`.
+        ValueError: If it is not a regular file, is too large, or `loads` rejects it.
     """
     return loads(plain_files.read_bytes(path, limit), allow_nan=allow_nan)
 
 
 def read_object(path: Path, remedy: str = "", *, limit: int = LIMIT) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
+    """Parse a file that contains a JSON object.
 
     Args:
         path: The file.
-        remedy: What helps if it is damaged, without a full stop.
-        limit: The most bytes that it may have.
+        remedy: How to fix a damaged file, without a full stop.
+        limit: Its maximum size in bytes.
 
     Raises:
-        UserError: If it cannot be read or holds something else.
+        UserError: If it cannot be read or is not a JSON object.
     """
     try:
         value = read(path, limit=limit)
@@ -94,17 +94,17 @@ def read_object(path: Path, remedy: str = "", *, limit: int = LIMIT) -> dict[str
 
 
 def is_count(value: Any) -> bool:
-    """Whether a value is a whole number that a float counts exactly, 0 or more."""
+    """Whether a value is an integer between 0 and 2^53."""
     return type(value) is int and 0 <= value <= MOST_FRAMES
 
 
 def is_number(value: Any, largest: float) -> bool:
-    """Whether a value is a number, and no larger than this in size."""
+    """Whether a value is a number of at most this magnitude."""
     return type(value) in (int, float) and abs(value) <= largest
 
 
 def reason(error: Exception) -> str:
-    """Return why a file cannot be read, without its name."""
+    """Return why a file cannot be read, without the file's name."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -1,12 +1,13 @@
-"""An unpickler that can build plain containers and what its caller names, nothing else.
+"""Safe unpickling of untrusted data: plain containers and what the caller allows.
 
-A pickle is a program. Python's own unpickler runs all of it; this one knows only the
-instructions that data need, imports nothing, and calls nothing but the functions that
-it is given. See `pickletools` for what each instruction means.
+A pickle is a program for a stack machine. This one executes only the instructions that
+data need, imports nothing, and calls only the functions that its caller passes. See
+`pickletools` for the meaning of each instruction.
 
-A short program can also make much: it may put one long text into a list a thousand
-times, or have a function copy it. So what each instruction makes is paid for in bytes,
-from a budget that is a multiple of the pickle's own size.
+A short program can also use much memory and time, so every instruction is charged for
+what it allocates, against a budget proportional to the pickle's size. A subclass of
+`pickle.Unpickler` restricts imports only: there, a pickle of 9 bytes allocates 2 GiB (a
+memo index of 2^27).
 """
 
 import pickletools
@@ -16,18 +17,18 @@ from typing import Any, NamedTuple
 
 
 class Refused(Exception):  # noqa: N818 - it is the pickle that is wrong
-    """The pickle asks for something that is not data, or is damaged."""
+    """The pickle is damaged, or contains something that is not data."""
 
 
 class Symbol(NamedTuple):
-    """A name that the pickle may use, and what its caller makes of it."""
+    """A name that the pickle may use, and what it stands for."""
 
     name: str
     meaning: Any
 
 
 class _Mark(NamedTuple):
-    """Where a run of items begins on the stack."""
+    """The start of a sequence of items on the stack."""
 
 
 _MARK = _Mark()
@@ -43,16 +44,16 @@ _VALUES = {
 }  # fmt: skip
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _NO_EFFECT = {"PROTO", "FRAME"}
-# What a dictionary may be looked up by; a deep tuple's hash could exhaust the stack,
-# and long numbers can be chosen so that all have the same hash.
+# Types of dictionary keys. Hashing a deep tuple could exhaust the stack, and long
+# integers could be chosen to have equal hashes.
 _KEYS = (str, int, float, bool, type(None))
 _LARGEST_KEY = 2**64
 
-# Bytes that may be made for each byte of a pickle, and for any pickle: those of agents
-# need less than 30 for each, because instructions are short.
+# Bytes that may be allocated per byte of a pickle, and in any case. Published agents
+# need less than 30 per byte.
 _BYTES_PER_BYTE = 64
 _BYTES_AT_LEAST = 128 * 2**10
-# About what CPython 3.11 on 64 bits takes.
+# Approximate sizes in CPython 3.11 on 64 bits.
 _SLOT, _CONTAINER, _ENTRY, _CALL = 8, 64, 112, 256
 _LONGEST_NUMBER = 2**128
 _MOST_ARGUMENTS = 16
@@ -62,19 +63,19 @@ _DEEPEST = 32
 def loads(
     data: bytes, symbols: Mapping[str, Any], persistent: Callable[[Any], Any]
 ) -> Any:
-    """Return what a pickle holds.
+    """Return the contents of a pickle.
 
     Args:
         data: The pickle.
-        symbols: What ``"module.name"`` stands for. One that is called must be a
-            function; its result may have a method ``build(state)``, which takes what
-            the pickle would set the object's state to, and without which that state is
-            left out.
-        persistent: Returns what an outside reference stands for.
+        symbols: Maps each allowed ``"module.name"`` to its meaning. If the pickle calls
+            one, it must be a function; its result may have a method ``build(state)``
+            that receives the state which the pickle sets. Without that method, the
+            state is ignored.
+        persistent: Resolves a persistent ID.
 
     Raises:
-        Refused: If the pickle names anything else, is damaged, makes more than a
-            multiple of its own size, or what it holds is nested deeply.
+        Refused: If the pickle uses any other name, is damaged, exceeds its budget, or
+            has deeply nested contents.
     """
     budget = _BYTES_PER_BYTE * len(data) + _BYTES_AT_LEAST
     machine = _Machine(symbols, persistent, budget)
@@ -90,7 +91,7 @@ def loads(
 
 
 class _Machine:
-    """A stack, a memory, and the instructions that data are made with."""
+    """A stack machine with the instructions that data need."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, name: str, argument: Any) -> None:
-        """Carry out one instruction."""
+        """Execute one instruction."""
         self._spend(_SLOT)
         if name in _NO_EFFECT:
             return
@@ -122,20 +123,20 @@ class _Machine:
         elif handler := getattr(self, f"_do_{name.lower()}", None):
             handler(argument)
         else:
-            raise Refused(f"it uses the instruction {name}, which data do not need")
+            raise Refused(f"it uses the instruction {name}, which data does not need")
 
     def check_result(self) -> None:
-        """Refuse a result that cannot be walked through: too deep, or too often shared.
+        """Refuse a result that is too deep, or shares too much, to traverse.
 
-        A list may hold itself, and ten lists that each hold the next one ten times are
-        ten thousand million items to whoever shows or compares them.
+        A list may contain itself, and ten lists that each contain the next one ten
+        times have ten billion items for whoever prints or compares them.
         """
         left = [(self.result, 0)]
         while left:
             value, depth = left.pop()
             self._spend(_SLOT)
             if depth > _DEEPEST:
-                raise Refused("what it holds is nested too deeply")
+                raise Refused("its contents are nested too deeply")
             if type(value) is dict:
                 left += [(item, depth + 1) for item in value.values()]
             elif type(value) in (list, tuple):
@@ -146,7 +147,7 @@ class _Machine:
     def _spend(self, count: int) -> None:
         self._budget -= count
         if self._budget < 0:
-            raise Refused("it makes far more than its own size")
+            raise Refused("it needs far more memory than its own size")
 
     def _push_value(self, value: Any) -> None:
         if type(value) is int and abs(value) >= _LONGEST_NUMBER:
@@ -238,9 +239,9 @@ class _Machine:
         if not isinstance(function, Symbol) or not callable(function.meaning):
             raise Refused("it calls something that is not a function")
         if type(arguments) is not tuple or len(arguments) > _MOST_ARGUMENTS:
-            raise Refused("it calls a function with no list of a few arguments")
+            raise Refused("it calls a function with invalid or too many arguments")
         result = function.meaning(*arguments)
-        # What is made of arrays are views, which their maker counts.
+        # The functions create views of arrays, and count those themselves.
         self._spend(_CALL)
         if isinstance(result, bytes | str | tuple | list | dict):
             self._spend(sys.getsizeof(result))

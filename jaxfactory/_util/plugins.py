@@ -1,7 +1,7 @@
-"""Classes and functions of the user's own, by name.
+"""Loading of users' own classes and functions by name.
 
-A reference is ``package.module:Name`` or ``folder/file.py:Name``. Modules are looked
-for in the current directory too, as ``python -m`` does.
+A reference is ``package.module:Name`` or ``folder/file.py:Name``. Modules are also
+searched for in the current directory, as by ``python -m``.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from jaxfactory._util.errors import UserCodeError, UserError, did_you_mean
 
 
 def load(reference: str, what: str) -> Any:
-    """Return what a reference names.
+    """Return the object that a reference names.
 
     Args:
         reference: ``package.module:Name`` or ``folder/file.py:Name``.
-        what: What it is and where it was given, for a complaint: ``"--network"``.
+        what: The flag it was given to, for error messages: ``"--network"``.
 
     Raises:
         UserError: If there is no such file, module or name in it.
@@ -35,8 +35,8 @@ def load(reference: str, what: str) -> Any:
     place, _, name = reference.rpartition(":")
     if "<locals>" in name:
         raise UserError(
-            f"{what} {reference!r} was made inside of a function, where it cannot be "
-            "found again; give the object itself in Python, or move it to a module"
+            f"{what} {reference!r} is defined inside a function, where it cannot be "
+            "found by name; pass the object itself in Python, or move it to a module"
         )
     found: Any = load_module(reference, what)
     for part in name.split("."):
@@ -48,7 +48,7 @@ def load(reference: str, what: str) -> Any:
 
 
 def load_module(reference: str, what: str) -> ModuleType:
-    """Import the module that a reference names; otherwise as `load`."""
+    """Import the module that a reference names; raises the same errors as `load`."""
     place, colon, name = reference.rpartition(":")
     if not colon or not place or not name:
         raise UserError(
@@ -58,9 +58,9 @@ def load_module(reference: str, what: str) -> ModuleType:
 
 
 def pinned(reference: str) -> str:
-    """Return a reference that means the same in another directory.
+    """Return a reference that is valid from every directory.
 
-    A file's path becomes absolute; everything else stays as it is.
+    File paths become absolute; other references do not change.
     """
     place, colon, name = reference.rpartition(":")
     if not place.endswith(".py"):
@@ -69,11 +69,11 @@ def pinned(reference: str) -> str:
 
 
 def name_of(thing: Any) -> str:
-    """Return the reference of a class or function; `load` finds it again.
+    """Return the reference with which `load` finds a class or function.
 
-    What a script defines is named by the script's file. What is defined in a function,
-    in a notebook or at a prompt cannot be found by another process: its reference says
-    where it came from, and no more.
+    An object defined in a script is referenced by the script's file. Another process
+    cannot load an object that was defined in a function, in a notebook or at a prompt:
+    its reference is informative only.
     """
     module, name = thing.__module__, thing.__qualname__
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -83,12 +83,12 @@ def name_of(thing: Any) -> str:
 
 
 _PREFIX = "_jaxfactory_file_"
-# Those whose import is under way.
+# Modules and files that are being imported.
 _importing: list[str] = []
 
 
 def being_imported() -> str:
-    """Return the module or file that `load` is importing right now, or ""."""
+    """Return the module or file that `load` is importing now, or ""."""
     return _importing[-1] if _importing else ""
 
 
@@ -108,8 +108,8 @@ def _module(place: str, reference: str, what: str) -> ModuleType:
             raise _broken(reference, what, error) from error
         raise UserError(
             f"{what} {reference!r} cannot be imported: there is no module {missing!r} "
-            f"here ({Path.cwd()}) nor installed; give a file's path, or run this where "
-            "the module lies"
+            f"in {Path.cwd()} nor installed; give a file's path, or run the command in "
+            "the module's directory"
         ) from error
     except Exception as error:
         raise _broken(reference, what, error) from error
@@ -127,17 +127,17 @@ def _from_file(file: Path) -> ModuleType:
     main = sys.modules.get("__main__")
     main_file = getattr(main, "__file__", None)
     if main is not None and main_file and Path(main_file).resolve() == file:
-        return main  # The script that is running: not a second time.
+        return main  # The running script must not be imported twice.
     import hashlib  # slow to import, and the command line imports this module
 
-    # Named by the path, so that the same file is imported once and pickles.
+    # The name depends on the path only: a file is imported once, and pickle works.
     digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:12]
     name = f"{_PREFIX}{file.stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -151,9 +151,9 @@ def _from_file(file: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def first_on_path(folder: Path) -> Iterator[None]:
-    """Look into a folder first during an import, and last from then on.
+    """Put a folder first on the import path during the block, and last after it.
 
-    Last, so that what is imported later cannot take a file there for a library.
+    Last, so that its files cannot shadow libraries in later imports.
     """
     entry = str(folder)
     sys.path.insert(0, entry)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, and leave; the second time at once."""
+"""Ctrl-C and SIGTERM: the first one saves and exits, the second exits at once."""
 
 import signal
 import threading
@@ -9,11 +9,11 @@ from types import FrameType
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was stopped by a signal, after a checkpoint was saved.
+    """A signal stopped training, and a checkpoint was saved.
 
     Attributes:
         signum: The signal's number.
-        run_dir: Where training goes on from.
+        run_dir: The run to resume.
     """
 
     def __init__(self, signum: int, run_dir: Path) -> None:
@@ -21,13 +21,13 @@ class TrainingInterrupted(KeyboardInterrupt):
         self.run_dir = run_dir
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         super().__init__(
-            f"stopped by {name}; everything is saved, go on with: "
+            f"stopped by {name}; everything is saved, resume with: "
             f"jaxfactory train --run {run_dir}"
         )
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came, where nothing else waits for them.
+    """SIGTERM or SIGHUP stopped a command that does not handle them.
 
     Attributes:
         signum: The signal's number.
@@ -39,17 +39,17 @@ class Stopped(KeyboardInterrupt):
 
 
 class Interrupt:
-    """Remembers the first signal that asked the program to stop.
+    """Records the first signal that asked the program to stop.
 
     Attributes:
-        signum: The signal's number, 0 as long as none has come.
+        signum: The signal's number, 0 before the first one.
     """
 
     def __init__(self) -> None:
         self.signum = 0
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """Remember the signal; raise ``KeyboardInterrupt`` if it is the second."""
+        """Record the signal; raise ``KeyboardInterrupt`` if it is the second one."""
         del frame
         if self.signum:
             raise KeyboardInterrupt
@@ -58,9 +58,9 @@ class Interrupt:
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM for the block's duration.
+    """Catch SIGINT and SIGTERM during the block.
 
-    Outside the main thread, where Python allows no handlers, nothing is caught.
+    Does nothing outside the main thread, where Python allows no handlers.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -72,16 +72,16 @@ def catch_interrupts() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         for number, handler in previous.items():
-            # None: a handler that was not installed from Python.
+            # None means that the handler was not installed by Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager
 def raise_signals() -> Iterator[None]:
-    """Raise `Stopped` on SIGTERM and SIGHUP, so that what is open is closed.
+    """Raise `Stopped` on SIGTERM and SIGHUP, so that resources are closed.
 
-    By default they end the process at once, which leaves its files in /tmp. Signals
-    that are ignored stay so: SIGHUP under nohup.
+    By default, they kill the process at once, which leaves its files in /tmp. Ignored
+    signals stay ignored, for example SIGHUP under nohup.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

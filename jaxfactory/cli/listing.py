@@ -1,4 +1,4 @@
-"""What `jaxfactory scenarios` shows."""
+"""The output of `jaxfactory scenarios`."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from jaxfactory.scenarios.shaping import HeldWeapon
 
 
 class Row(NamedTuple):
-    """What `jaxfactory scenarios` shows of a scenario."""
+    """What `jaxfactory scenarios` prints about a scenario."""
 
     name: str
     heads: str
@@ -31,12 +31,12 @@ class Row(NamedTuple):
     remedy: str
 
 
-# Schemes that are too long to list, by name.
+# Names of reward shaping schemes that are too long to list.
 _SCHEMES = {shaping.FRAGS_V0: "frags v0", shaping.FRAGS_V1: "frags v1"}
 
 
 def show(names: Sequence[str]) -> None:
-    """Print what is to be known of some scenarios, or the list of all."""
+    """Describe the named scenarios, or list all of them."""
     console = Console()
     if names:
         for row in [_row(scenario_table.find(name)) for name in names]:
@@ -65,9 +65,9 @@ def show(names: Sequence[str]) -> None:
         console.print(Text(f"The maps of {', '.join(names)} come with: {remedy}"))
     console.print(
         Text(
-            "Actions are the number of choices of each independent action; "
-            "image + 23: with 23 measurements beside the image.\n"
-            "Buttons, rewards and files of one: jaxfactory scenarios NAME"
+            "Actions: the number of choices of each action head. "
+            "image + 23: 23 measurements besides the image.\n"
+            "For buttons, rewards and files: jaxfactory scenarios NAME"
         )
     )
 
@@ -143,7 +143,7 @@ def _timeout_text(scenario: Scenario, config: GameConfig) -> str:
 
 
 def _shortened(choices: list[str]) -> str:
-    """List choices, a discretised button only once."""
+    """List choices, each discretised button once."""
     return ", ".join(dict.fromkeys(name.partition("=")[0] for name in choices))
 
 
@@ -157,7 +157,7 @@ def _rewards_text(scenario: Scenario, config: GameConfig) -> str:
 
 def _shaping_text(scenario: Scenario) -> list[str]:
     if callable(scenario.shaping):
-        return ["a function of its own"]
+        return ["own function"]
     if scenario.shaping in _SCHEMES:
         return [_SCHEMES[scenario.shaping]]
     parts = []

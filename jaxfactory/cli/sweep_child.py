@@ -1,7 +1,7 @@
-"""A command that ends with the process that started it, however that one ends.
+"""A command that stops when its parent process ends, even if that is killed.
 
-``python -m jaxfactory.cli.sweep_child PARENT train ...`` is ``jaxfactory train ...``,
-but saves and exits when the process PARENT is gone: a killed sweep notifies nobody.
+``python -m jaxfactory.cli.sweep_child PARENT train ...`` runs ``jaxfactory train ...``,
+and saves and exits when the process PARENT has ended.
 """
 
 import ctypes
@@ -19,12 +19,12 @@ def main(args: list[str]) -> int:
     """Run a command as the child of a process.
 
     Args:
-        args: The parent's process id, and the command's arguments.
+        args: The parent's process ID, followed by the command's arguments.
     """
     parent, *command = args
     signal.signal(signal.SIGUSR1, _leave)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
-    if os.getppid() != int(parent):  # It died before the line above took effect.
+    if os.getppid() != int(parent):  # It ended before the line above took effect.
         return 128 + signal.SIGTERM
     from jaxfactory.cli import main as cli
 
@@ -32,10 +32,10 @@ def main(args: list[str]) -> int:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    """Do what an operator would: at the first SIGTERM a training saves and leaves.
+    """Send this process SIGTERM, at which a training run saves and exits.
 
-    Only once, as a second one ends it: a parent with several threads dies by and by,
-    and each thread's death is told.
+    Only once, because a second SIGTERM kills it, and the kernel sends the signal for
+    each thread of the parent that ends.
     """
     del frame
     signal.signal(signum, signal.SIG_IGN)

@@ -1,7 +1,8 @@
-"""What can go wrong between here and the Hugging Face Hub, as sentences.
+"""Error messages for transfers from and to the Hugging Face Hub.
 
-The client raises some fifty kinds of exceptions, wraps them in each other and names
-web addresses and request numbers. A user needs to know what was wrong and what to do.
+The client's own messages have up to ten lines with addresses and request IDs, and for a
+full disk, a closed connection or a server error they give no remedy. One message here
+names the cause and the remedy.
 """
 
 import contextlib
@@ -13,14 +14,14 @@ from jaxfactory._util.errors import UserError
 
 
 LOGIN = (
-    "run `hf auth login`, or set HF_TOKEN, with a token that may write "
+    "run `hf auth login`, or set HF_TOKEN, with a token that has write access "
     "(https://huggingface.co/settings/tokens)"
 )
 _AGAIN = "run the same command again to retry"
 
 
 def check_repo_id(repo: str) -> None:
-    """Refuse what cannot name a repository.
+    """Check the form of a repository's name.
 
     Raises:
         UserError: If it is not of the form user/repo.
@@ -35,17 +36,17 @@ def check_repo_id(repo: str) -> None:
             raise HFValidationError
     except HFValidationError:
         raise UserError(
-            f"{repo!r} names no repository; write user/repo, of letters, digits, "
-            "'-', '_' and '.', at most 96 of them"
+            f"{repo!r} is not a repository name; give user/repo, with at most 96 "
+            "letters, digits, '-', '_' and '.'"
         ) from None
 
 
 @contextlib.contextmanager
 def sentences(repo: str) -> Iterator[None]:
-    """Turn what the client raises in the block into a ``UserError``.
+    """Turn exceptions of the client in the block into a ``UserError``.
 
     Args:
-        repo: The repository that is being talked about.
+        repo: The repository, for the messages.
     """
     try:
         yield
@@ -73,13 +74,13 @@ def _explain(repo: str, chain: list[BaseException]) -> str:
 
 
 def _explain_machine(repo: str, chain: list[BaseException]) -> str:
-    """Explain what this machine is to blame for."""
+    """Return the message for a problem of this machine, or ""."""
     from huggingface_hub import errors
 
     for error in chain:
         if isinstance(error, errors.OfflineModeIsEnabled):
             return (
-                f"HF_HUB_OFFLINE is set and {repo} is not (or not wholly) in the "
+                f"HF_HUB_OFFLINE is set and {repo} is not, or only partly, in the "
                 "cache; unset it to reach the Hub"
             )
         if isinstance(error, errors.LocalTokenNotFoundError):
@@ -88,13 +89,13 @@ def _explain_machine(repo: str, chain: list[BaseException]) -> str:
             continue
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
-                f"the disk is full ({_place(error)}); make room, or set HF_HOME to a "
-                "folder on another disk, and run the same command again"
+                f"the disk is full ({_place(error)}); free some space, or set HF_HOME "
+                "to a folder on another disk, and run the same command again"
             )
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             return (
                 f"{_place(error)} cannot be used ({os.strerror(error.errno)}); set "
-                "HF_HOME to a folder that you may write to"
+                "HF_HOME to a writable folder"
             )
     return ""
 
@@ -106,24 +107,24 @@ def _place(error: OSError) -> str:
 
 
 def _explain_answer(repo: str, chain: list[BaseException]) -> str:
-    """Explain what the Hub has answered."""
+    """Return the message for an error response of the Hub, or ""."""
     from huggingface_hub import constants, errors
 
     for error in chain:
         if isinstance(error, errors.GatedRepoError):
             return (
-                f"{repo} is open only to those whom its owner lets in; ask for access "
-                f"on {constants.ENDPOINT}/{repo}, and log in with `hf auth login`"
+                f"{repo} is a gated repository; request access on "
+                f"{constants.ENDPOINT}/{repo}, and log in with `hf auth login`"
             )
         if isinstance(error, errors.RevisionNotFoundError):
             return (
-                f"{repo} has no such revision; --revision takes a branch, a tag or a "
+                f"{repo} has no such revision; give --revision a branch, a tag or a "
                 f"commit of {constants.ENDPOINT}/{repo}/commits/main"
             )
         if isinstance(error, errors.RepositoryNotFoundError):
             return (
                 f"there is no repository {repo} on {constants.ENDPOINT}, or it is "
-                "private and not yours; check its name, or log in with `hf auth login`"
+                "private and not yours; check the name, or log in with `hf auth login`"
             )
         if isinstance(error, errors.HfHubHTTPError):
             return _explain_status(repo, error.response.status_code, error)
@@ -134,41 +135,34 @@ def _explain_status(repo: str, status: int, error: BaseException) -> str:
     from huggingface_hub import constants
 
     host = constants.ENDPOINT
-    if status == 401:
-        return f"{host} does not accept your token; {LOGIN}"
-    if status == 403:
-        return (
-            f"{host} does not let your token write to {repo}; use a token that may "
-            "write, and a repository of your own or of an organisation that you are in"
-        )
-    if status == 404:
-        return (
-            f"{host} has no repository {repo}, or does not speak the Hub's protocol; "
-            "check the name, and HF_ENDPOINT if it is set"
-        )
-    if status == 429:
-        return f"{host} has had too many requests from you; wait some minutes and retry"
     if status >= 500:
-        return f"{host} is out of order ({status}); {_AGAIN} in some minutes"
-    return f"{host} refused {repo} ({_words(error)})"
+        return f"{host} has a server error ({status}); {_AGAIN} in some minutes"
+    messages = {
+        401: f"{host} does not accept your token; {LOGIN}",
+        403: f"{host} does not let your token write to {repo}; use a token that has "
+        "write access, and a repository of your own or of your organisation",
+        404: f"{host} has no repository {repo}, or is not a Hub; check the name, and "
+        "HF_ENDPOINT if it is set",
+        429: f"{host} received too many requests from you; wait some minutes and retry",
+    }
+    return messages.get(status) or f"{host} refused {repo} ({_words(error)})"
 
 
 def _explain_network(repo: str, chain: list[BaseException]) -> str:
-    """Explain that no answer came."""
+    """Return the message for a failed connection, or ""."""
     from huggingface_hub import constants, errors
 
-    # What the client's web library raises: httpx before version 2, httpx2 after.
+    # The base class of the web library's errors: httpx before version 2, httpx2 after.
     transport = errors.HfHubHTTPError.__mro__[1]
     for error in chain:
         if "xet" in str(error) and not isinstance(error, transport):
             return (
-                f"the storage of {constants.ENDPOINT} for large files (Xet) does not "
-                f"answer ({_words(error)}); {_AGAIN}, or set HF_HUB_DISABLE_XET=1 to "
-                "go without it"
+                f"the Hub's storage for large files (Xet) does not respond "
+                f"({_words(error)}); {_AGAIN}, or set HF_HUB_DISABLE_XET=1 to bypass it"
             )
         if isinstance(error, (transport, ConnectionError, TimeoutError)):
             return (
-                f"{constants.ENDPOINT} cannot be reached, or the connection broke off "
+                f"{constants.ENDPOINT} cannot be reached, or the connection was lost "
                 f"({type(error).__name__}); check the network, and HF_ENDPOINT if it "
                 f"is set, then {_AGAIN}"
             )

@@ -1,14 +1,13 @@
-"""The actor-critic: encoder, recurrent core and heads.
+"""The actor-critic network: encoder, recurrent core, action and value heads.
 
-Flax NNX defines the layers, and only this module, `layers`, `cores` and `encoders` know
-it: outside, parameters are plain nested dictionaries of arrays, and `ActorCritic` is a
-handful of pure functions over them.
+Flax NNX defines the layers, but is used in this package only: elsewhere, parameters are
+nested dictionaries of arrays, and `ActorCritic` offers pure functions of them.
 """
 
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +25,19 @@ from jaxfactory.models.layers import ACTIVATIONS, OrthogonalDense
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
 
-class _Tower(nnx.Module):
-    """From observations to what the heads read: encoder, core and decoder."""
+class _Plan(NamedTuple):
+    """Everything that determines the layers."""
 
-    def __init__(
-        self,
-        spec: EnvSpec,
-        config: NetworkConfig,
-        encoder: EncoderClass,
-        rngs: nnx.Rngs,
-    ):
+    spec: EnvSpec
+    config: NetworkConfig
+    encoder: EncoderClass
+
+
+class _Tower(nnx.Module):
+    """Encoder, core and decoder: from observations to the input of the heads."""
+
+    def __init__(self, plan: _Plan, rngs: nnx.Rngs):
+        spec, config, encoder = plan
         self.encoder = encoder(spec.observation, config, rngs)
         core = CORES[config.core]
         self.core = core(self.encoder.num_features, config.core_size, rngs)
@@ -53,7 +55,7 @@ class _Tower(nnx.Module):
     def step(
         self, obs: Observation, is_first: Array, carry: Carry
     ) -> tuple[Array, Carry]:
-        """Take one step, ``[B, ...] -> [B, features]``; the carry is reset before."""
+        """Take one step, ``[B, ...] -> [B, features]``, after resetting the carry."""
         x = self.encoder(obs)
         carries = []
         for core, before in zip(self._cores(), self._split(carry), strict=True):
@@ -79,7 +81,7 @@ class _Tower(nnx.Module):
         more = range(1, self.num_core_layers)
         return [self.core, *(getattr(self, f"core_{index}") for index in more)]
 
-    # A single layer's carry is not wrapped.
+    # The carry of a single layer is not wrapped in a tuple.
     def _split(self, carry: Carry) -> Carry:
         return (carry,) if self.num_core_layers == 1 else carry
 
@@ -93,17 +95,12 @@ class _Tower(nnx.Module):
         return x
 
 
-class _Module(_Tower):
-    """The policy's tower with all heads, and the critic's tower where it has one."""
+class _Network(_Tower):
+    """The policy's tower with all heads, and the tower of a separate critic."""
 
-    def __init__(
-        self,
-        spec: EnvSpec,
-        config: NetworkConfig,
-        encoder: EncoderClass,
-        rngs: nnx.Rngs,
-    ):
-        super().__init__(spec, config, encoder, rngs)
+    def __init__(self, plan: _Plan, rngs: nnx.Rngs):
+        super().__init__(plan, rngs)
+        spec = plan.spec
         self.has_heads = bool(spec.action.heads)
         self.has_numbers = spec.action.continuous > 0
         size, numbers = self.num_features, spec.action.continuous
@@ -111,13 +108,13 @@ class _Module(_Tower):
             self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs)
         self.value = OrthogonalDense(size, 1, rngs)
         if self.has_numbers:
-            # Means near 0 at first, so that few numbers begin beyond their bounds; the
-            # spread is learned and the same in every state.
+            # The small gain keeps initial means near 0, so that few samples exceed
+            # their bounds. The standard deviations do not depend on the observation.
             self.mean = OrthogonalDense(size, numbers, rngs, gain=0.01)
             self.log_std = nnx.Param(jnp.zeros((numbers,)))
-        self.has_critic = config.separate_critic
+        self.has_critic = plan.config.separate_critic
         if self.has_critic:
-            self.critic = _Tower(spec, config, encoder, rngs)
+            self.critic = _Tower(plan, rngs)
 
     def answer(
         self,
@@ -126,17 +123,17 @@ class _Module(_Tower):
         is_first: Array,
         carry: Carry,
     ) -> tuple[Array, Array, Carry]:
-        """Return ``(logits, value, carry)``; ``run`` is a tower's way to features."""
+        """Return ``(logits, value, carry)``; `run` is a method of `_Tower`."""
         if not self.has_critic:
             features, carry = run(self, obs, is_first, carry)
             return (*self.heads(features, features), carry)
-        features, actor = run(self, obs, is_first, carry[0])
-        judged, critic = run(self.critic, obs, is_first, carry[1])
-        return (*self.heads(features, judged), (actor, critic))
+        features, actor_carry = run(self, obs, is_first, carry[0])
+        critic_features, critic_carry = run(self.critic, obs, is_first, carry[1])
+        return (*self.heads(features, critic_features), (actor_carry, critic_carry))
 
-    def heads(self, x: Array, judged: Array) -> tuple[Array, Array]:
-        """Return logits of the policy's features and values of the critic's."""
-        value = self.value(judged)[..., 0]
+    def heads(self, x: Array, critic_x: Array) -> tuple[Array, Array]:
+        """Return logits from the policy's features, values from the critic's."""
+        value = self.value(critic_x)[..., 0]
         if not self.has_numbers:
             return self.policy(x), value
         mean = self.mean(x)
@@ -150,15 +147,15 @@ class ActorCritic:
     """The actor-critic as pure functions over plain parameters.
 
     Attributes:
-        spec: What it reads and what it decides.
-        config: Its shape.
-        heads: Number of choices of each action head.
-        distribution: What `apply` and `unroll` return the parameters of, as "logits".
+        spec: Observations and actions.
+        config: Architecture.
+        distribution: The action distribution; the "logits" of `apply` and `unroll` are
+            its parameters.
         num_parameters: Number of trained floats.
 
     Raises:
-        UserError: If a convolution is larger than what is left of the image, or an
-            encoder of the user's own does not keep the contract of `EncoderClass`.
+        UserError: If a convolution's kernel is larger than its input, or a user's own
+            encoder breaks the contract of `EncoderClass`.
     """
 
     def __init__(
@@ -167,20 +164,22 @@ class ActorCritic:
         config: NetworkConfig,
         encoder: EncoderClass | None = None,
     ):
-        """Build it around an encoder, by default the one that `config` names."""
+        """Build the network; the encoder is by default the one that `config` names."""
         self.spec = spec
         self.config = config
-        self.heads = tuple(spec.action.heads)
         self.distribution = distributions.make(spec.action)
-        self._encoder = encoder or find_encoder(config.encoder)
-        check_encoder(self._encoder, spec.observation, config)
-        abstract = nnx.eval_shape(lambda: self._make(nnx.Rngs(0)))
+        encoder = encoder or find_encoder(config.encoder)
+        check_encoder(encoder, spec.observation, config)
+        self._plan = _Plan(spec, config, encoder)
+        abstract = nnx.eval_shape(lambda: _Network(self._plan, nnx.Rngs(0)))
         self._graph, state = nnx.split(abstract)
         self.num_parameters = sum(math.prod(p.shape) for p in jax.tree.leaves(state))
 
     def init(self, key: Key[Array, ""]) -> Params:
-        """Return fresh parameters, a nested dictionary with strings for keys."""
-        return nnx.to_pure_dict(nnx.state(self._make(nnx.Rngs(key)), nnx.Param))
+        """Return fresh parameters, a nested dictionary with string keys."""
+        return nnx.to_pure_dict(
+            nnx.state(_Network(self._plan, nnx.Rngs(key)), nnx.Param)
+        )
 
     def initial_carry(self, batch: int) -> Carry:
         """Return the carry at the start of an episode; leaves ``[batch, features]``."""
@@ -211,7 +210,7 @@ class ActorCritic:
             params: Parameters.
             obs: Normalised observations; leaves float32 ``[B, ...]``.
             carry: Recurrent state before the step; leaves ``[B, features]``.
-            is_first: Where the carry is reset before it is read.
+            is_first: Where an episode begins; the carry is reset there first.
 
         Returns:
             ``(logits, value, carry)``; the value is in normalised units.
@@ -225,12 +224,12 @@ class ActorCritic:
         is_first: Bool[Array, "T B"],
         carry: Carry,
     ) -> tuple[Float[Array, "T B A"], Float[Array, "T B"], PyTree]:
-        """Take T steps: encoder, input weights and heads at once, the core in a scan.
+        """Take T steps; only the core's recurrence runs in a scan over them.
 
         Args:
             params: Parameters.
             obs: Normalised observations; leaves float32 ``[T, B, ...]``.
-            is_first: Where the carry is reset before it is read.
+            is_first: Where an episode begins; the carry is reset there first.
             carry: Recurrent state before the first step; leaves ``[B, features]``.
 
         Returns:
@@ -238,10 +237,7 @@ class ActorCritic:
         """
         return self._bind(params).answer(_Tower.unroll, obs, is_first, carry)
 
-    def _make(self, rngs: nnx.Rngs) -> _Module:
-        return _Module(self.spec, self.config, self._encoder, rngs)
-
-    def _bind(self, params: Params) -> _Module:
+    def _bind(self, params: Params) -> _Network:
         return nnx.merge(self._graph, nnx.State(params))
 
 

@@ -1,4 +1,4 @@
-"""Recurrent cores: what an agent remembers from one step to the next."""
+"""Recurrent cores: GRU, LSTM, and none."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -12,8 +12,8 @@ class GRU(nnx.Module):
     """Gated recurrent unit, in the form that resets after the recurrent product.
 
     The gates are in the order reset, update, candidate, with
-    ``n = tanh(W x + b + r * (U h + c))``, as in cuDNN and PyTorch, so that trained
-    weights can be exchanged with them.
+    ``n = tanh(W x + b + r * (U h + c))``, as in cuDNN and PyTorch, so that weights can
+    be exchanged with them.
     """
 
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
@@ -24,7 +24,7 @@ class GRU(nnx.Module):
         self.size = size
 
     def project(self, x: Array) -> Array:
-        """Apply the input's weights, which need no carry: all steps at once."""
+        """Apply the input weights; needs no carry, so all steps run at once."""
         return affine(x, self.kernel[...], self.bias[...])
 
     def step(self, h: Array, projected: Array) -> tuple[Array, Array]:
@@ -50,7 +50,7 @@ class LSTM(nnx.Module):
         self.size = size
 
     def project(self, x: Array) -> Array:
-        """Apply the input's weights, which need no carry: all steps at once."""
+        """Apply the input weights; needs no carry, so all steps run at once."""
         return affine(x, self.kernel[...], self.bias[...])
 
     def step(self, carry: tuple[Array, Array], projected: Array) -> tuple[Carry, Array]:
@@ -66,7 +66,7 @@ class LSTM(nnx.Module):
 
 
 class NoCore(nnx.Module):
-    """In place of a recurrent core: the features as they are, and an empty carry."""
+    """No recurrence: returns the features unchanged, with an empty carry."""
 
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
         del size, rngs
@@ -77,7 +77,7 @@ class NoCore(nnx.Module):
         return x
 
     def step(self, carry: Carry, projected: Array) -> tuple[Carry, Array]:
-        """Return both as they are."""
+        """Return both unchanged."""
         return carry, projected
 
 

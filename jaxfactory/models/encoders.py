@@ -1,4 +1,4 @@
-"""Encoders: observations to features. Ours, and classes of the user's own."""
+"""Encoders, from observations to features: built-in ones and users' own classes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from jaxfactory.types import Observation, ObservationSpec
 class Encoder(nnx.Module):
     """Convolutions and dense layers for the image, a small MLP for the measurements.
 
-    Of an observation that has both, the features stand side by side.
+    If an observation has both, their features are concatenated.
     """
 
     def __init__(self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs):
@@ -42,7 +42,7 @@ class Encoder(nnx.Module):
     def _add_convolutions(
         self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
     ) -> int:
-        """Add the layers before the dense ones; return how many numbers they make."""
+        """Add the layers before the dense ones; return the size of their output."""
         height, width, channels = spec.image
         layers = list(
             zip(
@@ -56,12 +56,12 @@ class Encoder(nnx.Module):
             if min(height, width) < size:
                 raise UserError(
                     f"convolution {index + 1} of {len(layers)} has a {size}x{size} "
-                    f"kernel, larger than the {height}x{width} (height x width) that "
-                    f"is left of the {spec.image[0]}x{spec.image[1]} image; use a "
-                    "larger image, or smaller --conv-kernels or --conv-strides"
+                    f"kernel, larger than its {height}x{width} input (height x width; "
+                    f"the image is {spec.image[0]}x{spec.image[1]}); use a larger "
+                    "image, or smaller --conv-kernels or --conv-strides"
                 )
-            # Named attributes and not a list: the parameters' dictionary then has
-            # strings for keys all the way down, as checkpoints want it.
+            # Named attributes instead of a list, because checkpoints need parameters
+            # with string keys at every level.
             setattr(self, f"conv_{index}", Conv(channels, outputs, size, stride, rngs))
             height, width = (height - size) // stride + 1, (width - size) // stride + 1
             channels = outputs
@@ -77,7 +77,7 @@ class Encoder(nnx.Module):
         self.num_features += sizes[-1]
 
     def _convolved(self, x: Array) -> Array:
-        """Return the last convolution's maps, activated, ``[N, P, Q, channels]``."""
+        """Return the last convolution's activations, ``[N, P, Q, channels]``."""
         activation = ACTIVATIONS[self.nonlinearity]
         for index in range(self.num_convs):
             x = activation(getattr(self, f"conv_{index}")(x))
@@ -102,7 +102,7 @@ class Encoder(nnx.Module):
 
 
 class ResidualEncoder(Encoder):
-    """The same with stages of residual convolutions, one for each of conv_channels."""
+    """Residual stages instead of convolutions, one for each of `conv_channels`."""
 
     def _add_convolutions(
         self, spec: ObservationSpec, config: NetworkConfig, rngs: nnx.Rngs
@@ -122,10 +122,10 @@ class ResidualEncoder(Encoder):
         return ACTIVATIONS[self.nonlinearity](x)
 
 
-# A Flax NNX class, made as ``Class(spec, config, rngs)`` of an `ObservationSpec`, a
-# `NetworkConfig` and an `nnx.Rngs`. Its objects have ``num_features``, F, and their
-# call maps normalised observations, float32 ``[N, ...]``, to features, float32
-# ``[N, F]``. They may hold parameters (`nnx.Param`) and no other state.
+# A Flax NNX class, constructed as ``Class(spec, config, rngs)`` from an
+# `ObservationSpec`, a `NetworkConfig` and an `nnx.Rngs`. Instances have an attribute
+# ``num_features``, F, and map normalised observations, float32 ``[N, ...]``, to
+# features, float32 ``[N, F]``. Their only state may be parameters (`nnx.Param`).
 EncoderClass = Callable[..., Any]
 
 ENCODERS: dict[str, EncoderClass] = {
@@ -135,7 +135,7 @@ ENCODERS: dict[str, EncoderClass] = {
 
 
 def find_encoder(name: str) -> EncoderClass:
-    """Return the encoder's class of that name, ours or the user's own.
+    """Return the encoder class of that name, built-in or the user's own.
 
     Raises:
         UserError: If it cannot be imported or is no Flax NNX module.
@@ -146,8 +146,9 @@ def find_encoder(name: str) -> EncoderClass:
     if ":" not in name:
         hint = did_you_mean(name, ENCODERS)
         raise UserError(
-            f"--network {name!r} is no encoder of ours ({', '.join(ENCODERS)}) nor one "
-            f"of your own, package.module:Class or file.py:Class{hint}"
+            f"--network {name!r} is neither a built-in encoder "
+            f"({', '.join(ENCODERS)}) nor your own, given as package.module:Class or "
+            f"file.py:Class{hint}"
         )
     return _checked_class(plugins.load(name, "--network"))
 
@@ -163,10 +164,10 @@ def _checked_class(found: Any) -> EncoderClass:
 def check_encoder(
     kind: EncoderClass, spec: ObservationSpec, config: NetworkConfig
 ) -> None:
-    """Try an encoder of the user's own out, on shapes alone.
+    """Check a user's own encoder by tracing it with abstract observations.
 
     Raises:
-        UserError: If it does not keep the contract of `EncoderClass`.
+        UserError: If it breaks the contract of `EncoderClass`.
         UserCodeError: If it raises anything else.
     """
     if kind in ENCODERS.values():
@@ -184,31 +185,30 @@ def check_encoder(
     for path, leaf in nnx.to_flat_state(nnx.state(encoder)):
         if not isinstance(leaf, nnx.Param):
             raise UserError(
-                f"{what} keeps a {type(leaf).__name__} at {'.'.join(map(str, path))}, "
-                "but may keep parameters only: take nnx.LayerNorm for nnx.BatchNorm, "
-                "and no nnx.Dropout"
+                f"{what} has a {type(leaf).__name__} at {'.'.join(map(str, path))}, "
+                "but its only state may be parameters: use nnx.LayerNorm instead of "
+                "nnx.BatchNorm, and no nnx.Dropout"
             )
     if not isinstance(size, int):
         raise UserError(
-            f"{what} must say the size of its features in an attribute num_features, "
-            f"an int; it is {size!r}"
+            f"{what} needs an attribute num_features, the size of its features as an "
+            f"int; it is {size!r}"
         )
     is_array = isinstance(features, jax.ShapeDtypeStruct)
     made = f"{features.dtype}{list(features.shape)}" if is_array else repr(features)
     if made != f"float32{[_TRIED, size]}":
         raise UserError(
-            f"{what} made {made} of {_TRIED} observations, but with num_features = "
-            f"{size} must make float32{[_TRIED, size]}"
+            f"{what} returned {made} for {_TRIED} observations, but with num_features "
+            f"= {size} must return float32{[_TRIED, size]}"
         )
 
 
 def with_encoder(config: Config, encoder: EncoderClass | None) -> Config:
-    """Record an encoder's name in the settings; those without one stay.
+    """Return the settings with the encoder's name, valid from every directory.
 
     Args:
         config: All settings.
-        encoder: The class; by default the one that `config` names. Its name becomes one
-            that can be found from every directory.
+        encoder: The class; by default, the one that `config` names.
 
     Raises:
         UserError: If there is no encoder of that name, or it is no Flax NNX class.
@@ -222,7 +222,7 @@ def with_encoder(config: Config, encoder: EncoderClass | None) -> Config:
     return dataclasses.replace(config, network=network)
 
 
-# Observations that an encoder is tried out with.
+# Number of observations that a user's encoder is checked with.
 _TRIED = 2
 
 

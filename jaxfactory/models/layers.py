@@ -1,4 +1,4 @@
-"""The layers that networks are made of, and activations."""
+"""Layers of the networks, and activations."""
 
 import math
 
@@ -32,7 +32,7 @@ def affine(
 def elu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return x where it is positive, else exp(x) - 1.
 
-    The gradient is taken from the result, which is kept anyway: no second exponential.
+    The gradient is computed from the result, which saves a second exponential.
     """
     return nnx.elu(x)
 

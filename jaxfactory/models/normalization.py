@@ -2,12 +2,12 @@
 
 Statistics start at mean 0, variance 1, count 1, and a batch is merged into them with
 the parallel formula of Chan, Golub and LeVeque (1979), which subtracts means before
-it squares and so stays accurate in float32. Statistics that are never updated leave
-their input as it is (but for epsilon and the clip), so switching normalisation off
-means not updating.
+squaring and so stays accurate in float32. Statistics that are never updated do not
+change their input (except for epsilon and the clip), so not updating them switches
+normalisation off.
 
-Images are uint8. Their sums are taken in integers, exactly, without ever making the
-float32 copy of the rollout: that copy is what makes the plain formula slow on a CPU.
+Images are uint8. Their sums are computed exactly, in integers, without a float32 copy
+of the rollout: that copy makes the plain formula slow on a CPU.
 """
 
 from typing import NamedTuple
@@ -22,19 +22,18 @@ from jaxfactory.types import Observation, ObservationSpec
 CLIP = 5.0
 EPS = 1e-5
 _PIXEL = 255.0
-# uint32 holds the sum of squares of this many uint8 values, whatever they are:
-# 2^32 / 255^2 = 66,051.
+# uint32 holds the sum of squares of this many uint8 values: 2^32 / 255^2 = 66,051.
 _MAX_EXACT_SAMPLES = 66_000
 
 
 class RunningStats(NamedTuple):
-    """Mean and variance of everything seen so far, elementwise.
+    """Elementwise mean and variance of all samples so far.
 
     Attributes:
         mean: Running mean.
         var: Running (population) variance.
-        count: Samples seen, 1 at first. As a float32 it stops counting exactly past
-            2^24, and past about 10^10 samples a rollout hardly moves the statistics.
+        count: Number of samples, initially 1. As a float32, it is exact up to 2^24;
+            past about 10^10 samples, a rollout hardly changes the statistics.
     """
 
     mean: Float[Array, "*shape"]
@@ -43,7 +42,7 @@ class RunningStats(NamedTuple):
 
 
 class Normalizer(NamedTuple):
-    """What the network's inputs and outputs are normalised with.
+    """Statistics that normalise the network's inputs and outputs.
 
     Attributes:
         obs: Statistics for each part of the observation; those of the image are of
@@ -88,7 +87,7 @@ def update(
         stats: Statistics of shape ``S``.
         batch: Samples. A uint8 batch counts as pixels and is divided by 255; its
             sample axes must come first.
-        axes: The axes of `batch` that hold samples; what is left has shape ``S``.
+        axes: The axes of `batch` over samples; the others have shape ``S``.
 
     Returns:
         The merged statistics.
@@ -115,9 +114,9 @@ def update_obs(stats: dict[str, RunningStats], obs: Observation) -> dict:
 def pixel_moments(samples: UInt8[Array, "n *shape"]) -> RunningStats:
     """Return mean and variance over at most 66,000 images, in units of pixel / 255.
 
-    The sums are integers and exact. So is their recentring at the nearest integer to
-    the mean, in arithmetic modulo 2^32, where every result is known to fit: after it
-    the squares are of the variance's own size and float32 is accurate.
+    The sums are exact integers. They are recentred at the integer nearest to the mean,
+    exactly, because the results fit into arithmetic modulo 2^32. The recentred squares
+    have the magnitude of the variance, for which float32 is accurate.
     """
     n = samples.shape[0]
     total, squares = lax.platform_dependent(
@@ -139,8 +138,8 @@ def _pixel_sums_reduce(samples: Array) -> tuple[Array, Array]:
 
 
 def _pixel_sums_loop(samples: Array) -> tuple[Array, Array]:
-    # XLA's CPU reduction over the leading axis is 20 times slower than this loop,
-    # whose two sums stay in the cache while each image streams past once.
+    # XLA's CPU reduction over the leading axis is 20 times slower than this loop, which
+    # reads each image once and keeps both sums in the cache.
     def add(index: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         x = lax.dynamic_index_in_dim(samples, index, keepdims=False)
         x = x.astype(jnp.uint16)  # 255^2 fits
@@ -177,7 +176,7 @@ def normalize(
 def denormalize(
     x: Float[Array, "..."], stats: RunningStats, clip: float = CLIP, eps: float = EPS
 ) -> Float[Array, "..."]:
-    """Return `x`, clipped to ``+-clip``, in the units that the statistics are in."""
+    """Clip `x` to ``+-clip`` and convert it to the units of the statistics."""
     scale = jnp.broadcast_to(jnp.sqrt(stats.var + eps), x.shape)
     return jnp.clip(x, -clip, clip) * scale + jnp.broadcast_to(stats.mean, x.shape)
 

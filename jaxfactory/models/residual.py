@@ -1,8 +1,8 @@
-"""Residual convolutions: what the encoder `resnet_impala` is made of.
+"""Residual convolutions of the encoder `resnet_impala`.
 
 As in IMPALA (Espeholt et al., arXiv:1802.01561): each stage is a 3x3 convolution, a
 3x3 max-pooling of stride 2 and two residual blocks, each an activation and a 3x3
-convolution twice. Everything is padded, so that only the pooling makes images smaller.
+convolution, twice. All convolutions are padded: only pooling makes images smaller.
 """
 
 import jax
@@ -17,7 +17,7 @@ from jaxfactory.models.layers import ACTIVATIONS, Conv
 
 _SIZE = 3
 _BLOCKS = 2
-# The core's own convolutions want a multiple of so many channels; see convolution.py.
+# Our convolution kernels need a multiple of this many channels; see convolution.py.
 _CHANNELS = 8
 
 
@@ -29,7 +29,7 @@ class PaddedConv(Conv):
 
     def __call__(self, x: Array) -> Array:
         """Return the layer's output."""
-        # Channels of zeros make the first layer twice as fast on the CPU.
+        # Padding with zero channels makes the first layer twice as fast on the CPU.
         missing = -x.shape[-1] % _CHANNELS
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, missing)))
         kernel = jnp.pad(self.kernel[...], ((0, 0), (0, 0), (0, missing), (0, 0)))
@@ -38,7 +38,7 @@ class PaddedConv(Conv):
 
 
 class ResidualBlock(nnx.Module):
-    """An activation and a convolution twice, added to what came in."""
+    """An activation and a convolution, twice, added to the input."""
 
     def __init__(self, channels: int, nonlinearity: str, rngs: nnx.Rngs):
         self.conv_0 = PaddedConv(channels, channels, rngs)
@@ -64,7 +64,7 @@ class ResidualStage(nnx.Module):
             setattr(self, f"block_{index}", block)
 
     def __call__(self, x: Array) -> Array:
-        """Return the stage's maps, not activated."""
+        """Return the stage's output, before the activation."""
         x = max_pool(self.conv(x))
         for index in range(_BLOCKS):
             x = getattr(self, f"block_{index}")(x)
@@ -73,9 +73,9 @@ class ResidualStage(nnx.Module):
 
 @jax.custom_vjp
 def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N P Q C"]:
-    """Return the largest of each 3x3 pixels with stride 2, borders padded.
+    """Return the maximum of each 3x3 window with stride 2, borders padded.
 
-    The gradient of a window with several largest pixels is shared among them.
+    If several pixels of a window are the maximum, they share its gradient.
     """
     borders = ((0, 0), (1, 1), (1, 1), (0, 0))
     window, strides = (1, _SIZE, _SIZE, 1), (1, 2, 2, 1)
@@ -83,9 +83,9 @@ def max_pool(x: Float[Array, "N H W C"]) -> Float[Array, "N P Q C"]:
 
 
 def _max_pool_by_slices(x: Array) -> Array:
-    """Compute the same, with a gradient that is 2.5 times faster on the CPU.
+    """Compute `max_pool` with a gradient that is 2.5 times faster on the CPU.
 
-    Without a gradient it is the slower one.
+    Its forward pass is slower, so it is used only with a gradient.
     """
     for axis in (1, 2):
         half = (x.shape[axis] + 1) // 2

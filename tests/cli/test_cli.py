@@ -134,7 +134,7 @@ def test_help_does_not_start_jax():
         (["push", "--run", "x"], "push has no flag '--run'"),
         (["push", "nowhere", "ada/doom"], "nowhere is not a directory"),
         (["pull"], "pull lacks user/repo"),
-        (["pull", "a/b/c"], "'a/b/c' names no repository"),
+        (["pull", "a/b/c"], "'a/b/c' is not a repository name"),
         (["evaluate", "--private"], "--private needs --push-to-hub user/repo"),
     ],
 )
@@ -184,7 +184,7 @@ def test_what_is_wrong_with_the_disk_is_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr(main, "_dispatch", dispatch)
     assert refused(capsys, "train") == (
         "jaxfactory: runs/a/metrics.jsonl cannot be read or written (No space left on "
-        "device); make room, permit it, or name another place\n"
+        "device); free disk space, change the permissions, or use another path\n"
     )
 
 

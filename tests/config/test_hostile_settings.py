@@ -110,7 +110,7 @@ def test_json_of_an_editor_with_a_byte_order_mark(tmp_path):
         ("", "total_frames", 1e6, "total_frames is 1000000.0 and must be a whole"),
         ("", "checkpoint_minutes", 1e300, "must be a number of at most"),
         ("", "max_policy_lag", 10**6, "--max-policy-lag 1000000 must be at most 100"),
-        ("", "env", [1], "env is [1] and not a group of settings"),
+        ("", "env", [1], "env is [1] and must be an object with settings"),
         ("", "wrap", 1, "there is no setting 'wrap' in this version"),
         ("env", "num_env", 1, "no setting env.'num_env' in this version; did you mean"),
     ],

@@ -85,5 +85,5 @@ def test_a_full_disk(server, run, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(huggingface_hub.file_download, "http_get", full)
         words = refused(capsys, "pull", REPO, "--run", "new")
-    assert "the disk is full (/somewhere); make room, or set HF_HOME" in words
+    assert "the disk is full (/somewhere); free some space, or set HF_HOME" in words
     assert pull(run=Path("new")) == Path("new")

@@ -20,19 +20,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
     [
         ("POST", "repos/create", 401, "does not accept your token"),
         ("POST", "repos/create", 403, "does not let your token write to ada/doom"),
-        ("POST", "repos/create", 500, "is out of order (500); run the same command"),
+        ("POST", "repos/create", 500, "has a server error (500); run the same command"),
         ("POST", "repos/create", 404, "check the name, and HF_ENDPOINT"),
         ("POST", "repos/create", 429, "wait some minutes"),
         ("POST", "repos/create", 418, "refused ada/doom"),
-        ("POST", "repos/create", "drop", "the connection broke off"),
-        ("GET", "api/models", 502, "is out of order (502)"),
+        ("POST", "repos/create", "drop", "the connection was lost"),
+        ("GET", "api/models", 502, "has a server error (502)"),
         ("POST", "preupload", 403, "does not let your token write"),
-        ("POST", "objects/batch", 500, "is out of order (500)"),
-        ("PUT", "lfs", 500, "is out of order (500)"),
-        ("PUT", "lfs", "drop", "the connection broke off"),
+        ("POST", "objects/batch", 500, "has a server error (500)"),
+        ("PUT", "lfs", 500, "has a server error (500)"),
+        ("PUT", "lfs", "drop", "the connection was lost"),
         ("POST", "lfs/verify", 404, "has no repository"),
-        ("POST", "commit", 500, "is out of order (500)"),
-        ("POST", "commit", "drop", "the connection broke off"),
+        ("POST", "commit", 500, "has a server error (500)"),
+        ("POST", "commit", "drop", "the connection was lost"),
     ],
 )
 def test_a_push_that_fails_says_why_and_can_be_retried(
@@ -75,7 +75,7 @@ def test_who_may_not_push(server, run, monkeypatch, capsys):
 @pytest.mark.parametrize("repo", ["doom", "a/b/c", "/doom", "a//b", "ä/b", "a/b--c"])
 def test_names_that_name_nothing(server, run, capsys, repo):
     for args in (("push", run, repo), ("pull", repo)):
-        assert "names no repository; write user/repo" in refused(capsys, *args)
+        assert "is not a repository name; give user/repo" in refused(capsys, *args)
     assert server.requests == []
 
 
@@ -99,13 +99,13 @@ def test_a_run_that_is_not_ready(server, run, capsys):
 @pytest.mark.parametrize(
     ("method", "path", "what", "words"),
     [
-        ("GET", "api/models", 500, "is out of order (500)"),
-        ("GET", "api/models", "drop", "the connection broke off"),
-        ("GET", "tree", 503, "is out of order (503)"),
+        ("GET", "api/models", 500, "has a server error (500)"),
+        ("GET", "api/models", "drop", "the connection was lost"),
+        ("GET", "tree", 503, "has a server error (503)"),
         ("HEAD", "resolve/.*/README", 0, ""),
-        ("HEAD", "resolve/.*/model", 500, "is out of order (500)"),
-        ("GET", "cdn", 500, "is out of order (500)"),
-        ("GET", "cdn", "drop", "the connection broke off"),
+        ("HEAD", "resolve/.*/model", 500, "has a server error (500)"),
+        ("GET", "cdn", 500, "has a server error (500)"),
+        ("GET", "cdn", "drop", "the connection was lost"),
     ],
 )
 def test_a_pull_that_fails_leaves_nothing_and_can_be_retried(
@@ -125,6 +125,4 @@ def test_a_hub_without_the_storage_that_the_client_wants(
     server, run, monkeypatch, capsys
 ):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
-    assert "set HF_HUB_DISABLE_XET=1 to go without it" in refused(
-        capsys, "push", run, REPO
-    )
+    assert "set HF_HUB_DISABLE_XET=1 to bypass it" in refused(capsys, "push", run, REPO)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxfactory.models import distributions
+from jaxfactory.models import categorical, distributions
 from jaxfactory.spec import ActionSpec
 
 
@@ -18,7 +18,7 @@ HEADS = (2, 3)
 
 
 def test_log_prob_is_the_sum_over_heads():
-    got = distributions.log_prob(LOGITS, jnp.array([1, 2], jnp.int32), HEADS)
+    got = categorical.log_prob(LOGITS, jnp.array([1, 2], jnp.int32), HEADS)
     # 1/4 * 1/3 = 1/12
     np.testing.assert_allclose(got, math.log(1 / 12), rtol=1e-6)
 
@@ -26,7 +26,7 @@ def test_log_prob_is_the_sum_over_heads():
 def test_log_prob_keeps_leading_axes():
     logits = jnp.broadcast_to(LOGITS, (4, 2, 5))
     action = jnp.zeros((4, 2, 2), jnp.int32).at[3, 1, 0].set(1)
-    got = distributions.log_prob(logits, action, HEADS)
+    got = categorical.log_prob(logits, action, HEADS)
     expected = np.full((4, 2), math.log(3 / 4 / 3))
     expected[3, 1] = math.log(1 / 4 / 3)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
@@ -34,7 +34,7 @@ def test_log_prob_keeps_leading_axes():
 
 def test_entropy():
     # -(3/4 log 3/4 + 1/4 log 1/4) = log 4 - 3/4 log 3 = 0.562335; log 3 = 1.098612
-    got = distributions.entropy(LOGITS, HEADS)
+    got = categorical.entropy(LOGITS, HEADS)
     np.testing.assert_allclose(got, 0.562335 + 1.098612, rtol=1e-5)
 
 
@@ -42,35 +42,26 @@ def test_symmetric_kl_to_uniform():
     # KL(p||u) = log 2 - H(p) = 0.693147 - 0.562335 = 0.130812
     # KL(u||p) = 1/2 log(2/3) + 1/2 log 2 = 0.143841; half their sum 0.137327.
     # The second head is uniform and adds nothing.
-    got = distributions.symmetric_kl_to_uniform(LOGITS, HEADS)
+    got = categorical.symmetric_kl_to_uniform(LOGITS, HEADS)
     np.testing.assert_allclose(got, 0.137327, rtol=1e-5)
 
 
 def test_symmetric_kl_is_not_capped():
     # p = (1, e^-100): 1/2 [(1 - 1/2) log 2 + (0 - 1/2)(-100 + log 2)]
     # = 1/2 [0.346574 + 49.653426] = 25 ; with -400 it is 100.
-    got = distributions.symmetric_kl_to_uniform(jnp.array([0.0, -400.0]), (2,))
+    got = categorical.symmetric_kl_to_uniform(jnp.array([0.0, -400.0]), (2,))
     np.testing.assert_allclose(got, 100.0, rtol=1e-5)
 
 
-def test_kl():
-    new = jnp.array([0.0, 0.0, 1.0, 1.0, 1.0])
-    # KL((3/4, 1/4) || uniform) = 0.130812, as above.
-    np.testing.assert_allclose(
-        distributions.kl(LOGITS, new, HEADS), 0.130812, rtol=1e-4
-    )
-    np.testing.assert_allclose(distributions.kl(new, new, HEADS), 0.0, atol=1e-7)
-
-
 def test_mode():
-    got = distributions.mode(jnp.array([[0.0, 1.0, 0.0, 0.0, 2.0]]), HEADS)
+    got = categorical.mode(jnp.array([[0.0, 1.0, 0.0, 0.0, 2.0]]), HEADS)
     np.testing.assert_array_equal(got, [[1, 2]])
     assert got.dtype == jnp.int32
 
 
 def test_sample_follows_the_probabilities():
     logits = jnp.broadcast_to(LOGITS, (20_000, 5))
-    got = distributions.sample(jax.random.key(0), logits, HEADS)
+    got = categorical.sample(jax.random.key(0), logits, HEADS)
     assert got.shape == (20_000, 2)
     assert got.dtype == jnp.int32
     # One standard deviation is 0.003.
@@ -83,14 +74,14 @@ def test_sample_follows_the_probabilities():
 
 def test_log_prob_gradient():
     # d log p(1) / d logits = onehot(1) - p = (-3/4, 3/4); uniform: onehot - 1/3.
-    grad = jax.grad(distributions.log_prob)(LOGITS, jnp.array([1, 0]), HEADS)
+    grad = jax.grad(categorical.log_prob)(LOGITS, jnp.array([1, 0]), HEADS)
     expected = [-0.75, 0.75, 2 / 3, -1 / 3, -1 / 3]
     np.testing.assert_allclose(grad, expected, rtol=1e-6)
 
 
 def test_wrong_number_of_logits_is_an_error():
     with pytest.raises(ValueError, match=r"4 entries.*\(2, 3\).*need 5"):
-        distributions.mode(jnp.zeros(4), HEADS)
+        categorical.mode(jnp.zeros(4), HEADS)
 
 
 # One head of probabilities (3/4, 1/4); two numbers of means 1 and -2, of standard
@@ -106,20 +97,18 @@ def test_make_asks_what_the_actions_are():
 
 
 def test_the_categorical_object_is_the_functions():
-    categorical = distributions.Categorical(HEADS)
+    policy = distributions.Categorical(HEADS)
     key, action = jax.random.key(3), jnp.array([1, 2], jnp.int32)
     np.testing.assert_array_equal(
-        categorical.sample(key, LOGITS), distributions.sample(key, LOGITS, HEADS)
+        policy.sample(key, LOGITS), categorical.sample(key, LOGITS, HEADS)
     )
-    np.testing.assert_array_equal(categorical.mode(LOGITS), [0, 0])
-    np.testing.assert_allclose(categorical.log_prob(LOGITS, action), math.log(1 / 12))
-    np.testing.assert_allclose(categorical.entropy(LOGITS), 1.660947, rtol=1e-5)
+    np.testing.assert_array_equal(policy.mode(LOGITS), [0, 0])
+    np.testing.assert_allclose(policy.log_prob(LOGITS, action), math.log(1 / 12))
+    np.testing.assert_allclose(policy.entropy(LOGITS), 1.660947, rtol=1e-5)
     np.testing.assert_allclose(
-        categorical.exploration_penalty(LOGITS, 30.0), 0.137327, rtol=1e-5
+        policy.exploration_penalty(LOGITS, 30.0), 0.137327, rtol=1e-5
     )
-    np.testing.assert_allclose(
-        categorical.exploration_penalty(LOGITS, 0.1), 0.1, rtol=1e-6
-    )
+    np.testing.assert_allclose(policy.exploration_penalty(LOGITS, 0.1), 0.1, rtol=1e-6)
 
 
 def test_log_density_of_a_mixed_action():

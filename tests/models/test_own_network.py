@@ -127,13 +127,19 @@ class Counting(Own):
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (NoSize, "in an attribute num_features, an int; it is None"),
-        (WrongSize, "made float32[2, 6] of 2 observations, but with num_features = 7"),
-        (Unflattened, "made float32[2, 12, 16, 3] of 2 observations"),
-        (Half, "made bfloat16[2, 6] of 2 observations"),
-        (Dictionary, "made {'features': "),
-        (Dropping, "keeps a RngCount at drop.rngs.count, but may keep parameters only"),
-        (Counting, "keeps a BatchStat at batch_norm.mean"),
+        (NoSize, "needs an attribute num_features"),
+        (
+            WrongSize,
+            "returned float32[2, 6] for 2 observations, but with num_features = 7",
+        ),
+        (Unflattened, "returned float32[2, 12, 16, 3] for 2 observations"),
+        (Half, "returned bfloat16[2, 6] for 2 observations"),
+        (Dictionary, "returned {'features': "),
+        (
+            Dropping,
+            "has a RngCount at drop.rngs.count, but its only state may be parameters",
+        ),
+        (Counting, "has a BatchStat at batch_norm.mean"),
     ],
 )
 def test_a_broken_contract_is_a_sentence(kind, sentence):
@@ -146,7 +152,7 @@ def test_a_broken_contract_is_a_sentence(kind, sentence):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("cnv", "is no encoder of ours (conv, resnet_impala)"),
+        ("cnv", "is neither a built-in encoder (conv, resnet_impala)"),
         ("fractions:Fraction", "must be a class derived from flax.nnx.Module"),
         ("math:sqrt", "must be a class derived from flax.nnx.Module"),
         ("fractions:Own", "has no 'Own'"),

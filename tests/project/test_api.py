@@ -115,7 +115,10 @@ def test_a_network_that_does_not_fit_leaves_nothing(folder):
     )
     wrong = command("train", "--run", "wrong", "--network", "wrong.py:Wrong")
     assert wrong.returncode == 2
-    assert "made float32[2, 3] of 2 observations, but with num_features" in wrong.stderr
+    assert (
+        "returned float32[2, 3] for 2 observations, but with num_features"
+        in wrong.stderr
+    )
     assert wrong.stderr.count("\n") == 1
     raising = command("train", "--run", "wrong", "--network", "wrong.py:Raising")
     assert raising.returncode == 2

@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_no_evaluator(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
-    assert "go on with" in output
+    assert "resume with" in output
     assert "Traceback" not in output
     assert not Path(f"/proc/{evaluators[0]}").exists()
     assert not (tmp_path / "run" / runs.CHECKPOINTS / "temporary").exists()

@@ -129,7 +129,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     process.send_signal(number)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + number, output
-    assert re.search(r"go on with: jaxfactory train --run \S*run", output)
+    assert re.search(r"resume with: jaxfactory train --run \S*run", output)
     assert "Traceback" not in output
     assert runs.checkpoint_dirs(tmp_path / "run", "latest")
     assert not _engines_of(process.pid)

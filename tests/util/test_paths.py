@@ -52,7 +52,7 @@ def test_what_is_made_is_for_this_user_alone(home):
 
 def test_in_a_folder_of_somebody_elses_they_do_not_run(home, monkeypatch):
     monkeypatch.setattr(paths.os, "getuid", lambda: 12345)
-    with pytest.raises(UserError, match="a folder of yours"):
+    with pytest.raises(UserError, match="a private working directory"):
         paths.engine_folder()
 
 
@@ -76,7 +76,7 @@ def test_a_folder_on_the_way_that_everybody_writes(home, which, mode):
     folder = paths.engine_folder() / "_vizdoom"
     changed = next(p for p in (folder, *folder.parents) if p.name == which)
     changed.chmod(mode)
-    with pytest.raises(UserError, match="can be written by everybody"):
+    with pytest.raises(UserError, match="is writable by everyone"):
         paths.engine_folder()
     changed.chmod(0o755)
     assert paths.engine_folder() / "_vizdoom" == folder
@@ -88,7 +88,7 @@ def test_a_folder_on_the_way_that_a_group_writes(home, monkeypatch):
     folder.parent.chmod(0o770)
     paths.engine_folder()  # root's group, or the user's own
     monkeypatch.setattr(paths, "_own_group", lambda gid: False)
-    with pytest.raises(UserError, match="can be written by its group"):
+    with pytest.raises(UserError, match="is writable by its group"):
         paths.engine_folder()
     # In a sticky folder nobody replaces what somebody else has made.
     folder.parent.chmod(0o1777)
@@ -151,7 +151,7 @@ def test_a_link_planted_in_the_temporary_folder(home):
 def test_links_in_a_circle(home):
     without_temporary(home)
     (home / "home").symlink_to("home")
-    with pytest.raises(UserError, match="too many links"):
+    with pytest.raises(UserError, match="too many symbolic links"):
         paths.engine_folder()
 
 

@@ -45,11 +45,11 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("Fraction", "--network 'Fraction' must be package.module:Name or folder"),
         (":Fraction", "must be package.module:Name"),
         ("fractions:", "must be package.module:Name"),
-        ("nowhere_at_all.x:Y", "there is no module 'nowhere_at_all' here (/"),
+        ("nowhere_at_all.x:Y", "there is no module 'nowhere_at_all' in /"),
         ("fractions.x:Y", "there is no module 'fractions.x'"),
         ("nowhere/at_all.py:Y", "there is no file nowhere/at_all.py"),
         ("fractions:Fracton", "has no 'Fracton'; did you mean 'Fraction'?"),
-        ("a.py:f.<locals>.Y", "was made inside of a function"),
+        ("a.py:f.<locals>.Y", "is defined inside a function"),
     ],
 )
 def test_what_is_not_there_is_a_sentence(reference, sentence):
@@ -85,5 +85,5 @@ def test_what_a_function_made_has_a_name_that_says_so():
         pass
 
     assert "<locals>.Inner" in plugins.name_of(Inner)
-    with pytest.raises(UserError, match="was made inside of a function"):
+    with pytest.raises(UserError, match="is defined inside a function"):
         plugins.load(plugins.name_of(Inner), "--network")

@@ -6,7 +6,8 @@ from typing import Any
 import gymnasium
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec
+from jaxfactory.envs.gymnasium.actions import ActionCodec
+from jaxfactory.envs.gymnasium.observations import ObservationCodec
 from jaxfactory.spec import EnvSpec
 
 

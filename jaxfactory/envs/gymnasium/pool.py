@@ -23,7 +23,7 @@ class GymnasiumPool:
     `Step.obs` has no channels if no part of the observation is an image;
     `Step.measurements` holds everything else. `Step.reward` is the environment's
     reward, scaled and clipped as `config` says; returns sum unscaled rewards. Actions
-    are clipped to their bounds; see `spaces`.
+    are clipped to their bounds; see `actions`.
 
     Attributes:
         spec: Shapes of observations and actions.

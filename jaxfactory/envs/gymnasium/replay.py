@@ -9,8 +9,8 @@ from jaxtyping import Shaped
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.envs.family import Replay, ReplayFrame
+from jaxfactory.envs.gymnasium.actions import ActionCodec
 from jaxfactory.envs.gymnasium.registry import make_env
-from jaxfactory.envs.gymnasium.spaces import ActionCodec
 
 
 _DEFAULT_FPS = 30.0

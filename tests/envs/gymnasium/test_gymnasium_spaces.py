@@ -8,7 +8,8 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec, image_shape
+from jaxfactory.envs.gymnasium.actions import ActionCodec
+from jaxfactory.envs.gymnasium.observations import ObservationCodec, image_shape
 from jaxfactory.spec import ActionSpec, ObservationSpec
 
 
@@ -122,5 +123,5 @@ def test_observations_that_cannot_be_read(space, says):
 def test_actions_that_cannot_be_decided():
     with pytest.raises(UserError, match="the action 'x' is a Sequence space"):
         ActionCodec(spaces.Dict({"x": spaces.Sequence(spaces.Discrete(2))}))
-    with pytest.raises(UserError, match="leaves nothing to decide"):
+    with pytest.raises(UserError, match="leaves nothing to choose"):
         ActionCodec(spaces.Tuple(()))
