@@ -49,6 +49,10 @@ mv "$work/site.tar.xz" "$folder/"
 
 mkdir "$folder/benchmarks"
 cp "$here"/benchmarks/*.py "$folder/benchmarks/"
+for part in common stepping updating; do
+  mkdir "$folder/benchmarks/$part"
+  cp "$here/benchmarks/$part"/*.py "$folder/benchmarks/$part/"
+done
 (cd "$here" && git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) >"$folder/commit"
 echo "$version" >"$folder/python"
 cp "$here/scripts/offline_run.sh" "$folder/run.sh"
