@@ -97,10 +97,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
         [f"{row['label']}\nrenders {row['rendered']}" for row in rows.values()],
     )
     axes.invert_yaxis()
-    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.3)
+    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.35)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(
-        f"frames/s, median of {report['rounds']} round(s), line: slowest to fastest"
+        f"frames/s, median of {report['rounds']} rounds, line: slowest to fastest; "
+        "speedup of jaxfactory over each contender"
     )
     axes.set_title(
         f"{report['scenario']}, random actions, frame skip {report['frame_skip']}, "
