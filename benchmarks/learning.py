@@ -1,7 +1,7 @@
-"""Keep what a training run and its evaluation gave: table, curve, moving pictures.
+"""Stores the results of a training run: summary, learning curves and GIF.
 
-``python benchmarks/learning.py RUN`` reads a run directory in which
-``jaxfactory evaluate --render-mp4`` has been run, and writes to benchmarks/results/:
+``python benchmarks/learning.py RUN`` reads a run that was evaluated with
+``jaxfactory evaluate --render-mp4`` and writes to benchmarks/results/:
 ``<name>.json`` (configuration, evaluation, times, machine), ``<name>.png`` (curves),
 ``<name>.gif`` and ``<name>_strip.png`` (the agent, from the evaluation's video).
 """
@@ -11,18 +11,11 @@ import json
 import sys
 from pathlib import Path
 
-import machine
-import output
+from common import machine, output, training
 
 
-def read_metrics(run: Path) -> list[dict[str, float]]:
-    """Return the run's metrics, one dictionary an iteration."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def summarise(run: Path, rows: list[dict[str, float]]) -> dict:
-    """Return what the run needed and what its agent scored."""
+def summarize(run: Path, rows: list[dict[str, float]]) -> dict:
+    """Return the run's time and frames, and the agent's scores."""
     evaluation = json.loads((run / "evaluation.json").read_text())
     evaluation.pop("each")
     last = rows[-1]
@@ -41,26 +34,22 @@ def summarise(run: Path, rows: list[dict[str, float]]) -> dict:
 def _first_reached(rows: list[dict[str, float]]) -> dict | None:
     """Return when the last 100 episodes' raw return first had mean - std >= 5."""
     for row in rows:
-        own = row.get("episode/raw_return")
-        if own is not None and own - row["episode/raw_return_std"] >= 5:
+        raw = row.get("episode/raw_return")
+        if raw is not None and raw - row["episode/raw_return_std"] >= 5:
             return {"frames": row["frames"], "seconds": round(row["time/wall_clock"])}
     return None
 
 
 def plot(rows: list[dict[str, float]], path: Path, title: str) -> None:
     """Draw the returns over frames and over time."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = output.load_pyplot()
     rows = [row for row in rows if "episode/shaped_return" in row]
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     millions = [row["frames"] / 1e6 for row in rows]
     minutes = [row["time/wall_clock"] / 60 for row in rows]
     for axis, x, label in (
         (axes[0], millions, "million frames"),
-        (axes[1], minutes, "minutes of wall clock"),
+        (axes[1], minutes, "wall-clock minutes"),
     ):
         for name, words in (
             ("shaped_return", "shaped return"),
@@ -90,7 +79,7 @@ def moving_pictures(video: Path, gif: Path, strip: Path) -> None:
         frames = [
             frame.to_image().resize((320, 240), Image.Resampling.LANCZOS)
             for number, frame in enumerate(container.decode(video=0))
-            # Every fifth of 35 frames a second, from the fifth second on.
+            # Every fifth of 35 frames per second, from second 5 on.
             if number % 5 == 0 and number >= 175
         ]
     shown = [
@@ -100,7 +89,7 @@ def moving_pictures(video: Path, gif: Path, strip: Path) -> None:
     shown[0].save(
         gif, save_all=True, append_images=shown[1:], duration=143, loop=0, optimize=True
     )
-    # Not the last: an agent that dies sees red.
+    # Not the last frame: the screen is red when the agent dies.
     picks = [frames[(2 * i + 1) * len(frames) // 8] for i in range(4)]
     wide = Image.new("RGB", (4 * 320, 240))
     for column, frame in enumerate(picks):
@@ -121,8 +110,8 @@ def main() -> int:
             command = f"jaxfactory evaluate --render-mp4 --run {run}"
             print(f"{file} is missing; run: {command}", file=sys.stderr)
             return 2
-    rows = read_metrics(run)
-    result = summarise(run, rows)
+    rows = training.read_metrics(run)
+    result = summarize(run, rows)
     output.FOLDER.mkdir(exist_ok=True)
     base = output.FOLDER / arguments.name
     base.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""Steps/s of an environment that does nothing: what the pool itself costs.
+"""Measures the overhead of the pool: steps/s of an environment that does nothing.
 
-The environment counts, writes 16 bytes and ends every tenth step; everything else is
-the pool, its threads and its Python face.
+The environment counts, writes 16 bytes and ends its episode every ten steps. The rest
+of the time is the pool with its threads and its Python interface.
 """
 
 import argparse
@@ -10,9 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-import machine
 import numpy as np
-import output
+from common import machine, output
 from rich.console import Console
 
 from jaxfactory import _core
@@ -22,7 +21,7 @@ _GROUPS = 2
 
 
 def measure(num_envs: int, seconds: float) -> float:
-    """Return steps/s, the caller sending and receiving group by group."""
+    """Return steps/s; the caller sends and receives group by group."""
     config = _core.PoolConfig()
     config.num_envs, config.num_groups = num_envs, _GROUPS
     pool = _core.Pool(_core.CountingConfig(), config)

@@ -1,35 +1,31 @@
-"""What the default agent learns on each scenario: one training and 100 episodes each.
+"""Trains the default agent once on each scenario and evaluates it for 100 episodes.
 
-Results are kept by scenario in one JSON file, and a table is written from all that it
-holds, so that scenarios can be trained one at a time and on several days.
+One JSON file keeps the results by scenario, and a table is written from all of them, so
+that scenarios can be trained one at a time.
 """
 
 import argparse
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import machine
 import numpy as np
-import output
-import training
+from common import machine, training
 from rich.console import Console
 
 import jaxfactory
 
 
 class Published(NamedTuple):
-    """A published score, and the frames that it took where they are told."""
+    """A published score, and its number of training frames if published."""
 
     score: str
-    frames: str = "not told"
+    frames: str = "not published"
 
 
-# The field's published scores, of Sample Factory's Doom suite. Which return they are of
-# is said where it is not the scenario's own.
+# Published scores of Sample Factory on its Doom suite; raw returns unless stated
+# otherwise.
 PUBLISHED = {
     "basic": Published("0.75"),
     "defend_the_center": Published("25.0"),
@@ -46,22 +42,18 @@ PUBLISHED = {
 
 def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate one scenario."""
-    with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
-        run = Path(folder) / "run"
-        start = time.perf_counter()
-        training.call(
-            "train", "--scenario", scenario, "--run", run, "--total-frames",
-            options.frames, "--seed", options.seed, *options.arguments,
-        )  # fmt: skip
-        seconds = time.perf_counter() - start
-        result = training.evaluate(run, options.episodes)
+    flags = [
+        "--scenario", scenario, "--total-frames", options.frames,
+        "--seed", options.seed, *options.arguments,
+    ]  # fmt: skip
+    run = training.train_and_evaluate(flags, options.episodes)
     return {
         "frames": options.frames,
-        "seconds": seconds,
-        "episodes": result["episodes"],
-        "raw_return": result["raw_return"],
-        "random_raw_return": play_at_random(scenario, options.episodes, options.seed),
-        "shaped_return": result["shaped_return"],
+        "seconds": run.seconds,
+        "episodes": run.evaluation["episodes"],
+        "raw_return": run.evaluation["raw_return"],
+        "random_raw_return": act_at_random(scenario, options.episodes, options.seed),
+        "shaped_return": run.evaluation["shaped_return"],
         "seed": options.seed,
         "shared_machine": options.shared_machine,
         "arguments": options.arguments,
@@ -69,11 +61,11 @@ def attempt(scenario: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def play_at_random(scenario: str, episodes: int, seed: int) -> dict[str, float]:
-    """Return the raw return of as many episodes of actions drawn evenly.
+def act_at_random(scenario: str, episodes: int, seed: int) -> dict[str, float]:
+    """Return the raw return of uniformly random actions.
 
-    Each environment plays its share to the end, so that long episodes count as often
-    as short ones.
+    Each environment runs an equal number of episodes, so that short episodes are not
+    over-represented.
     """
     num_envs = 10
     with jaxfactory.make_pool(scenario, num_envs=num_envs, seed=seed) as pool:
@@ -95,19 +87,20 @@ def write_table(found: dict[str, Any], path: Path) -> None:
     lines = [
         "# Scenarios",
         "",
-        "One training with the default preset each (`python benchmarks/scenarios.py`), "
-        "and with the options in the last column, then 100 episodes of its best "
-        "checkpoint with other seeds. Returns are mean +- standard deviation over the "
-        "episodes, at random those of actions drawn evenly. Seconds are wall clock "
-        "with start-up and compilation, in brackets where other programs ran beside "
-        "it. The machine and commit of each row are in `scenarios.json`.",
+        "One training run with the default preset for each scenario "
+        "(`python benchmarks/scenarios.py`), plus the options in the last column. The "
+        "best checkpoint is evaluated for 100 episodes on other seeds. Returns are "
+        "mean +- standard deviation over episodes; the random policy draws actions "
+        "uniformly. Seconds are wall clock including start-up and compilation, in "
+        "parentheses if other programs ran on the machine. `scenarios.json` has the "
+        "machine and commit of each row.",
         "",
-        "| scenario | frames | seconds | raw return | at random "
-        "| shaped return, as trained on | published | its frames | options |",
+        "| scenario | frames | seconds | raw return | raw return, random policy "
+        "| shaped return | published | published frames | options |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for name, row in sorted(found.items()):
-        own, shaped = row["raw_return"], row["shaped_return"]
+        raw, shaped = row["raw_return"], row["shaped_return"]
         drawn = row["random_raw_return"]
         seconds = f"{row['seconds']:.0f}"
         if row["shared_machine"]:
@@ -115,7 +108,7 @@ def write_table(found: dict[str, Any], path: Path) -> None:
         published = PUBLISHED.get(name, Published("", ""))
         lines.append(
             f"| {name} | {row['frames']:,} | {seconds} "
-            f"| {own['mean']:.2f} +- {own['std']:.2f} "
+            f"| {raw['mean']:.2f} +- {raw['std']:.2f} "
             f"| {drawn['mean']:.2f} +- {drawn['std']:.2f} "
             f"| {shaped['mean']:.2f} +- {shaped['std']:.2f} "
             f"| {published.score} | {published.frames} | {' '.join(row['arguments'])} |"
@@ -124,18 +117,18 @@ def write_table(found: dict[str, Any], path: Path) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    """Read the command line; unknown flags go to `jaxfactory train`."""
     parser = argparse.ArgumentParser(prog="scenarios.py", description=__doc__)
     parser.add_argument("scenarios", nargs="+")
     parser.add_argument("--frames", type=int, default=2_000_000)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--shared-machine", action="store_true", help="other programs run meanwhile"
+        "--shared-machine",
+        action="store_true",
+        help="other programs run on the machine",
     )
-    parser.add_argument("--out", type=Path, default=output.FOLDER)
-    options, options.arguments = parser.parse_known_args()
-    return options
+    return training.parse(parser)
 
 
 def main() -> int:
@@ -153,13 +146,13 @@ def main() -> int:
             console.print(f"{scenario}: {error}", markup=False, highlight=False)
             failed += 1
             continue
-        own = row["raw_return"]
+        raw = row["raw_return"]
         console.print(
-            f"{scenario}: raw return {own['mean']:.2f} +- {own['std']:.2f} after "
+            f"{scenario}: raw return {raw['mean']:.2f} +- {raw['std']:.2f} after "
             f"{row['frames']:,} frames, {row['seconds']:.0f} s",
             highlight=False,
         )
-        # Read again each time: another scenario may have been trained meanwhile.
+        # Read the file again: another process may have added a scenario.
         found = json.loads(path.read_text()) if path.exists() else {}
         found[scenario] = row
         path.write_text(json.dumps(found, indent=2) + "\n")

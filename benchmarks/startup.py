@@ -1,7 +1,7 @@
-"""Seconds until the package is imported and a help text is there.
+"""Measures the start-up time: importing the package and printing each --help.
 
-Prints the fastest and the median of some rounds, and with --modules the imports that
-took longest, so that a slow one is seen.
+Prints the fastest and the median of several rounds, and with --modules the slowest
+imports.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def _commands() -> dict[str, list[str]]:
 
 
 def measure(command: list[str], rounds: int) -> list[float]:
-    """Return the seconds that each of some runs of a command took."""
+    """Return the seconds that a command took in each round."""
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
@@ -34,7 +34,7 @@ def measure(command: list[str], rounds: int) -> list[float]:
 
 
 def slowest_imports(command: list[str]) -> list[str]:
-    """Return Python's own lines about the imports that took longest."""
+    """Return the lines of ``python -X importtime`` about the slowest imports."""
     command = [command[0], "-X", "importtime", *command[1:]]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = [

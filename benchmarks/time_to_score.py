@@ -1,9 +1,9 @@
-"""Wall-clock and frames until an agent has the certificate's score, for several seeds.
+"""Measures the time and frames until an agent reaches a score, for several seeds.
 
-The clock runs from the command's start, compilation included. When the raw return of
-the last 100 training episodes has a mean - std of the bar, training is stopped and 100
-fresh episodes are played, off the clock. If those fall short of the bar, training goes
-on, on the clock again, until the training episodes are a quarter better.
+The clock includes start-up and compilation. Training stops when the raw return of the
+last 100 training episodes has a mean - std of at least the threshold (--bar). The agent
+is then evaluated for 100 episodes on new seeds, off the clock. If the evaluation misses
+the threshold, training resumes until the training score is higher by 0.25.
 """
 
 import argparse
@@ -18,9 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import machine
-import output
-import training
+from common import machine, output, training
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +30,7 @@ _LOOK_S = 0.5
 def attempt(
     seed: int, options: argparse.Namespace, run: Path, console: Console
 ) -> dict[str, Any]:
-    """Train one seed until it has the score or the time is up."""
+    """Train one seed until it reaches the score or the time is up."""
     used, wanted, found = 0.0, options.bar, None
     evaluations = []
     while used < 60 * options.minutes:
@@ -58,7 +56,7 @@ def attempt(
 def _train_until(
     seed: int, wanted: float, options: argparse.Namespace, run: Path, used: float
 ) -> tuple[float, bool]:
-    """Train until the training episodes have the score; return seconds and whether."""
+    """Train until the training score is reached; return (seconds, reached)."""
     start = time.perf_counter()
     command = [
         *training.JAXFACTORY, "train", "--scenario", options.scenario,
@@ -67,7 +65,7 @@ def _train_until(
     with (run.parent / "train.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     metrics, reached = run / "metrics.jsonl", False
-    # What an earlier part of the run has written is not looked at again.
+    # Skip the metrics of earlier sessions.
     _, position = _new_rows(metrics, 0)
     try:
         while process.poll() is None:
@@ -107,12 +105,12 @@ def _score(row: dict[str, float]) -> float:
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
-    """Print one row a seed."""
+    """Print one row per seed."""
     table = Table(
         title=f"time to mean - std >= {report['bar']:g} on {report['scenario']}, "
         f"{report['machine']['cores']} cores"
     )
-    for name in ("seed", "seconds", "frames", "raw return, 100 fresh episodes"):
+    for name in ("seed", "seconds", "frames", "raw return, 100 evaluation episodes"):
         table.add_column(name, justify="right")
     for row in report["seeds"]:
         reached = row["reached"]
@@ -134,12 +132,8 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw every seed's training score over time."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Draw each seed's training score over time."""
+    plt = output.load_pyplot()
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
     for row in report["seeds"]:
         minutes = [at / 60 for at, _ in row["curve"]]
@@ -151,7 +145,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 one["seconds"] / 60, one["mean_minus_std"], "o", color=line.get_color()
             )
     axes.axhline(report["bar"], color="#555555", ls=":")
-    axes.set_xlabel("minutes of wall clock; dots: 100 fresh episodes")
+    axes.set_xlabel("wall-clock minutes; dots: evaluations of 100 episodes")
     axes.set_ylabel("raw return, mean - std")
     axes.set_title(
         f"{report['scenario']}, {report['machine']['cores']} cores of "
@@ -169,22 +163,20 @@ def _curve(run: Path) -> list[tuple[float, float]]:
     rows, _ = _new_rows(run / "metrics.jsonl", 0)
     points = [(row["time/wall_clock"], _score(row)) for row in rows]
     points = [(round(at, 1), round(s, 3)) for at, s in points if s > -1]
-    return points[:: max(1, len(points) // 200)]
+    return training.thinned(points, 200)
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    """Read the command line; unknown flags go to `jaxfactory train`."""
     parser = argparse.ArgumentParser(prog="time_to_score.py", description=__doc__)
     parser.add_argument("--scenario", default="health_gathering_supreme")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--bar", type=float, default=5.0, help="of mean - std")
+    parser.add_argument("--bar", type=float, default=5.0, help="mean - std to reach")
     parser.add_argument("--minutes", type=float, default=15.0, help="for each seed")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--keep", type=Path, help="folder that keeps the runs")
-    parser.add_argument("--name", default="time_to_score", help="of the files written")
-    parser.add_argument("--out", type=Path, default=output.FOLDER)
-    options, options.arguments = parser.parse_known_args()
-    return options
+    parser.add_argument("--name", default="time_to_score", help="name of the results")
+    return training.parse(parser)
 
 
 def main() -> int:

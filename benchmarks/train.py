@@ -1,9 +1,9 @@
-"""Training frames/s, synchronous and asynchronous, beside Sample Factory.
+"""Compares training frames/s of sync mode, async mode and Sample Factory.
 
-Whole training runs take turns, each in a fresh process; the first seconds of each, with
-start-up and compilation, do not count.
+Training runs take turns, each in a new process. The first seconds of each, with
+start-up and compilation, are not measured.
 
-Sample Factory lives in a virtual environment of its own:
+Sample Factory needs its own virtual environment:
 
     python -m venv sf && sf/bin/pip install sample-factory==2.1.1 torch vizdoom
     python benchmarks/train.py --sample-factory sf
@@ -24,9 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import machine
-import output
-import training
+from common import machine, output, training
 from rich.console import Console
 from rich.table import Table
 
@@ -40,9 +38,9 @@ class Contender(NamedTuple):
     """A training command.
 
     Attributes:
-        command: Of a folder to write to.
-        frames: Reads how many frames have been trained on, from that folder and what
-            the command printed; None before the first.
+        command: Returns the command that writes to a folder.
+        frames: Returns the number of training frames so far, given the folder and the
+            command's output; None before the first.
     """
 
     label: str
@@ -51,7 +49,7 @@ class Contender(NamedTuple):
 
 
 def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
-    """Return jaxfactory with a preset in a mode."""
+    """Return the contender for jaxfactory with a preset and a mode."""
 
     def command(folder: Path) -> list[str]:
         return [
@@ -70,14 +68,14 @@ def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
             try:
                 return int(json.loads(line)["frames"])
             except ValueError:
-                continue  # half of a line that is being written
+                continue  # an incomplete line
         return None
 
     return Contender(f"jaxfactory {preset}, {mode}", command, frames)
 
 
 def sample_factory(options: argparse.Namespace) -> Contender:
-    """Return Sample Factory with what the reference preset has."""
+    """Return the contender for Sample Factory, equivalent to the reference preset."""
     workers = max(1, options.sample_factory_envs // 4)
 
     def command(folder: Path) -> list[str]:
@@ -98,10 +96,10 @@ def sample_factory(options: argparse.Namespace) -> Contender:
 
 
 def measure(contender: Contender, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one training for a while; return frames/s of its last part.
+    """Train for a while; return the frames and seconds after the warm-up.
 
-    The clock is read whenever the number of frames changes, so that a count that is
-    told only now and then is not charged for the time since.
+    The clock is read only when the number of frames changes, so that a contender that
+    reports it rarely is not charged for the time since its last report.
     """
     with tempfile.TemporaryDirectory(
         prefix="jaxfactory-bench-", ignore_cleanup_errors=True
@@ -135,7 +133,7 @@ def measure(contender: Contender, options: argparse.Namespace) -> dict[str, Any]
             _end(process)
         if not first or first == last:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
-            return {"error": " ".join(["trained on no frames:", *tail])}
+            return {"error": " ".join(["no frames were trained:", *tail])}
         frames, seconds = last[1] - first[1], last[0] - first[0]
         return {"frames": frames, "seconds": seconds}
 
@@ -151,13 +149,13 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
-    """Print medians, and ratios to Sample Factory where it took part."""
+    """Print medians, and speedups over Sample Factory if it was measured."""
     table = Table(
         title=f"frames/s of training, {report['scenario']}, "
         f"{report['machine']['cores']} cores"
     )
-    table.add_column("who")
-    for name in ("median", "min", "max", "over Sample Factory"):
+    table.add_column("contender")
+    for name in ("median", "min", "max", "speedup over Sample Factory"):
         table.add_column(name, justify="right")
     theirs = report["contenders"].get("Sample Factory")
     for label, rates in report["contenders"].items():
@@ -170,7 +168,7 @@ def print_table(console: Console, report: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line; what is not known here goes to `jaxfactory train`."""
+    """Read the command line; unknown flags go to `jaxfactory train`."""
     parser = argparse.ArgumentParser(
         prog="train.py",
         description=__doc__,
@@ -181,19 +179,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--modes", nargs="+", default=["sync", "async"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=float, default=25.0, help="seconds")
-    parser.add_argument("--seconds", type=float, default=30.0, help="on the clock")
+    parser.add_argument("--seconds", type=float, default=30.0, help="measured seconds")
     parser.add_argument(
-        "--sample-factory", type=Path, help="virtual environment that has it"
+        "--sample-factory", type=Path, help="virtual environment with Sample Factory"
     )
     parser.add_argument(
-        "--sample-factory-envs", type=int, default=32, help="environments of its run"
+        "--sample-factory-envs", type=int, default=32, help="number of its environments"
     )
-    parser.add_argument("--name", default="train", help="of the file written")
-    parser.add_argument("--out", type=Path, default=output.FOLDER)
-    options, options.arguments = parser.parse_known_args()
+    parser.add_argument("--name", default="train", help="name of the results file")
+    options = training.parse(parser)
     folder = options.sample_factory
     if folder and not (folder / "bin" / "python").exists():
-        parser.error(f"--sample-factory {folder} is no virtual environment")
+        parser.error(f"--sample-factory {folder} is not a virtual environment")
     return options
 
 

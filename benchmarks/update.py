@@ -1,7 +1,7 @@
-"""Acting and learning beside the same network in PyTorch, on the CPU.
+"""Compares acting and updating with the same network in PyTorch, on the CPU.
 
-Each contender sets itself up in a process of its own and then waits; they measure in
-turns, one at a time, so that what else the machine does meanwhile hits all of them.
+Each contender runs in its own process. They are measured in turns, one at a time, so
+that other load on the machine affects all of them.
 """
 
 import argparse
@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import machine
-import output
+from common import machine, output
 from rich.console import Console
 from rich.table import Table
 
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 OURS = "jaxfactory"
 CONTENDERS = {
     OURS: "JAX, as jaxfactory train runs it",
@@ -27,37 +26,38 @@ CONTENDERS = {
     "torch-channels-last": "PyTorch, channels last",
     "torch-bf16": "PyTorch, channels last, bf16 autocast",
 }
-# What is measured -> images in one call.
+# Measured work -> description.
 WORK = {
     "forward": "one step of 64 environments",
     "gradient": "loss and gradient of 32 steps x 32 environments",
-    "update": "all of an update: statistics, advantages, gradient, Adam",
+    "update": "a full update: statistics, advantages, gradient, Adam",
 }
 _IMAGES = {"forward": 64, "gradient": 1024, "update": 1024}
 
 
 class Contender:
-    """A worker process that measures when it is told to."""
+    """A worker process that measures on request."""
 
     def __init__(self, name: str, preset: str, torch: Path | None):
-        """Start it; it sets itself up meanwhile."""
-        script = "run_update_jax.py" if name == OURS else "run_update_torch.py"
-        python, environment = sys.executable, None
+        """Start the process; it sets itself up in the background."""
+        module = "updating.run_jax" if name == OURS else "updating.run_torch"
+        python, paths = sys.executable, [_HERE, os.environ.get("PYTHONPATH")]
         if torch and name != OURS:
             python = str(torch / "bin" / "python")
-            # There jaxfactory is not installed, of which only the presets are read.
-            environment = os.environ | {"PYTHONPATH": str(_HERE.parent)}
+            # This environment has no jaxfactory; the worker reads its presets only.
+            paths = [_HERE, _HERE.parent]
+        path = os.pathsep.join(map(str, filter(None, paths)))
         self.name = name
         self.process = subprocess.Popen(
-            [python, str(_HERE / script), name, preset],
+            [python, "-m", module, name, preset],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=os.environ | {"PYTHONPATH": path},
         )
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Give an order and return the answer."""
+        """Send a request and return the answer."""
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return self.answer()
@@ -70,7 +70,7 @@ class Contender:
         return {"error": f"ended with exit code {self.process.wait()}"}
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self.process.stdin.close()
         try:
             self.process.wait(20)
@@ -79,10 +79,10 @@ class Contender:
 
 
 def measure(preset: str, options: argparse.Namespace, console: Console) -> dict:
-    """Return microseconds an image of every contender, by kind of work and round."""
+    """Return microseconds per image of each contender, by kind of work and round."""
     contenders, skipped = [], {}
     for name in CONTENDERS:
-        # One after the other, so that none compiles while another does.
+        # One at a time, because compiling in parallel is slow.
         with console.status(f"{CONTENDERS[name]}: setting up"):
             contender = Contender(name, preset, options.torch)
             ready = contender.answer()
@@ -112,12 +112,12 @@ def measure(preset: str, options: argparse.Namespace, console: Console) -> dict:
 
 
 def print_table(console: Console, preset: str, found: dict) -> None:
-    """Print medians and the median of the ratios round by round."""
+    """Print medians over rounds, and the median speedups."""
     table = Table(
-        title=f"microseconds an image, {preset} network, {len(machine.cores())} cores",
-        caption="in brackets: its time over ours, median over the rounds",
+        title=f"microseconds per image, {preset} network, {len(machine.cores())} cores",
+        caption="in parentheses: jaxfactory's speedup, median over rounds",
     )
-    table.add_column("who")
+    table.add_column("contender")
     for work in WORK:
         table.add_column(work, justify="right")
     for name, title in CONTENDERS.items():
@@ -142,21 +142,23 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="update.py", description=__doc__)
     parser.add_argument("--presets", nargs="+", default=["reference", "default"])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0, help="a measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement")
     parser.add_argument(
-        "--torch", type=Path, help="virtual environment that has PyTorch, if not this"
+        "--torch",
+        type=Path,
+        help="virtual environment with PyTorch; by default this one",
     )
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options = parser.parse_args()
     if options.rounds < 1 or not options.seconds > 0:
         parser.error("--rounds must be 1 or more and --seconds greater than 0")
     if options.torch and not (options.torch / "bin" / "python").exists():
-        parser.error(f"--torch {options.torch} is no virtual environment")
+        parser.error(f"--torch {options.torch} is not a virtual environment")
     from jaxfactory.config.presets import PRESETS
 
     for preset in options.presets:
         if preset not in PRESETS:
-            parser.error(f"there is no preset {preset!r}; there are {[*PRESETS]}")
+            parser.error(f"unknown preset {preset!r}; the presets are {[*PRESETS]}")
     return options
 
 

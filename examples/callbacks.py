@@ -1,11 +1,11 @@
-"""Metrics of your own, and ending a training when you have seen enough.
+"""Log your own metrics and stop a training run early.
 
     python examples/callbacks.py
     jaxfactory train --scenario basic --callback examples/callbacks.py:action_shares
 
-A callback is called after every update with a `jaxfactory.Iteration`. What it returns
-is written to metrics.jsonl and TensorBoard with the others. If it raises, the run is
-saved, and then ends with its traceback.
+A callback is called after every update with a `jaxfactory.Iteration`. The metrics that
+it returns are written to metrics.jsonl and TensorBoard. If it raises, the run is saved
+and then ends with its traceback.
 """
 
 import json
@@ -17,7 +17,7 @@ import jaxfactory
 
 
 def action_shares(iteration: jaxfactory.Iteration) -> dict[str, float]:
-    """How often each choice of the first action head was taken."""
+    """Return the frequency of each action of the first action head."""
     action = np.asarray(iteration.rollout.action)[..., 0]  # [T, B]
     return {
         f"own/action_{index}": float(np.mean(action == index))
@@ -26,23 +26,23 @@ def action_shares(iteration: jaxfactory.Iteration) -> dict[str, float]:
 
 
 class StopWhenBored:
-    """Ends the training when the policy has become too certain, or after some time."""
+    """Stops training at a low entropy, or after a number of updates."""
 
     def __init__(self, entropy: float, updates: int):
-        """Say when."""
+        """Set the thresholds."""
         self.entropy = entropy
         self.updates = updates
 
     def __call__(self, iteration: jaxfactory.Iteration) -> None:
-        """Look at the metrics that jaxfactory itself writes."""
+        """Check the metrics that jaxfactory itself writes."""
         if iteration.metrics["losses/entropy"] < self.entropy:
-            iteration.stop("the policy hardly tries anything new")
+            iteration.stop("the entropy is low")
         if int(iteration.state.step) >= self.updates:
             iteration.stop(f"{self.updates} updates are enough")
 
 
 def main() -> None:
-    """Train with both, and show what was written."""
+    """Train with both callbacks and print the logged metrics."""
     config = jaxfactory.Config(
         env=jaxfactory.EnvConfig(scenario="basic", num_envs=4),
         network=jaxfactory.NetworkConfig(

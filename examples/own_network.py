@@ -1,10 +1,10 @@
-"""Train with an encoder of your own; the recurrent core and the heads stay ours.
+"""Train with a custom encoder; the recurrent core and the heads stay the same.
 
     python examples/own_network.py
     jaxfactory train --scenario basic --network examples/own_network.py:Patches
 
-A run records where its encoder came from, so that `jaxfactory evaluate`, `load` and
-`train --run` find it again; `--network` tells them if it has moved.
+A run records the path of its encoder, so that `jaxfactory evaluate`, `load` and
+`train --run` find it again; `--network` gives a new path if the file has moved.
 """
 
 import jax.numpy as jnp
@@ -14,21 +14,21 @@ import jaxfactory
 
 
 class Patches(nnx.Module):
-    """Cuts the image into patches, looks at each alone, and takes the largest answers.
+    """Splits the image into patches, encodes each, and takes the maximum over patches.
 
-    What jaxfactory asks of an encoder: it is made of an observation's shape, the
-    network's settings and random keys; it says in `num_features` how many features it
-    makes; and its call maps a batch of N normalised observations to them. It may hold
-    parameters only: no batch statistics, no dropout.
+    An encoder is constructed from the observation's shape, the network's settings and
+    random keys. Its `num_features` is the number of features, and its call maps a batch
+    of N normalized observations to them. It may have parameters only: no batch
+    statistics, no dropout.
     """
 
     def __init__(self, spec, config, rngs):
-        """Make the layers.
+        """Create the layers.
 
         Args:
             spec: `spec.image` is the image's (height, width, channels).
-            config: The run's `NetworkConfig`; take from it what you like.
-            rngs: For the layers' initial parameters.
+            config: The run's `NetworkConfig`.
+            rngs: Random keys for the initial parameters.
         """
         self.size = 8
         inputs = self.size * self.size * spec.image[2]
@@ -40,8 +40,8 @@ class Patches(nnx.Module):
         """Return features, float32 [N, num_features].
 
         Args:
-            obs: "image" is float32 [N, height, width, channels], of mean 0 and variance
-                1 over what was seen so far.
+            obs: "image" is float32 [N, height, width, channels], normalized by running
+                mean and variance.
         """
         x = obs["image"]
         n, height, width, channels = x.shape
@@ -62,7 +62,7 @@ def main() -> None:
     )
     state = jaxfactory.train(config, "runs/own_network", encoder=Patches)
     shape = state.params["encoder"]["look"]["kernel"].shape
-    print(f"trained for {state.frames:,} frames; each patch is looked at by {shape}")
+    print(f"trained for {state.frames:,} frames; the patch layer has shape {shape}")
     score = jaxfactory.evaluate("runs/own_network", episodes=2, num_envs=2)
     print(f"return {score['raw_return']['mean']:.1f}")
 

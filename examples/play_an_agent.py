@@ -1,4 +1,4 @@
-"""Let a trained agent play, and look at what it does and expects.
+"""Run a trained agent and print its actions and values.
 
 python examples/train_from_python.py
 python examples/play_an_agent.py runs/example
@@ -13,15 +13,15 @@ import jaxfactory
 
 
 def main(run: str) -> None:
-    """Play 50 decisions in two environments."""
+    """Run 50 steps in two environments."""
     agent = jaxfactory.load(run, seed=1)
     names = agent.spec.action.names
-    # What it was trained on, in two environments and with other episodes.
+    # The training environment, with another seed and number of environments.
     env = dataclasses.replace(agent.config.env, num_envs=2)
     with jaxfactory.make_pool(env, seed=1) as pool:
         step = pool.reset()
-        # What the agent remembers of an episode. It is handed from call to call, and
-        # forgotten where `is_first` says that another episode has begun.
+        # The recurrent state, passed from call to call. It is reset where `is_first` is
+        # true.
         carry = agent.initial_carry(pool.num_envs)
         total = np.zeros(pool.num_envs)
         for number in range(50):
@@ -31,9 +31,9 @@ def main(run: str) -> None:
             total += step.info.raw_reward
             if number % 10 == 0:
                 chosen = [names[head][index] for head, index in enumerate(action[0])]
-                print(f"decision {number:2}: {chosen}, expects {value[0]:.2f}")
+                print(f"step {number:2}: {chosen}, value {value[0]:.2f}")
             for env in np.flatnonzero(step.terminated | step.truncated):
-                print(f"environment {env} ended with {total[env]:.1f}")
+                print(f"environment {env}: episode return {total[env]:.1f}")
                 total[env] = 0
 
 

@@ -1,13 +1,13 @@
-"""Somebody else's trainer on the pool: PPO in PyTorch, in one file.
+"""Use the pool with another trainer: PPO in PyTorch, in one file.
 
-It knows Gymnasium's vector interface and nothing of jaxfactory, which is imported only
-so that its environments are registered::
+It uses Gymnasium's vector interface only; jaxfactory is imported to register its
+environments::
 
     pip install torch
     python examples/ppo_torch.py --env jaxfactory/Basic-v0 --total-steps 200000
 
-Images are given to a small convolutional network, vectors to two dense layers. Episodes
-restart within a step (autoreset mode SAME_STEP); those that were truncated are
+Images go through a small convolutional network, vectors through two dense layers.
+Environments reset within a step (autoreset mode SAME_STEP); truncated episodes are
 bootstrapped from ``info["final_obs"]``.
 """
 
@@ -56,7 +56,7 @@ class Agent(nn.Module):
 
 
 def final_values(agent: Agent, info: dict[str, Any], truncated: np.ndarray):
-    """Return the value of what each truncated episode ended with, 0 elsewhere."""
+    """Return the value of each truncated episode's final observation, 0 elsewhere."""
     values = torch.zeros(len(truncated))
     rows = np.flatnonzero(truncated)
     if len(rows):
@@ -66,7 +66,7 @@ def final_values(agent: Agent, info: dict[str, Any], truncated: np.ndarray):
 
 
 def train(options: argparse.Namespace) -> list[float]:
-    """Train, print a line for each update, and return the episodes' returns."""
+    """Train, print a line per update, and return the episodes' returns."""
     torch.manual_seed(options.seed)
     envs = RecordEpisodeStatistics(
         gymnasium.make_vec(options.env, num_envs=options.num_envs)
@@ -111,12 +111,12 @@ def train(options: argparse.Namespace) -> list[float]:
 
 
 def advantages(rollout: dict[str, torch.Tensor], after: torch.Tensor, options):
-    """Return generalised advantage estimates (arXiv:1506.02438), ``[T, B]``."""
+    """Return generalized advantage estimates (arXiv:1506.02438), ``[T, B]``."""
     result, next_value = torch.zeros_like(rollout["reward"]), after
     running = torch.zeros_like(after)
     for t in reversed(range(len(result))):
         going = (~rollout["ended"][t]).float()
-        # The value that follows: of the next step, or of what a truncation cut off.
+        # The next value: that of the next step, or of a truncated episode's end.
         follows = going * next_value + rollout["end"][t]
         error = rollout["reward"][t] + options.gamma * follows - rollout["value"][t]
         running = error + options.gamma * options.gae_lambda * going * running
@@ -125,7 +125,7 @@ def advantages(rollout: dict[str, torch.Tensor], after: torch.Tensor, options):
 
 
 def update(agent, optimizer, rollout, after, options) -> float:
-    """Make PPO's epochs over a rollout (arXiv:1707.06347); return the last loss."""
+    """Run PPO's epochs over a rollout (arXiv:1707.06347); return the last loss."""
     advantage = advantages(rollout, after, options)
     target = (advantage + rollout["value"]).flatten()
     advantage = advantage.flatten()

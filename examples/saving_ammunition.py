@@ -1,6 +1,6 @@
-"""A scenario of one's own from Python: "defend_the_center", shaped by a table.
+"""A custom scenario in Python: "defend_the_center" with a table of shaping terms.
 
-Run it, or name it to the command line, where everything works as with a built-in one::
+Run this file, or name the scenario on the command line like a built-in one::
 
     python examples/saving_ammunition.py
     jaxfactory train --scenario examples/saving_ammunition.py:SCENARIO
@@ -16,21 +16,21 @@ from jaxfactory.scenarios.scenario_table import CFG_FOLDER
 SCENARIO = Scenario(
     name="saving_ammunition",
     cfg=CFG_FOLDER / "defend_the_center.cfg",
-    # The C++ core pays for each unit that a variable changed by between decisions.
+    # Rewards per unit of change of a variable between steps, computed in C++.
     shaping=(
         Shaping("AMMO2", fall=-0.05),
         Shaping("HEALTH", rise=0.01, fall=-0.01),
         Shaping("HITCOUNT", rise=0.1, cap=1.0),
         HeldWeapon(0.001),
     ),
-    # What the agent is told besides the image.
+    # Inputs of the agent besides the image.
     measurements=(Measurement("AMMO2", 26.0), Measurement("HEALTH", 100.0, cap=1.0)),
 )
 
 
 def main() -> None:
     """Train on it and print the score."""
-    # JAX starts here and not where others import the scenario.
+    # Import JAX here, so that importing the scenario does not start it.
     from jaxfactory._util import jax_setup
 
     jax_setup.configure()
@@ -49,7 +49,7 @@ def main() -> None:
     )
     writer = TerminalWriter(options.run, options.total_frames)
     train(config, options.run, scenario=SCENARIO, writer=writer)
-    # `jaxfactory evaluate --run ...` finds this file again, too.
+    # `jaxfactory evaluate --run ...` also finds this file again.
     run(EvaluateOptions(run=options.run, episodes=20), scenario=SCENARIO)
 
 

@@ -1,16 +1,16 @@
-"""Train, score and load an agent from Python.
+"""Train, evaluate and load an agent from Python.
 
     python examples/train_from_python.py
 
-The settings are tiny, so that it runs in seconds and learns nothing. Leave `network`
-and `ppo` out, and set `total_frames` to some millions, for an agent that does.
+The settings are tiny, so that it runs in seconds and learns nothing. For an agent that
+learns, leave out `network` and `ppo`, and set `total_frames` to some millions.
 """
 
 import jaxfactory
 
 
 def main() -> None:
-    """Train under runs/example, go on with it, and score it."""
+    """Train (or resume) runs/example, evaluate it, and load the agent."""
     config = jaxfactory.Config(
         env=jaxfactory.EnvConfig(scenario="basic", num_envs=4),
         network=jaxfactory.NetworkConfig(
@@ -19,16 +19,14 @@ def main() -> None:
         ppo=jaxfactory.PPOConfig(num_steps=8),
         total_frames=2_048,
     )
-    # The same as `jaxfactory train --run runs/example ...`: metrics.jsonl, TensorBoard
-    # files and checkpoints lie there, and a run that is there already goes on.
+    # Like `jaxfactory train --run runs/example ...`: writes metrics.jsonl, TensorBoard
+    # files and checkpoints there, and resumes an existing run.
     state = jaxfactory.train(config, "runs/example", show=True)
     print(f"trained for {state.frames:,} frames, {int(state.step)} updates")
 
     score = jaxfactory.evaluate("runs/example", episodes=4, num_envs=4)
-    own = score["raw_return"]
-    print(
-        f"return {own['mean']:.1f} +- {own['std']:.1f} over {score['episodes']} games"
-    )
+    raw, episodes = score["raw_return"], score["episodes"]
+    print(f"return {raw['mean']:.1f} +- {raw['std']:.1f} over {episodes} episodes")
 
     agent = jaxfactory.load("runs/example")
     print(f"the agent chooses from {agent.spec.action.names}")

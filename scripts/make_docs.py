@@ -1,11 +1,11 @@
-"""Write the parts of the documentation that are taken from elsewhere.
+"""Generate the parts of the documentation that come from code and results.
 
     python scripts/make_docs.py
 
-Those are the command reference (docs/commands.md), from each command's own --help; the
-table in docs/scenarios.md, from the one behind `jaxfactory scenarios`; and the figures
-in docs/performance.md, from benchmarks/results. A test compares the first two with the
-program, so that they do not go stale.
+These are the command reference (docs/commands.md), from each command's --help; the
+table in docs/scenarios.md, from `jaxfactory scenarios`; and the figures in
+docs/performance.md, from benchmarks/results. A test checks that the first two are up to
+date.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ compares the flags with Sample Factory's.
 
 
 def help_of(*arguments: str) -> str:
-    """Return what the program prints for some arguments, in 88 columns."""
+    """Return the program's output for some arguments, in 88 columns."""
     from jaxfactory.cli import main as cli
 
     printed = io.StringIO()
@@ -54,7 +54,7 @@ def help_of(*arguments: str) -> str:
 
 
 def commands() -> list[str]:
-    """Return the names of all commands, in the order in which the program has them."""
+    """Return the names of all commands, in the program's order."""
     listed = help_of("--help").partition("commands:\n")[2].partition("\n\n")[0]
     return re.findall(r"^  ([a-z][a-z-]*)", listed, flags=re.MULTILINE)
 
@@ -113,7 +113,7 @@ def _learned(name: str) -> list[str]:
 
 
 def figures() -> str:
-    """Return what docs/performance.md says was measured."""
+    """Return the tables of results in docs/performance.md."""
     parts = [_sampling(name) for name in ("fps_tuned.json", "fps.json")]
     parts += [_training("train.json"), _updates("update.json")]
     return "\n".join(filter(None, parts))
@@ -175,16 +175,16 @@ def _source(name: str, data: dict[str, Any]) -> str:
 
 
 def with_table(page: str, table: str) -> str:
-    """Return a page with what is written by this script replaced."""
+    """Return a page with its generated part replaced."""
     before, begin, rest = page.partition(TABLE_BEGIN)
     _, end, after = rest.partition(TABLE_END)
     if not begin or not end:
-        raise SystemExit("a page has lost the marks around what this script writes")
+        raise SystemExit("a page lacks the marks around its generated part")
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def main() -> None:
-    """Write all of it."""
+    """Write all generated parts."""
     (DOCS / "commands.md").write_text(command_reference())
     for name, part in (("scenarios", scenario_table()), ("performance", figures())):
         page = DOCS / f"{name}.md"

@@ -1,19 +1,19 @@
-"""Make docs/course.ipynb of docs/course.md, and execute it.
+"""Generate docs/course.ipynb from docs/course.md, and execute it.
 
     pip install '.[docs]'
-    python scripts/make_notebook.py                        # as the page stands: hours
+    python scripts/make_notebook.py                        # full length: hours
     python scripts/make_notebook.py --frames 300000 --bot-frames 100000
 
-Text becomes text cells, each command a cell with a ``!``, each Python block a cell.
-Comments in the page say what differs: ``<!-- notebook: leave out -->``,
+Text becomes Markdown cells; each command (with a ``!``) and each Python block becomes a
+code cell. Comments in the page mark differences: ``<!-- notebook: leave out -->``,
 ``<!-- notebook: replace A -> B -->``, and ``<!-- notebook ... -->`` around blocks that
 only the notebook has.
 
-It is executed in a folder of its own, which stays; the same command goes on with an
-execution that was broken off. Publishing and pulling need a Hub: with
-``--hub-here`` a stand-in on this machine is used, in which ``--stronger RUN`` and
-``--bots-agent RUN`` are the agents to be pulled, runs of ours or experiments of Sample
-Factory's; a sentence at the top of the notebook then says so.
+The notebook is executed in its own folder, which is kept; repeating the command resumes
+an interrupted execution. Publishing and pulling need a Hub. With ``--hub-here`` a local
+stand-in is used; ``--stronger RUN`` and ``--bots-agent RUN`` are then the agents to
+pull, runs of jaxfactory or experiments of Sample Factory, and a sentence at the top of
+the notebook reports this.
 """
 
 import argparse
@@ -94,7 +94,7 @@ def _add_code(found: list[Cell], piece: re.Match) -> None:
 
 
 def note(options: argparse.Namespace) -> str:
-    """Return what the notebook says about its own execution."""
+    """Return the note about how the notebook was executed."""
     parts = [
         "> Outputs: executed by `scripts/make_notebook.py`",
         f" with {options.frames:,} frames and {options.bot_frames:,} against bots.",
@@ -115,7 +115,7 @@ def make(options: argparse.Namespace):
     made = []
     for number, cell in enumerate(cells(PAGE.read_text())):
         new = new_markdown_cell if cell.kind == "markdown" else new_code_cell
-        # The same each time, so that only what changed shows as changed.
+        # Stable ids keep diffs small.
         made.append(new(cell.source, id=f"cell-{number:02}"))
     made.insert(1, new_markdown_cell(note(options), id="outputs"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -123,7 +123,7 @@ def make(options: argparse.Namespace):
 
 
 def execute(notebook, options: argparse.Namespace) -> None:
-    """Execute it in the folder that the options name; saved there cell by cell.
+    """Execute the notebook in the options' folder, saving it after each cell.
 
     What an earlier execution has done is not done again: of cells that only run
     commands the outputs are taken over.
@@ -200,7 +200,7 @@ def _publish(server, repo: str, agent: Path) -> None:
 
 
 def cleaned(notebook):
-    """Drop what differs with each execution and says nothing."""
+    """Remove metadata that differs between executions."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
@@ -209,14 +209,14 @@ def cleaned(notebook):
 
 
 def _joined(outputs: list) -> list:
-    """Put the pieces in which a program's output came together again."""
+    """Join the pieces of a program's output."""
     joined: list = []
     for output in outputs:
         if output.output_type != "stream":
             joined.append(output)
             continue
         text = output.text.replace("\r\n", "\n")
-        # A line that was overwritten was not meant to stay, nor colours to be stored.
+        # Remove overwritten lines and color codes.
         text = re.sub(r"[^\n]*\r", "", text)
         text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", text)
         last = joined[-1] if joined else None
@@ -229,7 +229,7 @@ def _joined(outputs: list) -> list:
 
 
 def main() -> None:
-    """Make it, execute it, write it."""
+    """Generate, execute and write the notebook."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--frames", type=int, default=4_000_000)
     parser.add_argument("--bot-frames", type=int, default=20_000_000)

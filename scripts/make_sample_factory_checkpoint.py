@@ -1,12 +1,12 @@
-"""Make the checkpoints that the tests import, with Sample Factory itself.
+"""Create the checkpoints that the tests import, with Sample Factory itself.
 
-Run it with a Python that has sample-factory and PyTorch; jaxfactory is not needed:
+Run it in an environment with sample-factory and PyTorch; jaxfactory is not needed:
 
     python scripts/make_sample_factory_checkpoint.py FOLDER [NAME ...]
 
-Each experiment has a narrow network of Sample Factory's own layers, statistics of made
-up observations, and a few steps of its optimizer behind it. Its learner saves it; what
-the network then answers to some observations and hidden states goes into answers.npz.
+Each experiment has a narrow network of Sample Factory's own layers, statistics of
+synthetic observations, and a few optimizer steps. Sample Factory's learner saves it;
+answers.npz has the network's outputs for some observations and hidden states.
 """
 
 import json
@@ -156,7 +156,7 @@ class NarrowEncoder(VizdoomEncoder):
 
 
 def observations(space: gym.spaces.Dict, count: int, seed: int) -> dict:
-    """Return random observations with a mean and variance of each element's own."""
+    """Return random observations; each element has its own mean and variance."""
     rng = np.random.default_rng(seed)
     image = space["obs"].shape
     centre = np.random.default_rng(0).uniform(30, 220, image)
@@ -170,7 +170,7 @@ def observations(space: gym.spaces.Dict, count: int, seed: int) -> dict:
 
 
 def spaces(cfg: AttrDict) -> tuple[gym.spaces.Dict, gym.Space]:
-    """Return the spaces of an environment, without starting the game."""
+    """Return the spaces of an environment without starting the engine."""
     spec = doom_utils.doom_env_by_name(cfg.env)
     shape = (3, cfg.res_h, cfg.res_w)
     parts = {"obs": gym.spaces.Box(0, 255, shape, np.uint8)}
@@ -180,7 +180,7 @@ def spaces(cfg: AttrDict) -> tuple[gym.spaces.Dict, gym.Space]:
 
 
 def make(folder: Path, arguments: list[str]) -> None:
-    """Make one experiment."""
+    """Create one experiment."""
     name = folder.name
     cfg = parse_vizdoom_cfg(
         [*COMMON, *arguments, f"--experiment={name}", f"--train_dir={folder.parent}"]
@@ -212,7 +212,7 @@ def make(folder: Path, arguments: list[str]) -> None:
 
 
 def made_learner(cfg: AttrDict, policy: int = 0) -> Learner:
-    """Return a learner with weights and statistics of its own."""
+    """Return a learner with random weights and statistics."""
     obs_space, action_space = spaces(cfg)
     info = EnvInfo(obs_space, action_space, 1, False, False, None, True, 4)
     versions = torch.zeros(cfg.num_policies, dtype=torch.int32)
@@ -227,7 +227,7 @@ def made_learner(cfg: AttrDict, policy: int = 0) -> Learner:
 
 
 def train(learner: Learner, obs_space: gym.spaces.Dict) -> None:
-    """Take one step of the optimizer, and let the normalisers see observations."""
+    """Take one optimizer step, and update the normalizers with observations."""
     model = learner.actor_critic
     model.train()
     obs = prepare_and_normalize_obs(model, observations(obs_space, 200, seed=1))
@@ -245,7 +245,7 @@ def train(learner: Learner, obs_space: gym.spaces.Dict) -> None:
 
 @torch.no_grad()
 def answers(learner: Learner, obs_space: gym.spaces.Dict, cfg: AttrDict) -> dict:
-    """Return observations, hidden states before them, and the network's answers."""
+    """Return observations, hidden states, and the network's outputs."""
     model = learner.actor_critic
     model.eval()
     rows = NUM_STEPS * NUM_ENVS
@@ -272,7 +272,7 @@ def answers(learner: Learner, obs_space: gym.spaces.Dict, cfg: AttrDict) -> dict
 
 
 def main() -> None:
-    """Make all experiments in the folder that the command line names."""
+    """Create all experiments in the folder given on the command line."""
     from sample_factory.algo.utils.context import global_model_factory
 
     root, *names = sys.argv[1:]

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Everything that a machine without internet needs to run the GPU benchmarks, in one
-# folder: jaxfactory and all that it needs beyond JAX, and the benchmarks.
+# Creates a folder with all that a machine without internet access needs to run the GPU
+# benchmarks: the benchmarks, jaxfactory, and its dependencies other than JAX.
 #
-#   scripts/offline_bundle.sh [FOLDER]      here (x86-64, with internet and g++)
-#   sh FOLDER/run.sh [RESULTS]              there (Linux, JAX with its GPU plugin)
+#   scripts/offline_bundle.sh [FOLDER]      on this machine (x86-64, internet, g++)
+#   sh FOLDER/run.sh [RESULTS]              on the other one (Linux, JAX with a GPU plugin)
 #
-# PYTHON names the interpreter to build for: the same minor version as there.
+# PYTHON is the interpreter to build for; its minor version must match the other machine.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -35,20 +35,24 @@ $pip install -q --upgrade pip
 # at least speak the same foreign function interface.
 (cd "$here" && $pip wheel -q --no-deps --wheel-dir "$work" .)
 
-# What the benchmarks need beyond JAX, without what they do not use (video, windows).
+# Dependencies of the benchmarks other than JAX, without unused ones (video, windows).
 $pip install -q "$work"/jaxfactory-*.whl
 $pip freeze -q | grep -v -i -E \
   '^(jaxfactory|jax|jaxlib|numpy|scipy|ml.dtypes|opt.einsum|av|pygame[a-z-]*|uvloop|hf.xet|pip|setuptools)( |=|@)' \
   >"$work/needed"
 $pip install -q --no-deps --only-binary=:all: --no-compile --target "$work/site" \
   -r "$work/needed" "$work"/jaxfactory-*.whl
-# Packed once more, because wheels are packed weakly.
+# Repacked, because wheels are weakly compressed.
 (cd "$work" && "$python" -c 'import tarfile
 with tarfile.open("site.tar.xz", "w:xz", preset=6) as archive: archive.add("site", ".")')
 mv "$work/site.tar.xz" "$folder/"
 
 mkdir "$folder/benchmarks"
 cp "$here"/benchmarks/*.py "$folder/benchmarks/"
+for part in common stepping updating; do
+  mkdir "$folder/benchmarks/$part"
+  cp "$here/benchmarks/$part"/*.py "$folder/benchmarks/$part/"
+done
 (cd "$here" && git rev-parse --short=12 HEAD 2>/dev/null || echo unknown) >"$folder/commit"
 echo "$version" >"$folder/python"
 cp "$here/scripts/offline_run.sh" "$folder/run.sh"

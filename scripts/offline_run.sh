@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the bundle that this file lies in and runs the GPU benchmarks.
+# Installs the bundle in this folder and runs the GPU benchmarks.
 #
 #   sh run.sh [RESULTS]
 #
-# SECONDS_EACH (30) on the clock for each measurement; ROUNDS (3); SEEDS ("0 1 2");
-# ENVS ("256 512 1024 2048") numbers of environments to try; MINUTES (5) for each seed.
+# Variables: SECONDS_EACH (30) per measurement; ROUNDS (3); SEEDS ("0 1 2");
+# ENVS ("256 512 1024 2048"), the numbers of environments; MINUTES (5) per seed.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +22,7 @@ if [ "$wanted" != "$found" ]; then
   echo "run.sh: this bundle is for Python $wanted, but $python is $found; set PYTHON" >&2
   exit 2
 fi
-# JAX and its GPU plugin are the machine's own.
+# JAX and its GPU plugin come from the machine.
 site=$(mktemp -d)
 trap 'rm -rf "$site"' EXIT
 "$python" -m tarfile --filter data -e "$here/site.tar.xz" "$site"

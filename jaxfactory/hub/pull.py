@@ -54,11 +54,9 @@ class PullOptions:
     encoder: str | None = None
     """The agent's custom encoder, if it has one (alias: --network)."""
     trust_scenario: bool = False
-    """Use the repository's own scenario (.cfg file and map); the engine reads these
-    files without protection."""
+    """Use the repository's own scenario files; the engine reads them unprotected."""
     policy: int | None = None
-    """Policy of a Sample Factory experiment that has several; by default the one with
-    the highest reward."""
+    """Sample Factory policy to import; by default the one with the highest reward."""
 
 
 class Pulled(NamedTuple):

@@ -35,11 +35,9 @@ class ReportOptions:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Run directories, or directories with runs below them; by default the run below
-    runs/ that was saved last."""
+    """Runs, or directories with runs below them; by default the run saved last."""
     output: Path | None = None
-    """The HTML file; by default report.html in the run directory, or in the runs'
-    common parent directory."""
+    """The HTML file; by default report.html in the run or the runs' parent."""
 
 
 def run(options: ReportOptions) -> Path:

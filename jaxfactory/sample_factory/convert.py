@@ -52,8 +52,7 @@ class ImportOptions:
     run: Path | None = None
     """The new run directory; by default one below runs/."""
     policy: int | None = None
-    """Policy of an experiment that has several; by default the one with the highest
-    reward."""
+    """Policy to import, if several; by default the one with the highest reward."""
 
 
 class Imported(NamedTuple):

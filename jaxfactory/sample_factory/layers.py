@@ -26,7 +26,7 @@ ENCODERS = (*_CONVOLUTIONS, RESIDUAL)
 _STAGES = 3
 _BLOCKS = 2
 _BLOCK = "res_block_core"
-_COLOURS = 3
+_COLORS = 3
 
 
 class ImageLayers(NamedTuple):
@@ -141,7 +141,7 @@ class ImageReader:
         """Return (height, width, channels) of the image."""
         reader = self._reader
         channels = reader.shape(f"{self._root}.conv_head.0.weight", 4)[1]
-        if channels != _COLOURS:
+        if channels != _COLORS:
             raise reader.refusal(f"its images have {channels} channels and not 3")
         height = reader.settings.get("res_h", 72)
         width = reader.settings.get("res_w", 128)

@@ -52,8 +52,7 @@ class SweepOptions:
     """
 
     file: Annotated[Path | None, tyro.conf.Positional] = None
-    """The TOML file: a [sweep] table with command, grid, list, seeds, parallel,
-    evaluate and slurm."""
+    """TOML file with a [sweep] table (command, grid, list, seeds, parallel, ...)."""
     output: Path | None = None
     """Directory of the runs; by default runs/sweeps/<name of the file>."""
     parallel: int | None = None

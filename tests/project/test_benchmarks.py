@@ -72,8 +72,11 @@ def test_matches_of_a_size(tmp_path):
     [
         (["--seconds", "0"], "--seconds 0 must be greater than 0"),
         (["--rounds", "0"], "--rounds 0 must be 1 or more"),
-        (["--num-envs", "3"], "--num-envs 3 must be an even number from 2 on"),
-        (["--only", "envpol"], "nobody is called 'envpol'; did you mean 'envpool'?"),
+        (["--num-envs", "3"], "--num-envs 3 must be even and at least 2"),
+        (
+            ["--only", "envpol"],
+            "there is no contender named 'envpol'; did you mean 'envpool'?",
+        ),
         (["--scenario", "basics"], "there is no scenario named 'basics'"),
         (["--match", "2,x"], "--match 2,x must be numbers from 1 to 16"),
         (["--fast"], "unrecognized arguments: --fast"),

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.vizdoom
 # In this order: the first one trains what the second plays.
 SAYS = {
     "train_from_python.py": r"(?s)frames 2,048/2,048 \(100%\).*"
-    r"trained for 2,048 frames, 16 updates\nreturn \S+ \+- \S+ over 4 games\n"
+    r"trained for 2,048 frames, 16 updates\nreturn \S+ \+- \S+ over 4 episodes\n"
     r"the agent chooses from ",
-    "play_an_agent.py": r"(?s)decision  0: \[.*decision 40: \[",
+    "play_an_agent.py": r"(?s)step  0: \[.*step 40: \[",
     "own_network.py": r"trained for 1,024 frames.*\(192, 32\)\nreturn \S+",
     "callbacks.py": r"stopped after 640 frames\n(own/action_\d \d\.\d\d\n)+",
 }

@@ -266,7 +266,7 @@ def test_what_a_run_is_called_cannot_become_markup(tmp_path):
     ("name", "words"),
     [
         ("nowhere", "is not a directory"),
-        ("empty", "no run of jaxfactory and there is none with"),
+        ("empty", "is not a run of jaxfactory and has no run with"),
         ("fresh", "has no metrics yet"),
     ],
 )

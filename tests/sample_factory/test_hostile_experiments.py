@@ -131,12 +131,12 @@ def test_weights_that_the_settings_make_too_large(tmp_path, experiment):
         obs_scale=1.0,
     )
     said = sentence(convert.convert, made, None, tmp_path / "run")
-    assert "larger than float32 holds" in said
+    assert "overflow float32" in said
 
 
 @pytest.mark.parametrize("scenario", ["deadly_corridor", "basic"])
 def test_a_long_name_of_an_environment(tmp_path, experiment, scenario):
     made = experiment(lambda held: None, env="\x1b[2J" + "x" * 100_000)
     said = sentence(convert.convert, made, scenario, tmp_path / "run")
-    assert "there it was '\\x1b[2Jxx" in said
+    assert "its env is '\\x1b[2Jxx" in said
     assert len(said) < 500

@@ -29,7 +29,7 @@ from jaxfactory.scenarios import scenario_table
         ({"normalize_input_keys": ["other"]}, "some observations only"),
         ({"res_w": 64}, "mlp_layers.0.weight is (16, 48) and not"),
         ({"rnn_size": 32}, "core.core.weight_ih_l0 is (48, 16) and not (96, 16)"),
-        ({"obs_scale": 0.01}, "would lose their variance"),
+        ({"obs_scale": 0.01}, "their variance is lost in float32"),
         ({"gamma": "high"}, "gamma is 'high' and not a number"),
         ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
         ({"exploration_loss": "curiosity"}, "curiosity"),
@@ -77,7 +77,7 @@ def test_as_many_logits_in_other_heads_are_refused(tmp_path, capsys):
     other = ("--scenario", "defend_the_center")
     error = refused(capsys, EXPERIMENTS / "gru", "--run", run, *other)
     assert "trained on 'doom_health_gathering_supreme'" in error
-    assert "chooses among 5, and the scenario defend_the_center asks for 3 x 2" in error
+    assert "action heads 5, and the scenario defend_the_center has 3 x 2" in error
     assert not run.exists()
     # Of an environment that is not in the table, or is not as ours, nothing is known.
     for env in ("doom_of_my_own", "doom_basic"):
@@ -147,7 +147,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
     assert "no config.json beside" in refused(capsys, alone, "--run", run)
     source = copy("gru", tmp_path)
     wrong = refused(capsys, source, "--run", run, "--scenario", "my_way_home")
-    assert "name the scenario that it was trained on" in wrong
+    assert "name the scenario that the agent was trained on" in wrong
     (source / "checkpoint_p0" / "best_000000009_1.pth").write_bytes(b"PK\x03\x04half")
     assert "damaged or cut short" in refused(capsys, source, "--run", run)
     full = refused(capsys, EXPERIMENTS / "gru", "--run", source)

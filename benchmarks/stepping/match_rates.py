@@ -1,4 +1,4 @@
-"""Agent frames/s of matches: how many agents a match has, and how many are played."""
+"""Measures agent frames/s by the number of agents per match and parallel matches."""
 
 import argparse
 import statistics
@@ -6,15 +6,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import machine
-import measuring
-import output
-from contenders import OURS
+from common import machine, output
 from rich.console import Console
 from rich.table import Table
 
+from stepping import measuring
+from stepping.contenders import OURS
 
-# (contender, setting, seconds, label) -> what was measured.
+
+# (contender, setting, seconds, label) -> result.
 Measure = Callable[[str, measuring.Setting, float, str], dict[str, Any]]
 
 _TICS_PER_SECOND = 35
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace, console: Console, measure: Measure) -> int:
         for agents in options.match
         for number in _numbers(len(machine.cores()))
     ]
-    # In turns, so that what else the machine does hits all of them.
+    # In turns, so that other load on the machine affects all rows.
     for index in range(options.rounds):
         for row in rows:
             label = (
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, console: Console, measure: Measure) -> int:
 
 
 def _numbers(cores: int) -> list[int]:
-    """Return how many matches are played at once: one, and one or two a core."""
+    """Return the numbers of parallel matches: one, and one or two per core."""
     return sorted({1, cores, 2 * cores})
 
 
@@ -73,8 +73,8 @@ def _setting(agents: int, matches: int, **_: Any) -> measuring.Setting:
 
 def _print_table(console: Console, scenario: str, rows: list[dict[str, Any]]) -> None:
     table = Table(
-        title=f"agent frames/s of random actions, {scenario}",
-        caption="x real time: of each match, by the median",
+        title=f"agent frames/s with random actions, {scenario}",
+        caption="x real time: speed of each match by the median",
     )
     for name in ("agents", "matches", "median", "min", "max", "x real time"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""One measurement in a fresh process, of which nothing is left afterwards."""
+"""Runs one measurement in a new process and cleans up after it."""
 
 import contextlib
 import json
@@ -17,9 +17,9 @@ _INSTANCE = re.compile(rb"viz_instance_id\0(\w+)")
 
 
 def measure(command: list[str], timeout: float) -> dict[str, Any]:
-    """Run a command in a session and a folder of its own; return its JSON line.
+    """Run a command in its own session and folder; return its JSON line.
 
-    Whatever way it ends, all processes of its session end with it.
+    All processes of the session are ended, however the command ends.
 
     Args:
         command: Prints one JSON object as the last line of its stdout.
@@ -31,7 +31,7 @@ def measure(command: list[str], timeout: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(
         prefix="jaxfactory-bench-", ignore_cleanup_errors=True
     ) as folder:
-        # Files and no pipes: an engine that outlives the worker would hold a pipe open.
+        # Files, not pipes: an engine that outlives the worker would keep a pipe open.
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
         with output.open("wb") as stdout, errors.open("wb") as stderr:
             worker = subprocess.Popen(
@@ -46,7 +46,7 @@ def measure(command: list[str], timeout: float) -> dict[str, Any]:
             try:
                 worker.wait(timeout)
             except subprocess.TimeoutExpired:
-                return {"error": f"gave no answer within {timeout:.0f} s"}
+                return {"error": f"did not answer within {timeout:.0f} s"}
             finally:
                 _end(worker)
         for line in reversed(output.read_text(errors="replace").splitlines()):
@@ -57,7 +57,7 @@ def measure(command: list[str], timeout: float) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    # The worker runs in another folder: relative paths would lead nowhere.
+    # The worker runs in another folder, so relative paths must become absolute.
     environment = dict(os.environ)
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
@@ -65,12 +65,12 @@ def _environment() -> dict[str, str]:
 
 
 def _end(worker: subprocess.Popen) -> None:
-    """End a worker, gently first, then all that is left of its session."""
+    """Interrupt a worker, then kill all remaining processes of its session."""
     if worker.poll() is None:
         worker.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             worker.wait(_GRACE_S)
-    # Killing may race with forking, so look until nobody is left.
+    # Processes may fork while being killed, so repeat until none is left.
     deadline = time.monotonic() + _GRACE_S
     while members := _session(worker.pid):
         names = [name for pid in members for name in _instance(pid)]
@@ -85,11 +85,11 @@ def _end(worker: subprocess.Popen) -> None:
 
 
 def _session(leader: int) -> list[int]:
-    """Return the processes of a session that still run."""
+    """Return the running processes of a session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            # After the name, which may hold anything: state, ppid, pgrp, session.
+            # Fields after the name: state, ppid, pgrp, session.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) == leader and fields[0] != "Z":
                 found.append(int(folder.name))
@@ -104,7 +104,7 @@ def _instance(pid: int) -> list[str]:
 
 
 def _unlink(instances: list[str]) -> None:
-    # DoomGame leaves its queues and memory behind when it is killed.
+    # A killed DoomGame leaves its queues and shared memory behind.
     for instance in instances:
         for path in Path("/dev/shm").glob(f"ViZDoom*{instance}"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The worker's side of update.py: orders come on stdin, answers go to stdout."""
+"""Worker loop of update.py: reads requests from stdin, writes answers to stdout."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ def images(*lead: int) -> np.ndarray:
 
 
 def serve(work: dict[str, Callable[[], None]]) -> None:
-    """Measure what is asked for until stdin ends; each call waits for its result."""
+    """Serve measurement requests until stdin ends; each call waits for its result."""
     for call in work.values():
         for _ in range(3):
             call()

@@ -1,16 +1,24 @@
-"""jaxfactory's pool in exact mode, and how busy it keeps the cores."""
+"""Measures jaxfactory's pool, and the engines' share of the cores' time."""
 
 import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
-from measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, UnavailableError
+from common import machine
+
+from stepping.measuring import (
+    NUM_PREPARED,
+    POOL_OPTIONS,
+    Clock,
+    Job,
+    Setting,
+    UnavailableError,
+)
 
 
-# The contenders that are measured here.
+# The contenders that this module measures.
 CONTENDERS = ("jaxfactory", "jaxfactory-stock", "jaxfactory-queued")
 
 
@@ -23,17 +31,17 @@ def settings(cores: int) -> list[Setting]:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Measure the pool, and the share of the cores' time that its engines had."""
+    """Measure the pool, and its engines' share of the cores' time."""
     return _measure(job)
 
 
 def run_stock(job: Job) -> dict[str, Any]:
-    """Measure it with engines as they were shipped."""
+    """Measure it with unpatched engines."""
     return _measure(job, engine="stock")
 
 
 def run_queued(job: Job) -> dict[str, Any]:
-    """Measure it with a step's tics sent at once."""
+    """Measure it with all tics of a step sent at once."""
     return _measure(job, tics="queued")
 
 
@@ -67,7 +75,7 @@ def _measure(job: Job, **options: Any) -> dict[str, Any]:
                     at = (at + 1) % NUM_PREPARED
                     pool.send(group, actions[at])
                     clock.steps += size
-            # What is under way is waited for, on the clock, and counts.
+            # Pending steps are received within the measured time, and count.
             for group in groups:
                 pool.recv(group)
                 clock.steps += size
@@ -86,7 +94,7 @@ def _cpu_times(pids: list[int]) -> dict[int, tuple[int, int]]:
 
 
 def _engine_shares(before: dict, after: dict, seconds: float) -> dict[str, float]:
-    """Return which share of all cores' time the engines had."""
+    """Return the engines' share of the cores' time."""
     available = seconds * len(machine.cores()) * os.sysconf("SC_CLK_TCK")
     both = before.keys() & after.keys()
     user, kernel = (

@@ -1,4 +1,4 @@
-"""jaxfactory's own acting and learning, for update.py."""
+"""Worker of update.py: acting and updating in jaxfactory."""
 
 import sys
 
@@ -9,7 +9,6 @@ jax_setup.configure()
 
 import jax  # noqa: E402 - the flags come first
 import numpy as np  # noqa: E402
-from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
 
 from jaxfactory.config.presets import PRESETS  # noqa: E402
 from jaxfactory.config.train import PPOConfig  # noqa: E402
@@ -18,13 +17,14 @@ from jaxfactory.ppo.learner import init_train_state, make_update  # noqa: E402
 from jaxfactory.ppo.losses import ppo_loss  # noqa: E402
 from jaxfactory.rollout.policy import make_act  # noqa: E402
 from jaxfactory.types import ActionSpec, Batch, EnvSpec, ObservationSpec, Rollout  # noqa: E402
+from updating.worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
 
 
 def main() -> None:
     """Set up and serve."""
     spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
     network = ActorCritic(spec, PRESETS[sys.argv[2]].network)
-    # One pass over the rollout in one minibatch, as its counterpart in PyTorch does.
+    # One epoch of one minibatch, like the PyTorch worker.
     ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)
     state = init_train_state(network, ppo, jax.random.key(0))
     act, update = make_act(network), make_update(network, ppo)

@@ -1,10 +1,12 @@
-"""Gymnasium's `AsyncVectorEnv` with ViZDoom's own environment."""
+"""Measures Gymnasium's `AsyncVectorEnv` with ViZDoom's own environment."""
 
 import os
 from typing import Any
 
 import numpy as np
-from measuring import (
+
+from jaxfactory.scenarios import scenario_table
+from stepping.measuring import (
     FRAME_SKIP,
     HEIGHT,
     NUM_PREPARED,
@@ -18,16 +20,14 @@ from measuring import (
     settle,
 )
 
-from jaxfactory.scenarios import scenario_table
-
 
 def run(job: Job) -> dict[str, Any]:
-    """Measure it on our .cfg, rendered at 160x120."""
+    """Measure it with our .cfg, rendered at 160x120."""
     return _measure(job, same_engine=True)
 
 
 def run_as_shipped(job: Job) -> dict[str, Any]:
-    """Measure it on its own .cfg, rendered at 320x240."""
+    """Measure it with its own .cfg, rendered at 320x240."""
     return _measure(job, same_engine=False)
 
 
@@ -36,7 +36,7 @@ def _measure(job: Job, *, same_engine: bool) -> dict[str, Any]:
 
     Args:
         job: The measurement.
-        same_engine: Give the environment our .cfg and 160x120, instead of its own.
+        same_engine: Use our .cfg and 160x120 instead of the environment's own.
     """
     os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
     try:
@@ -60,7 +60,7 @@ def _measure(job: Job, *, same_engine: bool) -> dict[str, Any]:
     resize = resizer()
 
     class Delivered(gymnasium.ObservationWrapper):
-        """Deliver the resized image alone."""
+        """Return the resized image only."""
 
         def __init__(self, env):
             super().__init__(env)
@@ -73,7 +73,7 @@ def _measure(job: Job, *, same_engine: bool) -> dict[str, Any]:
             return image
 
     def make(index: int):
-        # AsyncVectorEnv also makes one here, to ask for its spaces.
+        # AsyncVectorEnv also makes one in the parent, for its spaces.
         if os.getpid() != parent:
             settle(index, pin=job.setting["pin"])
         env = gymnasium.make(
@@ -100,7 +100,7 @@ def _measure(job: Job, *, same_engine: bool) -> dict[str, Any]:
             while clock.running():
                 at = (at + 1) % NUM_PREPARED
                 _, _, terminated, truncated, _ = envs.step(actions[at])
-                # The call after an episode's end resets and steps no frame.
+                # The call after the end of an episode resets and steps no frame.
                 clock.steps += number - int(ended.sum())
                 ended = terminated | truncated
     finally:

@@ -1,9 +1,10 @@
-"""jaxfactory's pool behind Gymnasium's `VectorEnv`, as another trainer would use it."""
+"""Measures jaxfactory's pool behind Gymnasium's `VectorEnv` interface."""
 
 from typing import Any
 
 import numpy as np
-from measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, missing
+
+from stepping.measuring import NUM_PREPARED, POOL_OPTIONS, Clock, Job, Setting, missing
 
 
 def settings(cores: int) -> list[Setting]:
@@ -15,7 +16,7 @@ def settings(cores: int) -> list[Setting]:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Measure `make_vec`: the caller steps all environments and waits."""
+    """Measure `gymnasium.make_vec`: the caller steps all environments and waits."""
     try:
         import gymnasium
 

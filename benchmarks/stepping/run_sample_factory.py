@@ -1,7 +1,7 @@
-"""Sample Factory's environment processes, in its own virtual environment.
+"""Measures Sample Factory's environments, in its own virtual environment.
 
-This file is run twice: by the benchmark, which imports it, and by the interpreter of
-that virtual environment, in which jaxfactory need not be installed.
+The benchmark imports this file; the interpreter of that virtual environment, which
+needs no jaxfactory, executes it.
 """
 
 import json
@@ -15,19 +15,19 @@ from typing import Any
 
 
 FRAME_SKIP = 4
-# Which virtual environment; set by the benchmark for its workers.
+# The virtual environment's path; the benchmark sets it for its workers.
 VARIABLE = "SAMPLE_FACTORY_VENV"
 _ANSWER_TIMEOUT_S = 60.0
 
 
 def run(job: Any) -> dict[str, Any]:
-    """Measure environment processes that wait for nobody."""
-    from measuring import UnavailableError
+    """Measure environment processes that run without waiting."""
+    from stepping.measuring import UnavailableError
 
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise UnavailableError(
-            "Sample Factory has a virtual environment of its own; name it with "
+            "Sample Factory needs its own virtual environment; give its path with "
             "--sample-factory"
         )
     done = subprocess.run(
@@ -84,7 +84,7 @@ def main() -> None:
         worker.start()
     for _ in workers:
         if not ready.acquire(timeout=_ANSWER_TIMEOUT_S):
-            raise RuntimeError("an environment process gave no answer")
+            raise RuntimeError("an environment process did not answer")
     time.sleep(job["warmup"])
     before, start = sum(steps), time.perf_counter()
     time.sleep(job["seconds"])
@@ -94,7 +94,7 @@ def main() -> None:
     for worker in workers:
         worker.join(3)
     if not alive:
-        raise RuntimeError("an environment process ended before its time")
+        raise RuntimeError("an environment process ended early")
     print(json.dumps({"frames": done * FRAME_SKIP, "seconds": seconds}), flush=True)
 
 

@@ -1,17 +1,17 @@
-"""The same network, loss and step in PyTorch, in its fastest forms, for update.py.
+"""Worker of update.py: the same network, loss and optimizer step in PyTorch.
 
-Its recurrent core runs over whole sequences without resets, which is faster than what
-episodes would need; its observations' statistics are not updated.
+The recurrent core runs over full sequences without resets, which is faster than real
+episodes allow, and the observation statistics are not updated.
 """
 
 import contextlib
 import json
 import sys
 
-import machine
-from update_worker import ACTING, ACTIONS, ENVS, STEPS, images, serve
+from common import machine
 
 from jaxfactory.config.presets import PRESETS
+from updating.worker import ACTING, ACTIONS, ENVS, STEPS, images, serve
 
 
 try:
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.core = nn.GRU(config.hidden_size, config.core_size)
         self.policy = nn.Linear(config.core_size, ACTIONS)
         self.value = nn.Linear(config.core_size, 1)
-        # Of a rollout's pixels: normalising costs the same whatever they hold.
+        # Random statistics; the cost of normalization does not depend on the values.
         self.register_buffer("mean", torch.rand(3, 72, 128))
         self.register_buffer("scale", torch.rand(3, 72, 128) + 0.5)
         self.layout = layout

@@ -1,4 +1,4 @@
-"""`vizdoom.DoomGame` in worker processes, free-running or in lockstep."""
+"""Measures `vizdoom.DoomGame` in worker processes, free-running or in lockstep."""
 
 import contextlib
 import multiprocessing
@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from measuring import (
+
+from jaxfactory.scenarios import scenario_table
+from stepping.measuring import (
     FRAME_SKIP,
     HEIGHT,
     NUM_PREPARED,
@@ -20,8 +22,6 @@ from measuring import (
     resizer,
     settle,
 )
-
-from jaxfactory.scenarios import scenario_table
 
 
 _ANSWER_TIMEOUT_S = 30.0
@@ -38,7 +38,7 @@ def settings(cores: int) -> list[Setting]:
 
 
 class _Shared:
-    """What the worker processes of `DoomGame` share with their parent."""
+    """Memory and semaphores shared by the worker processes and their parent."""
 
     def __init__(self, number: int, games: int):
         context = multiprocessing.get_context("fork")
@@ -55,14 +55,14 @@ class _Shared:
         self.process = context.Process
 
     def wait_for_all(self) -> None:
-        """Wait until each worker has said once that it is done."""
+        """Wait until each worker has signaled once that it is done."""
         for _ in self.go:
             if not self.done.acquire(timeout=_ANSWER_TIMEOUT_S):
-                raise RuntimeError("a worker process gave no answer")
+                raise RuntimeError("a worker process did not answer")
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Measure worker processes that wait for nobody."""
+    """Measure worker processes that run without waiting."""
     with _doom_workers(job, lockstep=False) as shared:
         time.sleep(job.warmup)
         before, start = shared.steps.sum(), time.perf_counter()
@@ -103,7 +103,7 @@ def _doom_workers(job: Job, *, lockstep: bool) -> Iterator[_Shared]:
         shared.wait_for_all()
         yield shared
         if not all(worker.is_alive() for worker in workers):
-            raise RuntimeError("a worker process ended before its time")
+            raise RuntimeError("a worker process ended early")
     finally:
         shared.stop.set()
         for go in shared.go:
@@ -114,7 +114,7 @@ def _doom_workers(job: Job, *, lockstep: bool) -> Iterator[_Shared]:
 
 
 def _step_doom_game(index: int, job: Job, shared: _Shared, lockstep: bool) -> None:
-    """Step some games in turn until told to stop."""
+    """Step several games in turn until told to stop."""
     settle(index, pin=job.setting["pin"])
     resize = resizer()
     seeds = range(index * job.setting["games"], (index + 1) * job.setting["games"])
@@ -140,7 +140,7 @@ def _step_doom_game(index: int, job: Job, shared: _Shared, lockstep: bool) -> No
 
 
 def _doom_game(name: str, *, seed: int) -> tuple[Any, list[list[float]]]:
-    """Return a game on the pool's files and settings, and random actions for it."""
+    """Return a game with the pool's files and settings, and random actions for it."""
     import vizdoom
 
     scenario = scenario_table.find(name)

@@ -1,4 +1,4 @@
-"""What a measurement was taken on: processor, cores, versions, commit, date."""
+"""Describes the machine of a measurement: CPU, GPU, versions, commit, date."""
 
 import contextlib
 import datetime
@@ -14,11 +14,11 @@ PACKAGES = (
     "jaxfactory", "jax", "jaxlib", "torch", "vizdoom", "numpy", "envpool",
     "gymnasium", "opencv-python-headless",
 )  # fmt: skip
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def describe() -> dict[str, Any]:
-    """Return a description of this machine, as JSON takes it."""
+    """Return a JSON-serializable description of this machine."""
     return {
         "cpu": cpu_model(),
         "cores": len(cores()),
@@ -57,7 +57,7 @@ def gpu() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that are compared, where installed."""
+    """Return the versions of the compared packages that are installed."""
     found = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -66,9 +66,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit, with "+changes" if files differ from it.
+    """Return the commit, with "+changes" if tracked files differ from it.
 
-    Outside of a checkout it is what JAXFACTORY_COMMIT says, or "unknown".
+    Outside of a checkout it is the value of JAXFACTORY_COMMIT, or "unknown".
     """
     head = _git("rev-parse", "--short=12", "HEAD")
     if not head:

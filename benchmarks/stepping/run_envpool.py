@@ -1,9 +1,11 @@
-"""EnvPool, in its synchronous and its asynchronous mode."""
+"""Measures EnvPool in its synchronous and its asynchronous mode."""
 
 from typing import Any
 
 import numpy as np
-from measuring import (
+
+from jaxfactory.scenarios import scenario_table
+from stepping.measuring import (
     FRAME_SKIP,
     HEIGHT,
     NUM_PREPARED,
@@ -15,8 +17,6 @@ from measuring import (
     camel,
     missing,
 )
-
-from jaxfactory.scenarios import scenario_table
 
 
 def settings(cores: int) -> list[Setting]:
@@ -46,7 +46,7 @@ def settings(cores: int) -> list[Setting]:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Measure EnvPool on our .cfg."""
+    """Measure EnvPool with our .cfg."""
     try:
         import envpool
     except ImportError as error:
@@ -61,9 +61,9 @@ def run(job: Job) -> dict[str, Any]:
         stack_num=1,
         frame_skip=FRAME_SKIP,
         use_combined_action=True,
-        # The faster one of its two ways to resize.
+        # The faster of its two resize filters.
         use_inter_area_resize=False,
-        # The same buttons and rendering switches as the others; it ignores the size.
+        # The same buttons and rendering options as the others; the size is ignored.
         cfg_path=str(scenario_table.find(job.scenario).cfg),
         **job.setting,
     )
@@ -80,14 +80,13 @@ def _step(envs, job: Job) -> dict[str, Any]:
     )
     clock = Clock(job)
     at = 0
-    # Sent and received apart, as EnvPool's asynchronous mode is used; with a batch of
-    # all environments this is its synchronous mode.
+    # The asynchronous interface; with a batch of all environments it is synchronous.
     envs.async_reset()
     for _ in clock.windows():
         while clock.running():
             info = envs.recv()[-1]
             at = (at + 1) % NUM_PREPARED
             envs.send(actions[at], info["env_id"])
-            # The call after an episode's end resets and steps no frame.
+            # The call after the end of an episode resets and steps no frame.
             clock.steps += batch - int((info["elapsed_step"] == 0).sum())
     return clock.result()

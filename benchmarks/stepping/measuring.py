@@ -1,4 +1,4 @@
-"""What all measurements share: job, clock, image, and how worker processes settle."""
+"""Shared parts of all measurements: job, clock, image size, worker processes."""
 
 import contextlib
 import os
@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import machine
 import numpy as np
+from common import machine
 
 
 FRAME_SKIP = 4
 HEIGHT, WIDTH = 72, 128
-# The same as jaxfactory's pool takes it.
+# The same as options of jaxfactory's pool.
 POOL_OPTIONS = {"frame_skip": FRAME_SKIP, "height": HEIGHT, "width": WIDTH}
-# Random actions that are drawn before the clock starts, and used in turn.
+# Number of random actions, drawn before the clock starts and used in turn.
 NUM_PREPARED = 1024
 
 Setting = dict[str, Any]
 
 
 class UnavailableError(Exception):
-    """A contender cannot take part; the message says why."""
+    """A contender cannot be measured; the message has the reason."""
 
 
 class Job(NamedTuple):
     """One measurement.
 
     Attributes:
-        warmup: Seconds that are stepped before the clock starts.
-        seconds: Seconds on the clock.
+        warmup: Seconds of stepping before the measurement.
+        seconds: Seconds of the measurement.
     """
 
     scenario: str
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
 
 class Clock:
-    """Counts the steps of a timed window, after a warm-up that does not count."""
+    """Counts the steps in a timed window after a warm-up."""
 
     def __init__(self, job: Job):
         self._end = 0.0
@@ -60,7 +60,7 @@ class Clock:
         return time.perf_counter() < self._end
 
     def result(self) -> dict[str, Any]:
-        """Return what was counted, as the parent process reads it."""
+        """Return the result for the parent process."""
         return {"frames": int(self.steps) * FRAME_SKIP, "seconds": self.seconds}
 
 
@@ -76,18 +76,18 @@ def process_settings(cores: int) -> list[Setting]:
 def missing(
     what: str, remedy: str = "pip install 'jaxfactory[bench]'"
 ) -> UnavailableError:
-    """Return the error that says that a package is missing and how to get it."""
+    """Return the error for a missing package."""
     return UnavailableError(f"{what} is not installed; get it with {remedy}")
 
 
 def camel(scenario: str) -> str:
-    """Return a scenario's name as ViZDoom's wrapper and EnvPool write it."""
+    """Return a scenario's name in camel case, as ViZDoom and EnvPool use it."""
     return "".join(word.capitalize() for word in Path(scenario).stem.split("_"))
 
 
 def settle(index: int, *, pin: bool) -> None:
-    """Give a worker process a folder of its own and, if wanted, a core."""
-    # Engines that start in one folder would share one .ini file.
+    """Give a worker process its own folder and, if ``pin``, its own core."""
+    # Engines in the same folder would share one .ini file.
     folder = Path(f"worker-{index}")
     folder.mkdir()
     os.chdir(folder)
@@ -97,7 +97,7 @@ def settle(index: int, *, pin: bool) -> None:
 
 
 def resizer() -> Callable[[np.ndarray, np.ndarray], None]:
-    """Return the fastest way to resize to the nearest pixel that is installed."""
+    """Return the fastest installed nearest-neighbor resize."""
     with contextlib.suppress(ImportError):
         import cv2
 

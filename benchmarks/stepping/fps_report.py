@@ -1,15 +1,16 @@
-"""What fps.py says of its contenders: a table and a chart."""
+"""The table and the chart of fps.py."""
 
 import statistics
 from pathlib import Path
 from typing import Any
 
+from common import output
 from rich.console import Console
 from rich.table import Table
 
 
-def summarise(rounds: list[float], ours: list[float] | None) -> dict[str, Any]:
-    """Return what is said of one contender.
+def summarize(rounds: list[float], ours: list[float] | None) -> dict[str, Any]:
+    """Return the statistics of one contender.
 
     Args:
         rounds: Frames/s of each round.
@@ -28,7 +29,7 @@ def summarise(rounds: list[float], ours: list[float] | None) -> dict[str, Any]:
 
 
 def describe_setting(setting: dict[str, Any]) -> str:
-    """Return a setting as a person reads it."""
+    """Return a readable setting."""
     parts = []
     for name, value in setting.items():
         if name == "pin":
@@ -41,19 +42,19 @@ def describe_setting(setting: dict[str, Any]) -> str:
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
-    """Print what was measured."""
+    """Print the results as a table."""
     table = Table(
         title=f"frames/s of random actions, {report['scenario']}, frame skip "
         f"{report['frame_skip']}, {report['machine']['cores']} cores",
-        caption="median of ratios: jaxfactory's frames/s over the peer's, round by "
-        "round",
+        caption="speedup: jaxfactory's frames/s over the contender's, median over "
+        "rounds",
     )
-    table.add_column("who")
+    table.add_column("contender")
     table.add_column("rendered")
     table.add_column("best setting")
     for name in ("median", "min", "max"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("ours / it", justify="right", no_wrap=True)
+    table.add_column("speedup", justify="right", no_wrap=True)
     for row in report["contenders"].values():
         table.add_row(
             row["label"],
@@ -71,11 +72,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = output.load_pyplot()
     rows = report["contenders"]
     where = report["machine"]
     figure, axes = plt.subplots(figsize=(9, 1.6 + 0.75 * len(rows)), dpi=150)
@@ -93,17 +90,18 @@ def draw(report: dict[str, Any], path: Path) -> None:
     for place, (name, row) in enumerate(rows.items()):
         text = f"{row['median']:,.0f}"
         if name != "jaxfactory" and "ratio" in row:
-            text += f"   ours is {row['ratio']:.1f}x"
+            text += f"   speedup {row['ratio']:.1f}x"
         axes.text(row["max"] + max(medians) * 0.015, place, text, va="center")
     axes.set_yticks(
         places,
         [f"{row['label']}\nrenders {row['rendered']}" for row in rows.values()],
     )
     axes.invert_yaxis()
-    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.3)
+    axes.set_xlim(0, max(row["max"] for row in rows.values()) * 1.35)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(
-        f"frames/s, median of {report['rounds']} round(s), line: slowest to fastest"
+        f"frames/s, median of {report['rounds']} rounds, line: slowest to fastest; "
+        "speedup of jaxfactory over each contender"
     )
     axes.set_title(
         f"{report['scenario']}, random actions, frame skip {report['frame_skip']}, "
@@ -115,3 +113,15 @@ def draw(report: dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
+
+
+def print_ceiling(console: Console, found: dict[str, Any]) -> None:
+    """Print the engines' share of the cores' time, for each measurement."""
+    for name in ("jaxfactory", "jaxfactory-stock"):
+        for result in found["contenders"].get(name, {}).get("measured", []):
+            console.print(
+                f"{name}: the engines had {result['engine_user_share']:.0%} of all "
+                f"core time in their own code, {result['engine_kernel_share']:.0%} in "
+                "the kernel",
+                highlight=False,
+            )

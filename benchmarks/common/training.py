@@ -1,0 +1,98 @@
+"""Runs the jaxfactory command for the benchmarks that train."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common import output
+
+
+JAXFACTORY = (sys.executable, "-m", "jaxfactory")
+
+
+class FailedError(Exception):
+    """A command failed; the message has its name and the last line of its output."""
+
+
+class Trained(NamedTuple):
+    """A finished and evaluated run.
+
+    Attributes:
+        seconds: Wall-clock seconds of training, start-up included.
+        evaluation: The contents of evaluation.json.
+        metrics: The rows of metrics.jsonl.
+    """
+
+    seconds: float
+    evaluation: dict[str, Any]
+    metrics: list[dict[str, float]]
+
+
+def call(*arguments: object) -> None:
+    """Run ``jaxfactory`` with some arguments, without showing its output.
+
+    Raises:
+        FailedError: If it fails.
+    """
+    done = subprocess.run(
+        [*JAXFACTORY, *map(str, arguments)], capture_output=True, text=True
+    )
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise FailedError(f"{arguments[0]} failed: {' '.join(last)}")
+
+
+def evaluate(run: Path, episodes: int, checkpoint: str = "best") -> dict[str, Any]:
+    """Evaluate a run's checkpoint and return the contents of evaluation.json.
+
+    Raises:
+        FailedError: If it fails.
+    """
+    call("evaluate", "--run", run, "--checkpoint", checkpoint, "--episodes", episodes)
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def train_and_evaluate(
+    flags: Sequence[object], episodes: int, checkpoint: str = "best"
+) -> Trained:
+    """Train a temporary run and evaluate it.
+
+    Args:
+        flags: Flags of ``jaxfactory train``, without ``--run``.
+        episodes: Number of evaluation episodes.
+        checkpoint: The evaluated checkpoint, ``"best"`` or ``"latest"``.
+
+    Raises:
+        FailedError: If a command fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
+        run = Path(folder) / "run"
+        start = time.perf_counter()
+        call("train", "--run", run, *flags)
+        seconds = time.perf_counter() - start
+        result = evaluate(run, episodes, checkpoint)
+        return Trained(seconds, result, read_metrics(run))
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's metrics.jsonl."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def thinned(points: list, most: int) -> list:
+    """Return every n-th point of a curve, so that about ``most`` are left."""
+    return points[:: max(1, len(points) // most)]
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line; unknown flags are ``arguments`` for `jaxfactory train`."""
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
+    options, options.arguments = parser.parse_known_args()
+    return options

@@ -1,0 +1,1 @@
+"""The contenders of fps.py, and how they are measured."""
