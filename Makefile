@@ -45,7 +45,7 @@ lint: $(STAMP)
 # The documentation, into site/; read it from site/index.html.
 docs: $(STAMP)
 	$(BIN)/python scripts/make_docs.py
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(STAMP)
 	$(BIN)/pip install -q -e '.[bench]' --no-build-isolation

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from hub_server import TOKENS, HubServer
 
 import jaxfactory
 from jaxfactory.cli import commands, main
+from jaxfactory.config import presets
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -52,6 +54,8 @@ def site(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
         cwd=ROOT,
+        # The theme's note about a future version of mkdocs.
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
     )
@@ -66,14 +70,27 @@ def test_the_site_has_every_page(site):
 
 
 def test_the_site_needs_no_network(site):
-    """No page loads a script, a style, a font or a picture from elsewhere."""
+    """No page loads a script, a style, a font or a picture from another server."""
     loads = re.compile(
-        r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"(?:https?:)?//"
+        r"<(?:script|link|img|iframe|source|video)\b[^>]*(?:src|href)=\"?(?:https?:)?//"
     )
     for page in site.glob("**/*.html"):
         assert not loads.findall(page.read_text()), page
     for style in site.glob("**/*.css"):
         assert not re.findall(r"url\([\"']?(?:https?:)?//|@import", style.read_text())
+
+
+def test_the_site_can_be_searched_from_disk(site):
+    """The index is a script, and pages have a Worker that works for file:// URLs."""
+    assert (site / "search" / "search_index.js").stat().st_size > 50_000
+    assert "iframe-worker.js" in (site / "index.html").read_text()
+    assert (site / "javascripts" / "iframe-worker.js").is_file()
+
+
+def test_the_contributing_page_includes_the_file(site):
+    page = (site / "contributing.html").read_text()
+    assert page.count("Recipe 3") >= 1
+    assert "is included here" not in page
 
 
 def test_the_command_reference_is_the_programs_own_help(make_docs):
@@ -289,9 +306,9 @@ def sentences():
 
 
 def test_troubleshooting_quotes_what_the_program_says():
-    """What stands in the first column of tables of sentences is in the source."""
+    """The first column of tables of error messages quotes strings of the source."""
     said = sentences()
-    tables = re.compile(r"^\| the sentence contains.*\n((?:\|.*\n)+)", re.MULTILINE)
+    tables = re.compile(r"^\| the message contains.*\n((?:\|.*\n)+)", re.MULTILINE)
     quoted = []
     for page in PAGES:
         for table in tables.findall(page.read_text()):
@@ -301,6 +318,70 @@ def test_troubleshooting_quotes_what_the_program_says():
     for text in quoted:
         parts = [part.strip() for part in text.split("...")]
         assert any(all(part in one for part in parts) for one in said), text
+
+
+def test_every_preset_is_in_the_troubleshooting_table():
+    table = (DOCS / "troubleshooting.md").read_text()
+    (row,) = (line for line in table.splitlines() if "there is no preset" in line)
+    for name in presets.PRESETS:
+        assert f"`{name}`" in row, name
+
+
+def test_the_api_reference_is_complete():
+    """Every public name is documented, once, and nothing else."""
+    page = (DOCS / "api.md").read_text()
+    listed = re.findall(r"^::: jaxfactory\.(\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted({*jaxfactory.__all__} - {"__version__"})
+    assert "`jaxfactory.__version__`" in page
+
+
+# Paths as code: with a folder and a suffix, or a folder that ends with a slash.
+_PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)+/?|[\w.-]+/)`")
+
+
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [
+        ("docs/architecture.md", 45),
+        ("CONTRIBUTING.md", 25),
+        ("docs/contributing.md", 5),
+    ],
+)
+def test_the_paths_that_a_page_names_exist(page, least):
+    named = _PATH.findall((ROOT / page).read_text())
+    # A name in Gymnasium's registry, a group of metrics, and what a build makes.
+    named = [name for name in named if name not in {"losses/", "site/"}]
+    named = [name for name in named if not name.endswith("-v0")]
+    assert len(named) >= least
+    for name in named:
+        assert (ROOT / name).exists(), f"{page} names {name}"
+
+
+def test_the_architecture_page_has_the_packages_in_the_order_of_imports():
+    page = (DOCS / "architecture.md").read_text()
+    table = page.partition("order of imports")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`jaxfactory/(\w+)", line.split("|")[1])
+            for line in table.splitlines() if line.startswith("| `")]  # fmt: skip
+    listed = [name for row in rows for name in row]
+    folder = ROOT / "jaxfactory"
+    there = {path.name for path in folder.iterdir() if (path / "__init__.py").is_file()}
+    there |= {path.stem for path in folder.glob("[a-z]*.py")}
+    assert set(listed) == there
+    layers = load_layers()
+    assert listed == [name for name in layers if name in there]
+
+
+def load_layers():
+    """Return ORDER of the test that checks the imports, without running that test."""
+    tree = ast.parse((ROOT / "tests" / "project" / "test_layers.py").read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ORDER":
+            return ast.literal_eval(node.value)
+    raise AssertionError("test_layers.py has no ORDER")
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_the_readme_s_links_lead_somewhere():
