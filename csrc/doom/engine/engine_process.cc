@@ -175,7 +175,7 @@ void RequireLibrary(const EngineConfig& config) {
   stat(config.preload.c_str(), &info);  // what is missing, the next call says
   const Key key(config.executable, config.preload, config.confined, info.st_dev,
                 info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   if (known.contains(key)) return;
 
   std::vector<std::string> environment = config.environment;

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int32
 
-from jaxfactory import _core
 from jaxfactory._util import paths
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import engine_config
 from jaxfactory.envs.doom.batch_shaping import BatchShaping
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.envs.doom.pool_checks import check_env_seeds, check_options
 from jaxfactory.envs.step import Step, view
 from jaxfactory.envs.trained_reward import TrainedReward
