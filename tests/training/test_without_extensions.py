@@ -45,13 +45,13 @@ from jaxfactory.cli import main
 sys.exit(main.main([
     "train", "--preset", "gymnasium", "--scenario", "gymnasium:CartPole-v1",
     "--num-envs", "8", "--num-steps", "16", "--total-frames", "512",
-    "--out", {out!r},
+    "--run", {out!r},
 ]))
 """
 DOOM = """
 from jaxfactory.cli import main
 
-sys.exit(main.main(["train", "--scenario", "basic", "--out", {out!r}]))
+sys.exit(main.main(["train", "--scenario", "basic", "--run", {out!r}]))
 """
 
 
