@@ -35,7 +35,7 @@ struct GameReward {
          damage_taken_penalty = 0, health = 0, armor = 0;
 };
 
-// Adds to the reward when a game variable changes between two decisions.
+// Adds to the reward when a game variable changes between two steps.
 struct ShapingTerm {
   int variable = 0;
   double rise = 0, fall = 0;  // per unit of change, or once if `per_event`
@@ -44,14 +44,14 @@ struct ShapingTerm {
   bool not_negative = false;  // read a negative value as 0
 };
 
-// Adds to the reward of a decision after which the same weapon, with ammunition, has
-// been held for `decisions` decisions, this one included.
+// Adds to the reward of a step after which the same weapon, with ammunition, has been
+// held for `decisions` steps, including this one.
 struct HeldWeapon {
   double reward = 0;
   int decisions = 5;
 };
 
-// One element of the second observation, made from a game variable.
+// One element of the measurements, computed from a game variable.
 struct Measurement {
   int variable = -1;  // -1: always 0
   double divisor = 1;
@@ -59,23 +59,23 @@ struct Measurement {
   bool not_negative = false;  // read a negative value as 0
 };
 
-// A game of several players: agents, each with an engine of its own and a row in the
-// pool, and the bots that the engine brings.
+// A match of several players: agents, each with its own engine and row in the pool, and
+// the engine's bots.
 struct MatchConfig {
-  int agents = 0;  // 0: an ordinary game; 1: a game against bots alone
+  int agents = 0;  // 0: single player; 1: a match against bots alone
   int bots = 0;
   std::vector<std::string> rules;  // the host's arguments
-  std::vector<int> cores;  // for the agents' engines in turn; empty: their worker's
+  std::vector<int> cores;  // of the agents' engines, in turn; empty: their worker's
 };
 
-// From a decision's reward to the one that is trained on. Returns are of the former, so
-// that they can be compared whatever the settings of training are.
+// Transforms a step's reward into the one that is trained on. Returns sum the former,
+// so that they are comparable across training settings.
 struct TrainedReward {
   double scale = 1;
   double clip = 0;  // bound of its absolute value, after scaling; 0 for none
 };
 
-// What one choice of an action head does: values for buttons.
+// One choice of an action head: values for buttons.
 using Choice = std::vector<std::pair<int, double>>;
 
 struct DoomConfig {
@@ -91,9 +91,10 @@ struct DoomConfig {
   TrainedReward trained;
   std::string map = "map01";
   int frame_skip = 4;
-  bool queued_tics = false;  // send a step's tics at once: no stop where a player dies
-  unsigned timeout = 0;      // tics, 0 for none
-  unsigned start_time = 1;   // tics that pass before the first observation
+  bool queued_tics =
+      false;             // send a step's tics at once: does not stop when a player dies
+  unsigned timeout = 0;  // tics, 0 for none
+  unsigned start_time = 1;  // tics that pass before the first observation
   std::vector<int> buttons;
   std::vector<std::pair<int, double>> max_values;  // of delta buttons
   std::vector<std::vector<Choice>> heads;

@@ -20,8 +20,8 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
 
 void DoomEnv::Seed(std::uint32_t seed) {
   game_seeds_.seed(seed);
-  // In an engine that has played, not all is as in a new one: the status bar's face may
-  // look elsewhere.
+  // A used engine differs from a new one: the status bar's face may be another.
+  // Only a new engine makes the episodes reproducible.
   restart_ = true;
 }
 
@@ -50,8 +50,8 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
   ended_ = false;
   fresh_ = false;
   if (!running()) {
-    // Its failure was reported, and the caller goes on all the same.
-    Recover(EngineError("The Doom engine is gone."));
+    // Its failure was reported, and the caller steps on.
+    Recover(EngineError("The Doom engine is not running."));
     return;
   }
   for (DoomPlayer& player : players_) {
@@ -137,7 +137,7 @@ void DoomEnv::OnReply() {
       OpenEpisode();
       break;
     case Phase::kIdle:
-      throw EngineError("The Doom engine answered an order that was not given.");
+      throw EngineError("The Doom engine answered a request that was not sent.");
   }
 }
 
@@ -156,7 +156,7 @@ void DoomEnv::SendTic() {
 }
 
 // A time-out is known beforehand and cuts the step as it does when each tic is waited
-// for. A death or a map's end is not: the tics behind it are played, at most
+// for. A death or a map's end is not: the tics after it still run, at most
 // `frame_skip` - 1, and the step's reward, variables and final observation are theirs.
 void DoomEnv::SendAllTics() {
   const unsigned tic = state().map_tic;
@@ -199,7 +199,7 @@ void DoomEnv::FinishStep() {
   }
 }
 
-// An engine failed. The game's episode ends as truncated, with the observation before
+// An engine failed. The episode ends as truncated, with the observation before
 // the failure as the final one, and other engines start.
 void DoomEnv::Recover(const EngineError& error) {
   End();

@@ -1,4 +1,4 @@
-// Episode logic over one game: frame skip, time-out, autoreset, final observation.
+// One environment: frame skip, time-out, autoreset, final observation.
 #ifndef JAXFACTORY_DOOM_DOOM_ENV_H_
 #define JAXFACTORY_DOOM_DOOM_ENV_H_
 
@@ -15,12 +15,12 @@
 
 namespace jaxfactory {
 
-// Drives a game's engines exactly as DoomGame's `make_action` and `new_episode` do, one
-// message at a time, so that a worker can drive many games at once.
+// Drives the engines exactly as DoomGame's `make_action` and `new_episode` do, one
+// message at a time, so that a worker can step many environments concurrently.
 //
-// The engines of a match play each tic together: one waits for the orders of all others
-// before it answers. So every order goes to all of them before any reply is awaited,
-// and if one fails the match is begun again with new ones.
+// The engines of a match run each tic together: each waits for the input of all others
+// before it replies. So every request is sent to all of them before any reply is
+// awaited, and if one fails the match restarts with new engines.
 class DoomEnv final : public Env {
  public:
   // `config` outlives the environment; `row` is its first in the pool.
@@ -38,13 +38,13 @@ class DoomEnv final : public Env {
  private:
   enum class Phase {
     kIdle,
-    kStarting,     // the processes are coming up
+    kStarting,     // the processes are starting
     kStartTics,    // tics until the level's start time, after a start
     kStartUpdate,  // the first frame, after a start
     kTic,          // in a step
     kQueuedTics,   // in a step whose tics were all sent at once
     kEarlyEnd,     // the update that makes the variables final after an early end
-    kMapChange,    // tics until the new level is there
+    kMapChange,    // tics until the new level has loaded
     kMapTics,      // tics until the level's start time
     kMapUpdate,    // the first frame of the level
   };
@@ -73,7 +73,7 @@ class DoomEnv final : public Env {
   bool starting() const;
   bool terminal() const;
   bool timed_out() const;
-  // What all engines of a game agree on.
+  // The state that all engines of an environment agree on.
   const protocol::GameState& state() const { return players_[0].state(); }
 
   const DoomConfig& config_;
@@ -82,7 +82,7 @@ class DoomEnv final : public Env {
   std::uint32_t start_seed_ = 0;                 // of the engines that run
   std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines
   std::vector<DoomPlayer> players_;              // the first one hosts
-  std::size_t replied_ = 0;  // players that have answered the last order
+  std::size_t replied_ = 0;  // players that have answered the last request
   Phase phase_ = Phase::kIdle;
   bool stepping_ = false;  // a step is under way, and the reset that may end it
   bool ended_ = false;     // the step's results are written, its reset is under way

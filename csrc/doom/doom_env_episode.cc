@@ -9,16 +9,16 @@
 namespace jaxfactory {
 namespace {
 
-// A "map" command that has had no effect after so many tics is sent again.
+// Tics after which a "map" command that has had no effect is sent again.
 constexpr int kMapCommandTics = 3;
-// A level that has not begun so many tics after it should have never will.
+// Tics after which a level that has not started is given up.
 constexpr unsigned kMaxMapTics = 350;
 
 }  // namespace
 
 void DoomEnv::Start() {
   End();
-  // A game that failed before it opened an episode is started again with the same seed,
+  // If engines failed before an episode opened, new ones start with the same seed,
   // so that the failure leaves no trace in the rollout.
   if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
@@ -72,7 +72,7 @@ void DoomEnv::OnMapTic() {
       });
   if (changing) {
     ++restart_tics_;
-    // The table at a level's end waits for a key.
+    // The score table at the end of a level waits for a key.
     if (match()) HoldUse(restart_tics_ % 2 == 1);
     SendOpeningTic();
     return;
@@ -98,12 +98,12 @@ void DoomEnv::CallBots() {
   for (int i = 0; i < config_.match.bots; ++i) host.SendCommand("addbot");
 }
 
-// For ever is not waited for a level that the engine says has not begun.
+// Bounds the wait for a level that the engine reports as not started.
 void DoomEnv::SendOpeningTic() {
   if (++opening_tics_ > kMaxMapTics + config_.start_time) {
     throw EngineError(match()
-                          ? "The Doom engines do not begin the match's next episode."
-                          : "The Doom engine does not begin the next episode.");
+                          ? "The Doom engines do not start the match's next episode."
+                          : "The Doom engine does not start the next episode.");
   }
   Send(protocol::kTic);
 }

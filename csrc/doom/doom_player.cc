@@ -45,17 +45,17 @@ void DoomPlayer::Ready() {
   for (const int button : config_.buttons) input.available[button] = true;
   for (const auto& [button, value] : config_.max_values) {
     const int delta = button - (protocol::kButtons - protocol::kDeltaButtons);
-    // Other buttons have none; `DoomGame` takes one for them, and leaves it.
+    // Only delta buttons have one; `DoomGame` ignores a limit for the others, too.
     if (delta >= 0 && delta < protocol::kDeltaButtons) input.max_value[delta] = value;
   }
 }
 
-// The engine falls back to another resolution where it does not know the wanted one.
+// The engine falls back to another resolution if it does not support this one.
 void DoomPlayer::CheckScreen() const {
   const FrameSpec& frame = config_.frame;
   const auto pixels = static_cast<std::size_t>(frame.screen_width) *
                       static_cast<std::size_t>(frame.screen_height);
-  // What is read of each buffer later on depends on the configuration alone.
+  // How much is read of each buffer later depends on the configuration alone.
   const auto holds = [&](protocol::Region region, int channels) {
     return engine_->region_size(region) >= pixels * static_cast<std::size_t>(channels);
   };
@@ -67,12 +67,12 @@ void DoomPlayer::CheckScreen() const {
       (!frame.labels || holds(protocol::kLabelsRegion, 1)) &&
       (!frame.automap || holds(protocol::kAutomapRegion, frame.screen_channels));
   if (fits) return;
-  throw EngineError("The Doom engine renders " + std::to_string(state().screen_width) +
-                    "x" + std::to_string(state().screen_height) + " instead of " +
-                    std::to_string(frame.screen_width) + "x" +
-                    std::to_string(frame.screen_height) +
-                    ", or lacks a buffer that was asked for; choose another screen "
-                    "size.");
+  throw EngineError(
+      "The Doom engine renders " + std::to_string(state().screen_width) + "x" +
+      std::to_string(state().screen_height) + " instead of " +
+      std::to_string(frame.screen_width) + "x" + std::to_string(frame.screen_height) +
+      ", or lacks a buffer that the configuration asks for; choose another screen "
+      "size.");
 }
 
 void DoomPlayer::Press(const std::int32_t* action) {
@@ -174,7 +174,7 @@ void DoomPlayer::Abandon() {
   std::fill_n(slot_.game_variables, config_.variables.size(), 0.0);
 }
 
-// 1 for the player with the most frags; players with as many share the better place.
+// 1 for the player with the most frags; ties share the better place.
 int DoomPlayer::Place() const {
   if (config_.match.agents == 0) return 0;
   int place = 1;

@@ -1,4 +1,4 @@
-// One agent in a game: its engine, what it is paid, and where its results go.
+// One agent in an environment: its engine, its rewards and its results.
 #ifndef JAXFACTORY_DOOM_DOOM_PLAYER_H_
 #define JAXFACTORY_DOOM_DOOM_PLAYER_H_
 
@@ -20,10 +20,10 @@ class DoomPlayer {
   // `config` outlives the player.
   explicit DoomPlayer(const DoomConfig& config);
 
-  // Starts an engine in the place of the one that it has.
+  // Starts a new engine in place of the current one.
   void Start(std::uint32_t game_seed, const EngineRole& role);
   void End() { engine_.reset(); }
-  // The engine has come up: checks what it renders and says which buttons it has.
+  // Call once the engine has started: checks what it renders, and enables the buttons.
   void Ready();
   DoomEngine& engine() { return *engine_; }
   const DoomEngine& engine() const { return *engine_; }
@@ -31,18 +31,18 @@ class DoomPlayer {
   bool running() const { return engine_ != nullptr; }
 
   void set_slot(const StepSlot& slot) { slot_ = DoomSlot(slot); }
-  // Holds the buttons that one index for each head stands for.
+  // Presses the buttons of an action, one index for each head.
   void Press(const std::int32_t* action);
   void ClearButtons();
 
-  // The game's first frame is there: writes it.
+  // Writes the first observation of an episode that opens at `tic`.
   void OpenEpisode(unsigned tic);
-  // Writes what a reset answers besides the first frame.
+  // Writes a reset's results other than the observation.
   void FinishReset();
-  // The decision that ends at `tic` has been played: writes its results, and its
-  // observation, the final one if the episode ends with it.
+  // Writes the results of the step that ends at `tic`, and its observation: the final
+  // one if the episode ends with it.
   void FinishStep(unsigned tic, bool terminated, bool truncated);
-  // Ends the episode where it stood before a decision that failed.
+  // Ends the episode in the state before a step that failed.
   void Abandon();
   void MarkRestarted() { *slot_.restarted = true; }
 
@@ -56,10 +56,10 @@ class DoomPlayer {
   const DoomConfig& config_;
   std::vector<Resizer> resizers_;
   std::unique_ptr<DoomEngine> engine_;
-  OwnReward game_reward_;
+  RawReward game_reward_;
   ShapingReward shaping_;
   DoomSlot slot_;
-  unsigned reward_tic_ = 0;   // up to which the living reward is paid
+  unsigned reward_tic_ = 0;   // up to which the living reward is counted
   unsigned episode_tic_ = 0;  // when the episode opened
   double own_variable_ = 0;
   double episode_shaped_return_ = 0;

@@ -16,7 +16,7 @@ void AddRise(double& reward, Number& last, Number now, double weight) {
 
 }  // namespace
 
-double OwnReward::Update(const protocol::GameState& state, int tics, bool ended) {
+double RawReward::Update(const protocol::GameState& state, int tics, bool ended) {
   double reward = 0;
   const double map_reward = static_cast<double>(state.map_reward) / 65536.0;
   reward += map_reward - map_reward_;
@@ -50,7 +50,7 @@ double Trained(double reward, const TrainedReward& rule) {
 double ShapingReward::Update(const protocol::GameState& state, bool last) {
   const bool respawned = was_dead_ && !state.player_dead;
   const bool counts = !first_ && !last && !respawned;
-  // Both look at the state even where nothing is paid, for what follows.
+  // Both read the state even where the reward is 0, for later changes.
   const double changes = Changes(state);
   const bool held = held_.reward != 0 && WeaponHeld(state);
   was_dead_ = state.player_dead;
@@ -79,7 +79,7 @@ double ShapingReward::Changes(const protocol::GameState& state) {
 }
 
 bool ShapingReward::WeaponHeld(const protocol::GameState& state) {
-  // Without a weapon the engine says -1.
+  // Without a weapon the engine reports -1.
   const int weapon = std::max(state.player_selected_weapon, 0);
   held_decisions_ = weapon == weapon_ ? held_decisions_ + 1 : 1;
   weapon_ = weapon;

@@ -1,4 +1,4 @@
-// Rewards from the engine's shared state: the game's own and the shaping.
+// Rewards from the engine's shared state: the raw reward and the shaping.
 #ifndef JAXFACTORY_DOOM_DOOM_REWARD_H_
 #define JAXFACTORY_DOOM_DOOM_REWARD_H_
 
@@ -11,9 +11,9 @@ namespace jaxfactory {
 
 // What `DoomGame::getLastReward` computes, in the same order of floating-point
 // operations, so that the two are equal to the last bit.
-class OwnReward {
+class RawReward {
  public:
-  explicit OwnReward(const GameReward& weights) : weights_(weights) {}
+  explicit RawReward(const GameReward& weights) : weights_(weights) {}
 
   // The reward since the last call. `tics` is the time that passed, `ended` whether the
   // map or the player's life has ended. Called once when an episode opens, for the

@@ -29,9 +29,9 @@ struct ConvShape {
   }
 };
 
-// Whether the processor has what these are written for (AVX2 with FMA, or AVX-512).
+// Whether the processor has the instructions for these (AVX2 with FMA, or AVX-512).
 bool ConvolutionSupported();
-// Use vectors of at most so many floats, 8 or 16: for tests of both.
+// Use vectors of at most this many floats, 8 or 16; for tests of both.
 void LimitConvolutionLanes(int lanes);
 
 // All need multiples of 16 outputs and of 8 values a patch row, of 16 for the gradient

@@ -1,4 +1,4 @@
-// The two matrix products that convolutions consist of, for the processor at hand.
+// The two matrix products that convolutions consist of, for this processor.
 #ifndef JAXFACTORY_KERNELS_PRODUCTS_H_
 #define JAXFACTORY_KERNELS_PRODUCTS_H_
 

@@ -9,12 +9,12 @@ namespace jaxfactory {
 
 struct PoolConfig {
   int num_envs = 1;      // rows
-  int rows_per_env = 1;  // that one `Env` fills: the agents of a match
+  int rows_per_env = 1;  // rows that one `Env` fills: the agents of a match
   int num_groups = 1;
   int num_workers = 0;  // 0: one for each core that the process may use
   int num_steps = 32;   // steps until the next slab is begun
   int num_slabs = 2;
-  bool serial = false;  // do everything on the caller's thread, for debugging
+  bool serial = false;  // run everything on the caller's thread, for debugging
   bool pin = true;      // workers and their engines to a core each
   std::uint64_t seed = 0;
   std::vector<std::uint32_t> env_seeds;  // empty: derived from `seed`

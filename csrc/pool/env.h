@@ -1,7 +1,6 @@
 // The only virtual interface: an environment that a worker advances message by message.
 //
-// An environment fills one row of the pool, or, where several agents share a game, one
-// row for each.
+// An environment fills one row of the pool, or one for each agent if several share it.
 #ifndef JAXFACTORY_POOL_ENV_H_
 #define JAXFACTORY_POOL_ENV_H_
 
@@ -26,8 +25,8 @@ class Env {
   // Begins a step with one index for each action head, row after row.
   virtual void BeginStep(const std::int32_t* actions,
                          std::span<const StepSlot> slots) = 0;
-  // Waits a short while for what was begun to go on, and drives it further. Returns
-  // true once it is finished. Only the worker that owns the environment calls this.
+  // Waits briefly for progress on the reset or step that was begun, and continues it.
+  // Returns true once it is finished. Only the environment's worker calls this.
   virtual bool Advance() = 0;
 };
 

@@ -157,7 +157,7 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   std::exception_ptr error;
   std::vector<Env*> active;
   active.reserve(envs.size());
-  // Every way in which an environment's job can end leads to the signal below.
+  // Whatever an environment throws, the signal below is reached.
   const auto guarded = [&error](auto&& action) {
     try {
       return action();
@@ -190,9 +190,9 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     if (!failed) active.push_back(env);
   }
   while (!active.empty() && !workers_->stopping()) {
-    // Wait first for the environment that was sent its order last: when that one is
-    // done the others on this core are too, so that the worker is woken once a round
-    // and not once for each of them.
+    // Wait first for the environment that was sent its request last: when that one is
+    // done, the others on this core are too, so that the worker wakes once a round and
+    // not once for each of them.
     std::reverse(active.begin(), active.end());
     std::erase_if(active,
                   [&](Env* env) { return guarded([&] { return env->Advance(); }); });

@@ -33,8 +33,7 @@ struct EnvKind {
   std::vector<int> head_sizes;  // choices of each action head
   EnvFactory make;
   std::vector<Field> fields{};  // reported besides JAXFACTORY_STEP_FIELDS
-  // Called now and then while the caller waits; it may end what an environment hangs
-  // on.
+  // Called repeatedly while the caller waits; may end what an environment hangs on.
   std::function<void(Stall)> on_stall = [](Stall) {};
 };
 
@@ -52,13 +51,12 @@ class EnvPool {
   // Begins a new episode in every environment of a group, in slot 0 of the first slab.
   void SendReset(int group);
   // Begins a step; `actions` has one row for each environment of the group and one
-  // index for each head. Throws std::invalid_argument for an index that a head does not
-  // have.
+  // index for each head. Throws std::invalid_argument for an index outside its head.
   void Send(int group, std::span<const std::int32_t> actions);
   // Throws as `Send` does; for actions of any number of environments.
   void Check(std::span<const std::int32_t> actions) const;
   // Waits at most `patience` for a group. Returns false if it is not ready; rethrows
-  // the first error that one of its environments met.
+  // the first error of one of its environments.
   bool Recv(int group, std::chrono::milliseconds patience, Position* position);
   // Stops the workers and destroys the environments. Later calls throw.
   void Close();
@@ -69,7 +67,7 @@ class EnvPool {
   const std::vector<std::uint32_t>& seeds() const { return seeds_; }
   // In the order of their rows; none once the pool is closed.
   const std::vector<std::unique_ptr<Env>>& envs() const { return envs_; }
-  // Whether a group was sent something that has not been received yet.
+  // Whether a group has been sent a reset or actions and not been received yet.
   bool sent(int group) { return GroupAt(group).sent; }
 
  private:

@@ -17,7 +17,7 @@
 namespace jaxfactory {
 namespace {
 
-// How long a worker may take to end before it is helped, and again.
+// How long to wait for a worker to end between calls of `meanwhile`.
 constexpr std::chrono::milliseconds kPatience{200};
 
 // A set of cores of any number: `cpu_set_t` itself ends at 1,024.
@@ -44,7 +44,7 @@ class CoreSet {
 constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
 
 void PinTo(int core) {
-  // Both only make it faster: where they are forbidden, go on without.
+  // Both are optimisations only: ignored where they are forbidden.
   RunOn(0, core);
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
   // engines inherit this, and give way to whoever acts and learns on the same core.
@@ -64,7 +64,7 @@ std::vector<int> UsableCores() {
       }
       break;
     }
-    if (errno != EINVAL) break;  // which says that the kernel knows more cores
+    if (errno != EINVAL) break;  // the kernel knows more cores than the set
   }
   if (cores.empty()) cores.push_back(0);
   return cores;

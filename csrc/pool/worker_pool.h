@@ -1,4 +1,4 @@
-// Threads, one pinned to a core, each with a queue of its own.
+// Threads, each pinned to a core and with its own queue.
 #ifndef JAXFACTORY_POOL_WORKER_POOL_H_
 #define JAXFACTORY_POOL_WORKER_POOL_H_
 
@@ -18,8 +18,8 @@ namespace jaxfactory {
 // Cores that this process may use, in ascending order.
 std::vector<int> UsableCores();
 
-// Lets a process or thread, 0 for the calling thread, run on one core only. Where that
-// is forbidden nothing happens.
+// Restricts a process or thread, 0 for the calling thread, to one core. Does nothing
+// where that is forbidden.
 void RunOn(pid_t who, int core);
 
 // Runs jobs on the worker that they are given to, each worker's in order. Stopping
@@ -39,7 +39,7 @@ class WorkerPool {
   int size() const { return static_cast<int>(workers_.size()); }
   void Run(int worker, Job job);
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
-  // Calls `meanwhile` now and then if that takes long.
+  // Calls `meanwhile` repeatedly while that takes long.
   void Stop(const std::function<void()>& meanwhile);
 
  private:

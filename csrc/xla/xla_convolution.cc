@@ -25,8 +25,8 @@ using Out = ffi::Result<ffi::Buffer<ffi::F32>>;
 // over them do not depend on it.
 constexpr int kPieces = 16;
 
-// Work that is shared by whoever comes. It outlives the call, as a thread of the pool
-// may come only when everything is done.
+// Work shared by the threads that are free. It outlives the call, as a thread of the
+// pool may start only when everything is done.
 struct Shared {
   std::function<void(int)> work;
   int pieces = 0;

@@ -20,7 +20,7 @@ namespace bip = boost::interprocess;
 using std::chrono::steady_clock;
 
 // How long one `Poll` waits: long enough that an idle pool sleeps, short enough that a
-// worker's other engines go on while one of them hangs.
+// worker's other engines keep running while one of them hangs.
 constexpr std::chrono::milliseconds kSlice{20};
 
 // How often another id is drawn where the one drawn is in use, or was taken for one
@@ -35,7 +35,7 @@ steady_clock::time_point After(double seconds) {
                                    std::chrono::duration<double>(seconds));
 }
 
-// How it ended, as part of a sentence.
+// How the process ended, as part of an error message.
 std::string ExitText(int status) {
   if (WIFSIGNALED(status)) {
     return "was killed by signal " + std::to_string(WTERMSIG(status));
@@ -111,8 +111,8 @@ void DoomEngine::MakeQueues() {
     to_engine_.reset();
   }
   throw EngineError(
-      "Somebody takes or removes the names of engines in /dev/shm; look "
-      "who else writes there.");
+      "Another program takes or removes the names of engines in /dev/shm; find "
+      "out which one writes there.");
 }
 
 // Only what this engine made itself; the queue to it last, see `RemoveStaleNames`.
@@ -137,7 +137,7 @@ void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
   if (!config_.preload.empty()) RequireLibrary(config_);
   pid_ = StartProcess(config_, std::move(words), std::move(environment));
   spawned_ = true;
-  // It only makes the engine faster: where it is forbidden, go on without.
+  // An optimisation only: ignored where it is forbidden.
   if (role.core >= 0) RunOn(pid_, role.core);
   deadline_ = After(config_.start_timeout);
 }

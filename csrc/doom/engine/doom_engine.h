@@ -1,4 +1,4 @@
-// One engine process: start, handshake, orders, shared state.
+// One engine process: start, handshake, requests, shared state.
 #ifndef JAXFACTORY_DOOM_ENGINE_DOOM_ENGINE_H_
 #define JAXFACTORY_DOOM_ENGINE_DOOM_ENGINE_H_
 
@@ -39,15 +39,15 @@ class DoomEngine {
   void Send(protocol::Code code);
   void SendCommand(const std::string& command);
 
-  // Waits a short while for the engine to be done with the last order. Returns false if
-  // it is not yet; throws EngineError if it reported an error, ended, or has taken
-  // longer than the configured time.
+  // Waits briefly for the reply to the last request. Returns false if there is none
+  // yet; throws EngineError if the engine reported an error, ended, or exceeded its
+  // time-out.
   bool Poll();
   // Throws EngineError as `Poll` does, without waiting.
   void CheckAlive();
 
-  // From here on only once it is ready. What the state says is the engine's word: it
-  // may be anything, and change while it is read.
+  // Call what follows only once it is ready. The state is not to be trusted: the engine
+  // may write anything, and change it while it is read.
   const protocol::GameState& state() const { return segment_.state(); }
   protocol::InputState& input() { return segment_.input(); }
   const std::uint8_t* region(protocol::Region region) const {

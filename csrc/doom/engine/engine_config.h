@@ -20,14 +20,14 @@ class EngineError : public EnvError {
 struct EngineConfig {
   std::string executable;
   std::vector<std::string> arguments;    // everything but the instance id and the seed
-  std::string directory = "/";           // where it runs, and makes a folder of its own
+  std::string directory = "/";           // where it runs, and creates its own folder
   std::string preload;                   // library to load before its own, if any
   std::vector<std::string> environment;  // all of its variables, "NAME=value"
   bool confined = false;                 // see sandbox.h, syscall_filter.h
   std::vector<std::string> readable, writable;
   bool udp = false;               // whether its sandbox lets it have UDP sockets
   double start_timeout = 60.0;    // seconds
-  double timeout = 10.0;          // seconds that one order may take
+  double timeout = 10.0;          // seconds that one request may take
   std::int64_t screen_loop = -1;  // see screen_loop.h; -1 leaves the engine alone
 };
 

@@ -6,7 +6,7 @@
 
 namespace jaxfactory {
 
-// The beginnings of the names; an instance id follows.
+// Prefixes of the names; an instance id follows.
 inline constexpr char kToEngineName[] = "ViZDoomMQDoom";
 inline constexpr char kFromEngineName[] = "ViZDoomMQCtr";
 inline constexpr char kSegmentName[] = "ViZDoomSM";
@@ -16,7 +16,7 @@ inline constexpr char kSegmentName[] = "ViZDoomSM";
 // has names like it. How they begin tells them from the names of other programs.
 std::string RandomInstanceId();
 
-// Says that this process uses an id, as long as the object lives: a lock on the queue
+// Marks an id as used by this process for the object's lifetime: a lock on the queue
 // to the engine, which is made first and removed last. The kernel releases it when the
 // process ends, however it does.
 class IdLock {

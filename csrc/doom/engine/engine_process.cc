@@ -172,10 +172,10 @@ void RequireLibrary(const EngineConfig& config) {
   static std::mutex mutex;
   static std::set<Key> known;
   struct stat info{};
-  stat(config.preload.c_str(), &info);  // what is missing, the next call says
+  stat(config.preload.c_str(), &info);  // the next call reports a missing file
   const Key key(config.executable, config.preload, config.confined, info.st_dev,
                 info.st_ino, info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-  const std::lock_guard lock(mutex);
+  const std::scoped_lock lock(mutex);
   if (known.contains(key)) return;
 
   std::vector<std::string> environment = config.environment;
@@ -190,7 +190,7 @@ void RequireLibrary(const EngineConfig& config) {
         "An engine of a match did not load " + config.preload +
         ", so that it would listen on all network addresses; install jaxfactory again, "
         "where programs may be run from, and for this processor.");
-  }  // else an engine does not start either, and says why
+  }  // otherwise the engine does not start either, and reports why
 }
 
 bool HasLoaded(pid_t pid, const std::string& library) {

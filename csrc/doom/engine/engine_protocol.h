@@ -31,7 +31,7 @@ inline constexpr int kSectorLines = 1024;
 inline constexpr int kNotificationChars = 32768;
 
 enum Code : std::uint8_t {
-  kDone = 11,         // from the engine: the last order is carried out
+  kDone = 11,         // from the engine: the last request is done
   kClosed = 12,       // from the engine
   kError = 13,        // from the engine, with a text
   kProcessExit = 14,  // from the engine

@@ -44,7 +44,7 @@ class EngineSegment {
   protocol::InputState* input_ = nullptr;
 };
 
-// What an engine says, fit to be shown: printable ASCII.
+// An engine's text as printable ASCII, safe to show.
 std::string Printable(const char* text, std::size_t size);
 
 }  // namespace jaxfactory

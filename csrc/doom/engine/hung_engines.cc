@@ -27,7 +27,7 @@ struct Waits {
 
 // Never destroyed: threads may end after the statics are gone.
 Waits& Registry() {
-  static Waits* const waits = new Waits;
+  static auto* const waits = new Waits;
   return *waits;
 }
 

@@ -2,7 +2,7 @@
 //
 // A wait for a message is bounded, but pthreads takes the lock again before such a wait
 // returns, and waits for that without bound. An engine that is stopped just then would
-// hold us for ever. Its lock is robust: once the engine is killed, the wait returns,
+// block us forever. Its lock is robust: once the engine is killed, the wait returns,
 // and the engine is found dead. Only another thread can do that.
 #ifndef JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
 #define JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
@@ -13,7 +13,7 @@
 
 namespace jaxfactory {
 
-// Says, as long as it lives, that this thread waits for a message of an engine.
+// Registers, for its lifetime, that this thread waits for an engine's message.
 class Receiving {
  public:
   // `deadline`: when the engine should have answered.

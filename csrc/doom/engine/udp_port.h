@@ -4,7 +4,7 @@
 
 namespace jaxfactory {
 
-// Holds the number of a port that nobody uses. The port itself stays free, for an
+// Reserves the number of a free port. The port itself stays free, for an
 // engine to bind; a name in the kernel's abstract socket space keeps other pools on
 // this machine, in whatever process, from choosing it too, and goes with the object or
 // its process.

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <sstream>
+#include <utility>
 #include <vector>
 
 #include "doom/engine/engine_config.h"
@@ -131,7 +132,7 @@ static_assert(kReplacement.size() == 61);
 
 bool Matches(const std::uint8_t* code) {
   for (std::size_t i = 0; i < kLoop.size(); ++i) {
-    if (kLoop[i] != kAny && kLoop[i] != code[i]) return false;
+    if (kLoop[i] != kAny && !std::cmp_equal(kLoop[i], code[i])) return false;
   }
   return true;
 }

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from jaxfactory import _core
 from jaxfactory._util import paths
 from jaxfactory.envs.doom import engine_config
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.envs.doom.resolve import ResolvedDoom
 
 

@@ -7,10 +7,10 @@ import functools
 import importlib.metadata
 from pathlib import Path
 
-from jaxfactory import _core
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import engine_sandbox
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.scenarios import game_args
 from jaxfactory.scenarios.action_heads import Head
 from jaxfactory.scenarios.cfg_file import GameConfig

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from jaxfactory import _core
 from jaxfactory._util.errors import UserError
+from jaxfactory.envs.doom.extension import _core
 
 
 SWITCH = "JAXFACTORY_ENGINE_SANDBOX"

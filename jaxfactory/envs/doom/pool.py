@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int32
 
-from jaxfactory import _core
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import core_pool
 from jaxfactory.envs.doom.batch_shaping import BatchShaping
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.envs.doom.pool_checks import (
     check_actions,
     check_env_seeds,

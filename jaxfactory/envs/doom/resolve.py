@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxfactory import _core
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import engine_config
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.scenarios import action_heads, matches, scenario_table
 from jaxfactory.scenarios.action_heads import Head
 from jaxfactory.scenarios.cfg_file import GameConfig

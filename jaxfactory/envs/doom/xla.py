@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfactory import _core
 from jaxfactory._util.errors import UserError
+from jaxfactory.envs.doom.extension import _core
 from jaxfactory.envs.step import Step, of_fields
 
 
