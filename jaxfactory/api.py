@@ -1,4 +1,4 @@
-"""The Python face of the commands: `train`, `evaluate` and `load`.
+"""The Python API of the commands: `train`, `evaluate` and `load`.
 
 JAX and everything that needs it are imported inside, after what must be set before JAX
 starts.
@@ -28,28 +28,28 @@ def train(
     callbacks: Sequence[Callable[..., Any]] = (),
     show: bool = False,
 ) -> "jaxfactory.ppo.learner.TrainState":
-    """Train an agent, or go on with a run.
+    """Train an agent, or resume a run.
 
     Args:
         config: All settings.
         run: Directory of the run, made if it does not exist: settings, metrics,
-            TensorBoard files, checkpoints. A run that is there already goes on from
-            its last checkpoint.
-        encoder: A Flax NNX class of your own that turns observations into features; see
-            `examples/own_network.py` for what it must do. Recorded by its name, so that
+            TensorBoard files, checkpoints. An existing run is resumed from its last
+            checkpoint.
+        encoder: Your own Flax NNX class that encodes observations; see
+            `examples/own_network.py` for its contract. Recorded by its name, so that
             `evaluate` and `load` find it. The same as `NetworkConfig.encoder` by name.
-        scenario: One of your own to train on, instead of the one that `config` names.
+        scenario: Your own scenario, instead of the one that `config` names.
         init_from: Another run's directory, or user/repo on the Hugging Face Hub: a new
-            run begins with its weights, as far as they fit `config`
+            run starts from its weights, as far as they fit `config`
             (`jaxfactory.training.init_from.with_settings_of` makes them fit). The same
             as `Config.init_from`.
         callbacks: Functions that are called with a `jaxfactory.Iteration` after every
             update, and may return metrics, a dictionary of numbers, to be written with
-            the others. ``iteration.stop(reason)`` ends the training.
-        show: Print the progress, as the command does.
+            the others. ``iteration.stop(reason)`` ends training.
+        show: Show the progress, as the command does.
 
     Returns:
-        The state at the end, which is saved; `load` makes an agent of it.
+        The final state, which is saved; `load` reads it as an agent.
 
     Raises:
         UserError: If the settings, the run or the encoder do not fit.
@@ -71,12 +71,12 @@ def train(
     """
     _prepare_jax()
     from jaxfactory.metrics.terminal_writer import TerminalWriter
-    from jaxfactory.training.loop import train as corridor
+    from jaxfactory.training.loop import train as run_training
 
     run = Path(run)
     if init_from is not None:
         config = dataclasses.replace(config, init_from=str(init_from))
-    return corridor(
+    return run_training(
         config,
         run,
         writer=TerminalWriter(run, config.total_frames) if show else None,
@@ -99,26 +99,26 @@ def evaluate(
     scenario: "jaxfactory.scenarios.scenario.Scenario | None" = None,
     map: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Play a trained agent's episodes and return its score.
+    """Evaluate a trained agent over full episodes and return its score.
 
     Also written to the run's evaluation.json, and the video to its evaluation.mp4.
 
     Args:
         run: The run's directory.
         checkpoint: The one with the best mean return in training, or the last one.
-        episodes: Episodes to play; each environment plays a fixed share of them.
+        episodes: Number of episodes; each environment runs a fixed share of them.
         num_envs: Environments stepped in parallel.
         deterministic: Take the most probable actions instead of sampling.
         seed: Of the episodes and of the sampled actions.
         render_mp4: Record a video of an episode.
-        encoder: The run's own encoder, where it cannot be found by its name.
-        scenario: To play instead of the run's.
+        encoder: The run's own encoder, if it is not found by its name.
+        scenario: Instead of the run's.
         map: Map file (.wad) to use instead of the run's own.
 
     Returns:
         ``raw_return``, ``shaped_return`` and ``length`` with their ``mean``, ``std``,
         ``mean_minus_std``, ``min`` and ``max``; ``each`` episode, the ``map`` file, and
-        how they were played.
+        the options of the evaluation.
 
     Raises:
         UserError: If there is no such run or checkpoint.
@@ -154,13 +154,13 @@ def load(
     seed: int = 0,
     encoder: Any = None,
 ) -> "jaxfactory.evaluation.agent.Agent":
-    """Return a trained run's agent, to act with.
+    """Load a run's trained agent.
 
     Args:
         run: The run's directory.
         checkpoint: The one with the best mean return in training, or the last one.
         seed: Of the actions that it samples.
-        encoder: The run's own encoder, where it cannot be found by its name.
+        encoder: The run's own encoder, if it is not found by its name.
 
     Raises:
         UserError: If there is no such run or checkpoint.

@@ -1,4 +1,4 @@
-"""What flows through the house, and how its arrays are aligned in time.
+"""The data that flows between the packages, and how its arrays align in time.
 
 The alignment contract, which every module obeys:
 
@@ -48,15 +48,15 @@ class Rollout(NamedTuple):
         action: One index a head, int32; where actions have numbers too, float32.
         log_prob: Of the joint action under the policy that acted.
         value: Normalised value prediction when acting.
-        reward: What is trained on: shaped and scaled.
+        reward: The training reward: shaped and scaled.
         terminated: The episode ended in a terminal state.
         truncated: The episode was cut (time-out, engine restart).
         final_value: Normalised value of the final observation; read only where
             ``truncated``.
         bootstrap_value: Normalised value of ``obs[T]``, by the acting parameters.
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
-        policy_version: Updates that the parameters that acted had seen, of each
-            transition; with a fraction in the midst of one.
+        policy_version: Number of updates of the parameters that acted, per transition;
+            fractional in the middle of an update.
     """
 
     obs: Observation
@@ -78,10 +78,10 @@ class Batch(NamedTuple):
 
     Attributes:
         obs: Observations; leaves ``[T, E, ...]``.
-        log_prob: Of the joint action under the policy that the update began with.
+        log_prob: Of the joint action under the policy that the update started from.
         value: Normalised value prediction when acting.
         weight: Importance weight of the sample: the action's probability under that
-            policy over its probability under the policy that acted.
+            policy divided by its probability under the policy that acted.
         advantage: Not yet normalised.
         target: Normalised return that the value head regresses on.
         carry: Recurrent state before the chunk; leaves ``[E, features]``.

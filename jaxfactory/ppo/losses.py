@@ -17,8 +17,8 @@ from jaxfactory.models.normalization import Normalizer, normalize_obs
 from jaxfactory.types import Batch, Params
 
 
-# A policy that has ruled an action out has an unbounded divergence from uniform;
-# past this it is not punished further.
+# The divergence from uniform is unbounded where an action's probability goes to zero;
+# the penalty stops growing here.
 MAX_SYMMETRIC_KL = 30.0
 _MIN_STD = 1e-7
 
@@ -27,14 +27,14 @@ class LossMetrics(NamedTuple):
     """Scalars of one minibatch.
 
     Attributes:
-        loss: What is differentiated.
+        loss: The total loss.
         policy_loss: Clipped surrogate, to be minimised.
         value_loss: ``mean(max((v - R)^2, (v_clipped - R)^2))``, before ``vf_coef``.
         exploration_loss: Exploration term, before ``ent_coef``.
         entropy: Of the policy, in nats, summed over heads.
         approx_kl: ``mean(ratio - 1 - log ratio)``, an estimate of KL(old || new) that
             is never negative (Schulman, http://joschu.net/blog/kl-approx.html).
-        clip_fraction: Share of samples whose ratio left the interval.
+        clip_fraction: Share of samples whose ratio is outside the clip range.
         ratio_max: Largest ratio of new to old probability.
     """
 
@@ -63,12 +63,12 @@ def policy_loss(
     """Return the clipped surrogate.
 
     Args:
-        ratio: Probability of the action over that by the policy that the update began
-            with; it is kept in ``[1/(1+eps), 1+eps]``.
+        ratio: Probability of the action divided by that under the proximal policy;
+            clipped to ``[1/(1+eps), 1+eps]``.
         advantage: Advantage of the action.
-        weight: Probability by the policy that the update began with over that by the
-            policy that acted; 1 where they are the same.
-        clip_eps: The interval's size.
+        weight: Probability under the proximal policy divided by that under the policy
+            that acted; 1 where they are the same.
+        clip_eps: Size of the clip range.
     """
     clipped = jnp.clip(ratio, 1.0 / (1.0 + clip_eps), 1.0 + clip_eps)
     return -(weight * jnp.minimum(ratio * advantage, clipped * advantage)).mean()
@@ -100,7 +100,7 @@ def capped_symmetric_kl(
 ) -> Float[Array, ""]:
     """Return the mean symmetric KL to the uniform policy, capped for each sample.
 
-    Where actions have numbers, which know no uniform policy, less their entropy.
+    For continuous actions, which have no uniform policy, minus their entropy instead.
     """
     return distribution.exploration_penalty(logits, MAX_SYMMETRIC_KL).mean()
 

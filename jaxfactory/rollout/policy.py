@@ -1,4 +1,4 @@
-"""The jitted functions that a sampler or an evaluation calls at every step.
+"""The jitted policy and value function that act at every step.
 
 They take observations as the pool made them (uint8 images, raw measurements) and
 normalise inside. On the CPU backend a NumPy array given to a jitted function may be

@@ -1,4 +1,4 @@
-"""Functions of the user's own that see every iteration of a training."""
+"""The user's own functions, called after each update of a training run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,18 +11,18 @@ from jaxfactory.types import Rollout
 
 
 class Iteration(NamedTuple):
-    """What a callback sees after each update.
+    """What a callback receives after each update.
 
     Attributes:
-        state: After the update. On an accelerator its arrays are there.
+        state: After the update. On an accelerator its arrays are device arrays.
         rollout: What the update was made from. Its arrays are views into the pool's
-            memory, rewritten when the callbacks have returned: copy what is kept.
+            memory, overwritten once the callbacks have returned: copy what you keep.
         metrics: This iteration's, by the names that they are written under; what
             earlier callbacks returned is among them.
         frames: Trained on so far.
         run_dir: The run's directory.
-        stop: ``stop(reason)`` ends the training after this iteration, which is saved
-            as at its regular end.
+        stop: ``stop(reason)`` ends training after this iteration and saves the run, as
+            at its regular end.
 
     Examples:
         >>> def until_long(iteration):
@@ -46,11 +46,11 @@ Callback = Callable[[Iteration], Mapping[str, Any] | None]
 class Callbacks:
     """Calls the user's functions one after another.
 
-    What they raise does not end the training at once, so that it can be saved first:
-    see `raise_error`.
+    An error does not end training at once, so that the run can be saved first: see
+    `raise_error`.
 
     Attributes:
-        stopped: Why the training is to end; None while it is to go on.
+        stopped: The reason to end training; None to continue.
     """
 
     def __init__(self, functions: Sequence[Any], run_dir: Path):
@@ -76,7 +76,7 @@ class Callbacks:
     def call(
         self, state: TrainState, rollout: Rollout, metrics: Mapping[str, float]
     ) -> dict[str, float]:
-        """Show all of them one iteration and return the metrics that they add."""
+        """Call all of them and return the metrics that they add."""
         added: dict[str, float] = {}
         for function in self._functions:
             seen = Iteration(

@@ -1,4 +1,4 @@
-"""Which run a new one begins from, and what it takes over of that run's settings.
+"""Which run a new one starts from, and which of that run's settings it adopts.
 
 ``--init-from`` names a run's directory or a repository on the Hugging Face Hub.
 `transfer` takes over the weights. Imports no JAX, unless a repository is pulled.
@@ -87,12 +87,12 @@ def _pulled(repo: str) -> Path:
 
 
 def has_begun(run: Path | None) -> bool:
-    """Whether a run has a checkpoint, from which it goes on."""
+    """Whether a run has a checkpoint to resume from."""
     return run is not None and bool(runs.checkpoint_dirs(run, "latest"))
 
 
 def recorded(config: Config, run: Path) -> Config:
-    """Return the settings with what the run begins from, as it is to be recorded.
+    """Return the settings with the run to start from, as it is recorded.
 
     Raises:
         UserError: If the run has begun already, from something else.

@@ -1,8 +1,8 @@
-"""Beginning a run with another run's weights, as far as they fit.
+"""Starting a run from another run's weights, as far as they fit.
 
-A network is taken over by parts, in the order in which they read each other: encoder,
-core, decoder, heads. A part is taken if all its shapes are the same and what it reads
-was taken; a decoder and heads, only if the actions are the same ones.
+A network is copied part by part, in the order of the data: encoder, core, decoder,
+heads. A part is copied if all its shapes are the same and its input part was copied; a
+decoder and heads, only if the actions are the same.
 """
 
 import os
@@ -38,11 +38,11 @@ Part = dict[str, str]
 
 
 class Start(NamedTuple):
-    """What a new run begins with.
+    """What a new run starts from.
 
     Attributes:
         arrays: Leaves of the training state by their paths, as checkpoints have them.
-        report: What was taken over and what is freshly initialized, in one line.
+        report: What was copied and what is freshly initialized, in one line.
     """
 
     arrays: dict[str, np.ndarray]
@@ -50,11 +50,11 @@ class Start(NamedTuple):
 
 
 def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None:
-    """Read what `config.init_from` names; None if there is nothing to begin from.
+    """Read what `config.init_from` names; None if the run is resumed instead.
 
     Args:
         config: Of the new run.
-        run_dir: Its directory. A run that has a checkpoint goes on from that.
+        run_dir: Its directory. A run that has a checkpoint is resumed from that.
         network: Of the new run.
 
     Raises:
