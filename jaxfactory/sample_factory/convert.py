@@ -197,7 +197,8 @@ def _write_run(
     else:
         state = state._replace(opt_state=_with_moments(state.opt_state, adam))
     with Checkpointer(run, config) as checkpointer:
-        checkpointer.save(state, Progress())
+        # No time has been spent on this run yet.
+        checkpointer.save(state, Progress(clock=lambda: 0.0))
     return notes
 
 

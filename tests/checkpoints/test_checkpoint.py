@@ -156,7 +156,7 @@ def test_kill_in_the_middle_of_saving(tmp_path):
         import sys
         sys.path[:0] = {folders}
         from pathlib import Path
-        from saved_states import make_state
+        from saved_states import make_progress, make_state
         from jaxfactory.checkpoints.manager import Checkpointer
         from jaxfactory.config.train import Config
                 with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:

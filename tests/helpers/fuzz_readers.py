@@ -189,8 +189,8 @@ class Unwritten:
     def __exit__(self, *error):
         pass
 
-    def save(self, state, episodes, seconds):
-        del episodes, seconds
+    def save(self, state, progress):
+        del progress
         leaves = jax.tree.leaves((state.params, state.opt_state, state.normalizer))
         assert all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)
         assert state.step >= 0

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hub_server import HubServer
 from huggingface_hub import constants
+from saved_states import make_progress
 from tiny import NETWORK
 
 from jaxfactory.checkpoints.manager import Checkpointer

@@ -54,7 +54,7 @@ def test_a_pickle_that_makes_far_more_than_its_size(name, tmp_path):
         archive.writestr("archive/data.pkl", data)
     tracemalloc.start()
     try:
-        assert "far more than its own size" in sentence(torch_file.load, path)
+        assert "far more memory than its own size" in sentence(torch_file.load, path)
         assert tracemalloc.get_traced_memory()[1] < 80 * len(data) + 2_000_000
     finally:
         tracemalloc.stop()
@@ -69,7 +69,7 @@ def test_a_pickle_that_makes_far_more_than_its_size(name, tmp_path):
         # Twelve lists, each ten times in the next.
         (program(b"]q\x00", b"".join(
             b"](" + b"h" + bytes([n]) + (b"h" + bytes([n])) * 9 + b"eq" + bytes([n + 1])
-            for n in range(12))), "far more than its own size"),
+            for n in range(12))), "far more memory than its own size"),
         (program(b"\x8b", struct.pack("<i", 60_000), b"\x7f" * 60_000), "128 bits"),
         # All have the hash 0, and would be compared with each other.
         (program(b"}(", b"".join(
@@ -80,7 +80,7 @@ def test_a_pickle_that_makes_far_more_than_its_size(name, tmp_path):
         (program(b"(", SIZE, LONG_TUPLE, b"h\x00h\x01\x85R" * 1_000, b"t"),
          "impossible shape"),
         (program(b"(cnumpy\ndtype\nq\x00", LONG_TUPLE, b"h\x00h\x01R" * 1_000, b"t"),
-         "few arguments"),
+         "invalid or too many arguments"),
         (program(b"cnumpy.core.multiarray\nscalar\nNN\x86R"), "damaged NumPy number"),
         (program(b"(NNtQ"), "not a storage"),
         (program(b"(" + text("storage") + b"NNNNtQ"), "not a storage"),

@@ -19,6 +19,7 @@ from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.learner import init_train_state, make_update
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.sampler import SyncSampler
+from jaxfactory.training import options as train_options
 
 
 assert gymnasium_tasks
@@ -94,12 +95,16 @@ def in_an_empty_directory(tmp_path, monkeypatch):
 
 
 def test_the_flag_and_its_defaults():
-    options = main.parse_train(["--env", "gymnasium:CartPole-v1", "--num-envs", "8"])
+    options = train_options.parse_train(
+        ["--env", "gymnasium:CartPole-v1", "--num-envs", "8"]
+    )
     preset = PRESETS["gymnasium"]
     env = dataclasses.replace(preset.env, num_envs=8)
-    assert main.as_config(options) == dataclasses.replace(preset, env=env)
+    assert train_options.as_config(options) == dataclasses.replace(preset, env=env)
     assert options.env.frame_skip == 1
-    options = main.parse_train(["--scenario=gymnasium:ALE/Pong-v5", "--core", "gru"])
+    options = train_options.parse_train(
+        ["--scenario=gymnasium:ALE/Pong-v5", "--core", "gru"]
+    )
     assert options.env.scenario == "gymnasium:ALE/Pong-v5"
     assert runs.new_run_dir(options.env.scenario).parent.name == "Pong-v5"
     assert runs.new_run_dir("gymnasium:my.tasks:A-v0").parent.name == "A-v0"

@@ -292,7 +292,9 @@ def test_mistakes_are_one_sentence(capsys):
         words = refused(capsys, "--init-from", name)
         assert f"--init-from {name}: there is no such directory; give a run's" in words
     for name in ("a b/c", f"a/{'b' * 300}"):
-        assert f"{name!r} names no repository" in refused(capsys, "--init-from", name)
+        assert f"{name!r} is not a repository name" in refused(
+            capsys, "--init-from", name
+        )
     Path("empty").mkdir()
     assert "empty is no run of jaxfactory; train" in refused(
         capsys, "--init-from", "empty"

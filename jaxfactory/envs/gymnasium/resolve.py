@@ -6,7 +6,8 @@ from gymnasium.envs.registration import EnvSpec as RegistryEntry
 
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.gymnasium import registry
-from jaxfactory.envs.gymnasium.spaces import ActionCodec, ObservationCodec
+from jaxfactory.envs.gymnasium.actions import ActionCodec
+from jaxfactory.envs.gymnasium.observations import ObservationCodec
 from jaxfactory.scenarios.maps.map_file import MapFile
 from jaxfactory.spec import EnvSpec
 
