@@ -67,7 +67,7 @@ def test_an_evaluation_that_is_no_score(tmp_path, changes, capsys):
 
 def test_a_report_is_without_an_evaluation_that_cannot_be_read(tmp_path, capsys):
     run = shown_run(tmp_path / "run", raw_return={**SUMMARY, "mean": math.nan})
-    with pytest.warns(UserWarning, match="holds NaN, .*the report is without it"):
+    with pytest.warns(UserWarning, match="holds NaN, .*the report leaves it out"):
         assert main.main(["report", str(run)]) == 0
     assert (run / "report.html").exists()
     # Those of the first versions list no episodes, and were never in a report.
@@ -86,7 +86,7 @@ def test_a_score_that_is_no_number_is_not_written(tmp_path, monkeypatch, value):
     odd = ODD_EPISODE._replace(raw_return=value)
     played = Evaluation([[ODD_EPISODE, odd]], None)
     monkeypatch.setattr(
-        sys.modules[score.__module__], "play", lambda *arguments: played
+        sys.modules[score.__module__], "run_episodes", lambda *arguments: played
     )
     options = EvaluateOptions(run=run, episodes=2, num_envs=1)
     said = sentence(score, options)
