@@ -16,8 +16,8 @@ class StepInfo(NamedTuple):
             until the group's next `send`.
         final_measurements: As `final_obs`, for `Step.measurements`.
         raw_reward: The scenario's raw reward, before shaping and scaling.
-        episode_shaped_return: Sum of `Step.reward` over the episode so far, this step
-            included.
+        episode_shaped_return: Sum of the shaped rewards over the episode so far, this
+            step included; without `EnvConfig.reward_scale` and `EnvConfig.reward_clip`.
         episode_raw_return: Sum of `raw_reward` over the episode so far.
         episode_length: Tics of the episode so far.
         frags: Kills minus suicides so far, in a match; elsewhere 0.
