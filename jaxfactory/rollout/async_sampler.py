@@ -1,6 +1,6 @@
-"""Sampling in async mode: collecting on a thread of its own while the learner updates.
+"""Sampling in async mode: rollouts are collected on a second thread during updates.
 
-The learner makes version n + 1 from rollout n. Collecting it may start as soon as
+The learner computes version n + 1 from rollout n. Collecting it may start as soon as
 version ``n - max_policy_lag`` is published. That one rule bounds the number of rollouts
 in flight, the policy lag and the reuse of the pool's slabs alike: with
 ``max_policy_lag + 1`` slabs, the slab that rollout n is written to has been learned
@@ -10,7 +10,7 @@ Within that bound, rollouts are collected with policies as new as possible. Each
 asks for the newest, and the learner publishes its parameters after every minibatch:
 version 3.5 is in the middle of the update that makes version 4. Where the learner is
 the slower of the two, a rollout is started so late that it is ready just when the
-learner needs it: one that waited would only have become older.
+learner needs it: a rollout that waits only becomes more stale.
 """
 
 import math
@@ -113,7 +113,7 @@ class AsyncSampler:
     def __init__(
         self, collector: RolloutCollector, max_policy_lag: int, steps_per_update: int
     ):
-        """Use a collector that nobody else uses.
+        """Take over a collector, for exclusive use.
 
         Args:
             collector: Collects the rollouts.
