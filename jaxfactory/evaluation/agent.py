@@ -120,9 +120,9 @@ class Agent:
             deterministic: Take the most probable action instead of sampling.
 
         Returns:
-            ``policy(obs)``, in the environment's own format: continuous actions are scaled
-            to their bounds, and the parts are reassembled. It keeps the recurrent state; call
-            ``policy.reset()`` when an episode starts.
+            ``policy(obs)``, in the environment's own format: continuous actions are
+            scaled to their bounds, and the parts are reassembled. It keeps the recurrent
+            state; call ``policy.reset()`` when an episode starts.
 
         Raises:
             UserError: If its observations or actions differ from the agent's.
