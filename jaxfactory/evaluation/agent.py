@@ -121,8 +121,8 @@ class Agent:
 
         Returns:
             ``policy(obs)``, in the environment's own format: continuous actions are
-            scaled to their bounds, and the parts are reassembled. It keeps the recurrent
-            state; call ``policy.reset()`` when an episode starts.
+            scaled to their bounds, and the parts are reassembled. It keeps the
+            recurrent state; call ``policy.reset()`` when an episode starts.
 
         Raises:
             UserError: If its observations or actions differ from the agent's.

@@ -34,7 +34,7 @@ class Recording(NamedTuple):
 
     Attributes:
         seed: Seed of its engine.
-        actions: As the policy chose them, `[N, agents, A]`; agents is 1 outside matches.
+        actions: The chosen actions, `[N, agents, A]`; agents is 1 except in matches.
         lengths: Tics of each episode.
         raw_returns: Raw return of each episode; in a match, the first agent's.
     """
