@@ -122,7 +122,7 @@ def first_difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             one, other = (leaves.get(name, "missing") for leaves in (there, here))
-            return f"{name} is {one} there and {other} here"
+            return f"{name} is {one} in the checkpoint and {other} here"
     return ""
 
 
@@ -161,7 +161,7 @@ def _quiet() -> Iterator[None]:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason of an error in one line; Orbax's messages have many."""
+    """Return an error's reason in one line; Orbax's messages are longer."""
     said = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
 

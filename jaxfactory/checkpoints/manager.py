@@ -157,7 +157,7 @@ class Checkpointer:
         return False
 
     def save(self, state: Counted, progress: Progress) -> None:
-        """Save and wait until it is written; keep the state as the best if it is.
+        """Save and wait until it is written; also save the state as the best if it is.
 
         Args:
             state: A pytree of arrays, typed random keys and Python numbers; its

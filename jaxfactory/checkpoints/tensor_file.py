@@ -1,4 +1,4 @@
-"""Reading arrays from a safetensors file of an untrusted source.
+"""Reading safetensors files, which may come from untrusted sources.
 
 The format is the header's length, a JSON header with the position of each array, and
 the data (https://github.com/huggingface/safetensors). The safetensors library reads it

@@ -3,8 +3,8 @@
 The learner computes version n + 1 from rollout n. Collecting it may start as soon as
 version ``n - max_policy_lag`` is published. That one rule bounds the number of rollouts
 in flight, the policy lag and the reuse of the pool's slabs alike: with
-``max_policy_lag + 1`` slabs, the slab that rollout n is written to has been learned
-from.
+``max_policy_lag + 1`` slabs, the learner is done with the slab that rollout n will
+overwrite.
 
 Within that bound, rollouts are collected with policies as new as possible. Each step
 asks for the newest, and the learner publishes its parameters after every minibatch:
@@ -35,7 +35,7 @@ _GAIN = 0.5
 
 
 class _StoppedError(Exception):
-    """The sampler was told to stop."""
+    """The sampler was asked to stop."""
 
 
 class PolicyBoard:

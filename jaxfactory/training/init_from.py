@@ -15,11 +15,11 @@ from jaxfactory.config import families, runs
 from jaxfactory.config.train import Config
 
 
-# Determine the observations' shapes and how they are made.
+# Settings that determine the shapes and the content of observations.
 _SEEN = ("frame_skip", "screen_width", "screen_height", "wide")
-# Determine the scale of the rewards, and so of the value function's predictions.
+# Settings that determine the scale of the rewards, and so that of the values.
 _REWARDS = ("reward_scale", "reward_clip")
-# Determine how the network's inputs and outputs are normalised.
+# Settings that determine how the network's inputs and outputs are normalised.
 _NORMALIZED = ("normalize_obs", "normalize_returns")
 
 
@@ -27,7 +27,7 @@ def is_remote(name: str) -> bool:
     """Whether a name is a repository and not a local directory."""
     try:
         return not Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError):  # The name is too long, or ~ has no user.
+    except (OSError, RuntimeError):  # The name is too long, or its ~user unknown.
         return True
 
 

@@ -91,7 +91,7 @@ def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None
 
 
 def begin(state: TrainState, start: Start | None) -> TrainState:
-    """Return a new state with the weights to start from put in."""
+    """Return a new run's state with the arrays of `start` in place of its own."""
     return state if start is None else checkpoint_files.with_arrays(state, start.arrays)
 
 
@@ -174,7 +174,7 @@ class _Plan:
         return self.ours.get(part) == self._theirs.get(part)
 
     def _try(self, part: str, may: bool) -> bool:
-        """Copy a part if allowed and fitting; return whether the next ones may be."""
+        """Copy a part if it may be and fits; return whether later ones may be."""
         if may and self._same(part):
             self.taken += [part] if part in self.ours else []
             return True
