@@ -1,7 +1,7 @@
 """The Python API of the commands: `train`, `evaluate` and `load`.
 
-JAX and everything that needs it are imported inside, after what must be set before JAX
-starts.
+JAX and everything that needs it are imported inside the functions, after the setup that
+must precede the start of JAX.
 """
 
 import dataclasses
@@ -32,24 +32,24 @@ def train(
 
     Args:
         config: All settings.
-        run: Directory of the run, made if it does not exist: settings, metrics,
+        run: Directory of the run, created if it does not exist: settings, metrics,
             TensorBoard files, checkpoints. An existing run is resumed from its last
             checkpoint.
         encoder: Your own Flax NNX class that encodes observations; see
             `examples/own_network.py` for its contract. Recorded by its name, so that
-            `evaluate` and `load` find it. The same as `NetworkConfig.encoder` by name.
+            `evaluate` and `load` find it. Equivalent to `NetworkConfig.encoder`.
         scenario: Your own scenario, instead of the one that `config` names.
         init_from: Another run's directory, or user/repo on the Hugging Face Hub: a new
             run starts from its weights, as far as they fit `config`
-            (`jaxfactory.training.init_from.with_settings_of` makes them fit). The same
-            as `Config.init_from`.
+            (`jaxfactory.training.init_from.with_settings_of` makes them fit).
+            Equivalent to `Config.init_from`.
         callbacks: Functions that are called with a `jaxfactory.Iteration` after every
             update, and may return metrics, a dictionary of numbers, to be written with
             the others. ``iteration.stop(reason)`` ends training.
-        show: Show the progress, as the command does.
+        show: Print progress, as the command does.
 
     Returns:
-        The final state, which is saved; `load` reads it as an agent.
+        The final state. It is also saved; `load` reads it as an agent.
 
     Raises:
         UserError: If the settings, the run or the encoder do not fit.
@@ -109,10 +109,10 @@ def evaluate(
         episodes: Number of episodes; each environment runs a fixed share of them.
         num_envs: Environments stepped in parallel.
         deterministic: Take the most probable actions instead of sampling.
-        seed: Of the episodes and of the sampled actions.
+        seed: Seed of the episodes and of the sampled actions.
         render_mp4: Record a video of an episode.
-        encoder: The run's own encoder, if it is not found by its name.
-        scenario: Instead of the run's.
+        encoder: The run's custom encoder, if it cannot be found by its name.
+        scenario: Scenario to use instead of the run's.
         map: Map file (.wad) to use instead of the run's own.
 
     Returns:
@@ -159,8 +159,8 @@ def load(
     Args:
         run: The run's directory.
         checkpoint: The one with the best mean return in training, or the last one.
-        seed: Of the actions that it samples.
-        encoder: The run's own encoder, if it is not found by its name.
+        seed: Seed of the sampled actions.
+        encoder: The run's custom encoder, if it cannot be found by its name.
 
     Raises:
         UserError: If there is no such run or checkpoint.

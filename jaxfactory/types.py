@@ -1,18 +1,18 @@
-"""The data that flows between the packages, and how its arrays align in time.
+"""The data passed between the packages, and how its arrays align in time.
 
-The alignment contract, which every module obeys:
+The alignment contract of all modules:
 
 At step ``t`` the agent sees ``obs[t]`` (``is_first[t]`` is true if it opens an
 episode) and takes ``action[t]`` with ``log_prob[t]`` and ``value[t]``. The
-environment answers with ``reward[t]``, ``terminated[t]`` and ``truncated[t]``; then
-comes ``obs[t+1]``. Leaves are ``[T, B, ...]``, time first; ``obs`` and ``is_first``
-have one step more, ``[T+1, B, ...]``, because the last observation is what the
-value of the state after the rollout is bootstrapped from.
+environment returns ``reward[t]``, ``terminated[t]`` and ``truncated[t]``, and then
+``obs[t+1]``. Leaves are ``[T, B, ...]``, time first; ``obs`` and ``is_first`` have
+one more step, ``[T+1, B, ...]``, because the return after the rollout is
+bootstrapped from the value of the last observation.
 
 Where ``terminated``, the return is bootstrapped with 0. Where ``truncated``, it is
 bootstrapped with ``final_value[t]``, the value of the observation that ended the
 episode. Episodes restart in the same step (SAME_STEP autoreset): ``obs[t+1]``
-already belongs to the next episode, and no transition is a dummy. The recurrent
+already belongs to the next episode, and there are no dummy transitions. The recurrent
 carry is reset where ``is_first``.
 
 ``value`` and ``final_value`` are in the units of the normalised return, as the value
@@ -28,10 +28,10 @@ from jaxfactory.spec import EnvSpec as EnvSpec
 from jaxfactory.spec import ObservationSpec as ObservationSpec
 
 
-# A dictionary of arrays with equal leading axes, of what the environment has: "image"
-# is uint8 [..., H, W, C], "measurements" float32 [..., M].
+# A dictionary of arrays with equal leading axes, with one or both of these entries:
+# "image", uint8 [..., H, W, C], and "measurements", float32 [..., M].
 Observation = dict[str, Any]
-# The recurrent state: a pytree of float32 [B, features] arrays, () without a core.
+# The recurrent state: a pytree of float32 [B, features] arrays; () without a core.
 Carry = Any
 # Network parameters: nested dictionaries of arrays.
 Params = Any
@@ -45,15 +45,15 @@ class Rollout(NamedTuple):
     Attributes:
         obs: Observations; leaves ``[T+1, B, ...]``.
         is_first: Whether ``obs[t]`` opens an episode.
-        action: One index a head, int32; where actions have numbers too, float32.
-        log_prob: Of the joint action under the policy that acted.
+        action: One index per head, int32; float32 if there are continuous actions.
+        log_prob: Log-probability of the joint action under the policy that acted.
         value: Normalised value prediction when acting.
         reward: The training reward: shaped and scaled.
-        terminated: The episode ended in a terminal state.
-        truncated: The episode was cut (time-out, engine restart).
+        terminated: Whether the episode ended in a terminal state.
+        truncated: Whether it was truncated (time-out, engine restart).
         final_value: Normalised value of the final observation; read only where
             ``truncated``.
-        bootstrap_value: Normalised value of ``obs[T]``, by the acting parameters.
+        bootstrap_value: Normalised value of ``obs[T]``, from the acting parameters.
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
         policy_version: Number of updates of the parameters that acted, per transition;
             fractional in the middle of an update.
@@ -78,12 +78,13 @@ class Batch(NamedTuple):
 
     Attributes:
         obs: Observations; leaves ``[T, E, ...]``.
-        log_prob: Of the joint action under the policy that the update started from.
+        log_prob: Log-probability of the joint action under the policy that the update
+            started from.
         value: Normalised value prediction when acting.
         weight: Importance weight of the sample: the action's probability under that
             policy divided by its probability under the policy that acted.
-        advantage: Not yet normalised.
-        target: Normalised return that the value head regresses on.
+        advantage: Advantage, not yet normalised.
+        target: Normalised return, the regression target of the value head.
         carry: Recurrent state before the chunk; leaves ``[E, features]``.
     """
 

@@ -1,11 +1,11 @@
-"""A checkpoint's files, written all or nothing.
+"""A checkpoint's files, written atomically.
 
 A checkpoint is a directory named by its frames. ``state/`` holds the arrays, written
 by Orbax as a flat dictionary whose keys are the leaves' paths; ``host.json`` holds
-what lives on the host, and every leaf's shape and type, so that a state of another
-network is refused by name. Both are written into a scratch directory that one rename
-makes a checkpoint: a process killed in the middle leaves scratch, never half a
-checkpoint.
+the host-side state, and every leaf's shape and type, so that an error about another
+network's state names the leaf. Both are written to a scratch directory, which one
+rename turns into the checkpoint: a process killed halfway leaves the scratch directory,
+never a partial checkpoint.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ def write_arrays(
     *,
     kept: int = KEPT,
 ) -> Path:
-    """Write a checkpoint, all or nothing, and remove the oldest of its kind.
+    """Write a checkpoint atomically, and remove the oldest of its kind.
 
     Args:
         run_dir: The run.
         kind: ``"latest"`` or ``"best"``.
         arrays: Every leaf of the state, by its path.
-        host: What lives on the host; ``host["frames"]`` names the checkpoint.
-        kept: How many of its kind are kept, with this one.
+        host: Host-side state; ``host["frames"]`` names the checkpoint.
+        kept: How many of its kind are kept, including this one.
 
     Returns:
         The checkpoint's directory.
@@ -60,7 +60,7 @@ def write_arrays(
     shapes = {name: _shape(array) for name, array in arrays.items()}
     text = json.dumps({**host, "leaves": shapes})
     (scratch / "host.json").write_text(text)
-    # Orbax refuses empty arrays; their shape alone brings them back.
+    # Orbax refuses empty arrays; they are restored from their shape alone.
     full = {name: array for name, array in arrays.items() if array.size}
     ocp.save((scratch / "state").resolve(), full)
     final = folder / kind / f"{host['frames']:012d}"
@@ -77,7 +77,7 @@ def write_arrays(
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what `write_arrays` wrote, whatever state it was: (host, arrays).
+    """Return what `write_arrays` wrote, of any kind of state: (host, arrays).
 
     ``host["leaves"]`` describes the arrays, as in ``"float32[3,4]"``.
     """
@@ -95,7 +95,7 @@ def read_state(path: Path, target: State, *, partial: bool = False) -> State:
         partial: Ignore top-level fields of the checkpoint that ``target`` lacks.
 
     Raises:
-        UserError: If a leaf is missing, is left over or has another shape.
+        UserError: If a leaf is missing, unexpected or of another shape.
     """
     leaves = read_host(path)["leaves"]
     expected = shapes_of(target)
@@ -122,7 +122,7 @@ def first_difference(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     for name in sorted(there.keys() | here.keys()):
         if there.get(name) != here.get(name):
             one, other = (leaves.get(name, "missing") for leaves in (there, here))
-            return f"{name} is {one} there and {other} here"
+            return f"{name} is {one} in the checkpoint and {other} here"
     return ""
 
 
@@ -151,7 +151,7 @@ def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Orbax from logging what it raises as well."""
+    """Silence Orbax's logging of errors that it also raises."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:
@@ -161,7 +161,7 @@ def _quiet() -> Iterator[None]:
 
 
 def why(error: BaseException) -> str:
-    """Return what is wrong with a damaged file, in one line: Orbax says more."""
+    """Return an error's reason in one line; Orbax's messages are longer."""
     said = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
 
@@ -189,7 +189,7 @@ def named_arrays(state: Any) -> dict[str, np.ndarray]:
 
 
 def shapes_of(state: Any) -> dict[str, str]:
-    """Return shape and type of a state's leaves by their paths, as ``host.json`` has.
+    """Return shape and type of a state's leaves by their paths, as in ``host.json``.
 
     The leaves may be shapes alone (`jax.ShapeDtypeStruct`).
     """
@@ -198,14 +198,14 @@ def shapes_of(state: Any) -> dict[str, str]:
 
 
 def _plain(leaf: Any) -> Any:
-    """Return something of the shape and type that a leaf is stored with."""
+    """Return an object with the shape and type that a leaf is stored with."""
     if _is_key(leaf):
         return jax.eval_shape(jax.random.key_data, leaf)
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
 
 def with_arrays(state: State, arrays: dict[str, np.ndarray]) -> State:
-    """Return a state in which the leaves of some paths are replaced."""
+    """Return a state with the leaves at some paths replaced."""
     flat, structure = jax.tree_util.tree_flatten_with_path(state)
     leaves = [
         _like(leaf, arrays[name]) if (name := _name(where)) in arrays else leaf
@@ -229,11 +229,11 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
 
 
 def read_host(path: Path) -> dict[str, Any]:
-    """Return what a checkpoint holds that lives on the host.
+    """Return a checkpoint's host-side state.
 
     Raises:
         OSError: If its host.json cannot be read.
-        ValueError: If that is damaged; see `host_file.checked`.
+        ValueError: If that file is damaged; see `host_file.checked`.
     """
-    # Python writes the return of an episode with a NaN as NaN.
+    # An episode's return may be NaN, which Python writes as NaN.
     return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))

@@ -1,13 +1,13 @@
-"""A checkpoint as files that any tool can read: safetensors and JSON.
+"""A checkpoint in portable files: safetensors and JSON.
 
 ::
 
-    model.safetensors      parameters, statistics of the normaliser, counters, key
-    optimizer.safetensors  the optimizer's state; may be missing
-    checkpoint.json        what lives on the host, and the shape of every array
+    model.safetensors      parameters, normalizer statistics, counters, key
+    optimizer.safetensors  the optimizer state; may be missing
+    checkpoint.json        host-side state, and the shape of every array
 
-The names of the arrays are the paths of the state's leaves, as in a run's own
-checkpoints, so that one is made from the other without a network being built.
+Arrays are named by the paths of the state's leaves, as in a run's own checkpoints, so
+either form is converted to the other without building a network.
 """
 
 import json
@@ -27,7 +27,7 @@ OPTIMIZER = "optimizer.safetensors"
 HOST = "checkpoint.json"
 FORMAT = 1
 _OPTIMIZER_STATE = "opt_state."
-# Elements of the arrays that the optimizer keeps for itself, and bytes of all of them.
+# Limits on the optimizer's counters: elements of one array, and bytes of all.
 _SMALL = 16
 _COUNTERS = 4096
 
@@ -39,9 +39,9 @@ def pack(
 
     Args:
         path: The checkpoint's directory.
-        best: Whether it is the best of its run, which then keeps its record.
-        optimizer: Whether the optimizer's state comes along.
-        settings: The run's, written into the model's header as JSON.
+        best: Whether it is the run's best checkpoint; the best score is kept only then.
+        optimizer: Whether to include the optimizer state.
+        settings: The run's settings, written into the model's header as JSON.
 
     Raises:
         UserError: If the checkpoint cannot be read.
@@ -56,13 +56,13 @@ def pack(
             "train a little longer to get another one"
         ) from error
     if not best:
-        # The record belongs to a checkpoint that stays behind.
+        # The best score belongs to another checkpoint, which is not exported.
         host["best"] = None
-    # Safetensors writes an array's memory as it lies.
+    # safetensors writes an array's memory as is, so it must be in C order.
     arrays = {name: np.array(array, order="C") for name, array in arrays.items()}
     state = {n: a for n, a in arrays.items() if n.startswith(_OPTIMIZER_STATE)}
     model = {n: a for n, a in arrays.items() if n not in state}
-    # One entry only: their order would be another each time, and so would the file.
+    # One entry only: the order of several varies, and so would the file.
     header = {"jaxfactory": json.dumps(settings)}
     text = json.dumps({"format": FORMAT, **host}, indent=2) + "\n"
     files = {MODEL: save(model, metadata=header), HOST: text.encode()}
@@ -72,16 +72,17 @@ def pack(
 
 
 def unpack(folder: Path, run_dir: Path) -> int:
-    """Make a run's checkpoints from the files in a folder.
+    """Write a run's checkpoints from the files in a folder.
 
-    Without the optimizer's file its state is what it is before the first update.
+    Without the optimizer's file, its state is the one before the first update.
 
     Args:
-        folder: Holds what `pack` returned.
-        run_dir: Gets the checkpoint as its latest, and as its best if it was.
+        folder: Contains the files that `pack` returned.
+        run_dir: The run to write to. The checkpoint becomes its latest, and also its
+            best if it was exported as such.
 
     Returns:
-        The frames that it was trained for.
+        Frames it was trained for.
 
     Raises:
         UserError: If a file is missing, damaged or of a newer format.
@@ -92,14 +93,14 @@ def unpack(folder: Path, run_dir: Path) -> int:
     leaves = host_file.leaves(host.pop("leaves"))
     if arrays.keys() - leaves.keys():
         raise _mismatch(folder, min(arrays.keys() - leaves.keys()))
-    # The optimizer keeps two numbers for each parameter, and a few counters.
+    # Adam keeps two moments per parameter, and a few counters.
     left = 3 * sum(array.nbytes for array in model.values()) + _COUNTERS
     for name, leaf in leaves.items():
         shape, dtype = leaf
         if name not in arrays and _may_begin_at_zero(name, leaf, model):
             left -= host_file.size_of(leaf)
             if left >= 0:
-                # Adam begins with zeros and so do its counters.
+                # Adam's moments and counters start at zero.
                 arrays[name] = np.zeros(shape, dtype)
         found = arrays.get(name)
         if found is None or found.shape != tuple(shape) or str(found.dtype) != dtype:
@@ -116,10 +117,10 @@ def unpack(folder: Path, run_dir: Path) -> int:
 def _may_begin_at_zero(
     name: str, leaf: host_file.Leaf, model: dict[str, np.ndarray]
 ) -> bool:
-    """Whether a missing array can be the optimizer's before its first update.
+    """Whether a missing array can be filled with the optimizer's initial zeros.
 
-    Its moments are of the shapes and types of the parameters, whose names theirs end
-    with; whatever else it keeps is small.
+    Its moments have the shapes and types of the parameters, and names that end in
+    theirs; everything else that it keeps is small.
     """
     if not name.startswith(_OPTIMIZER_STATE):
         return False
@@ -136,7 +137,7 @@ def _may_begin_at_zero(
 
 def _mismatch(folder: Path, name: str) -> UserError:
     return UserError(
-        f"{folder / MODEL} does not hold what {HOST} describes ({name[:200]}): "
+        f"{folder / MODEL} does not match {HOST} ({name[:200]}): "
         "the repository is damaged; push it again, or pull another --revision"
     )
 
@@ -168,7 +169,7 @@ def _read_host(path: Path) -> dict[str, Any]:
         ) from error
     if number > FORMAT:
         raise UserError(
-            f"{path} is of format {number} and this version reads up to {FORMAT}; "
+            f"{path} has format {number}, but this version reads up to {FORMAT}; "
             "pip install --upgrade jaxfactory"
         )
     return host

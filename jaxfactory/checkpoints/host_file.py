@@ -1,7 +1,7 @@
-"""What a checkpoint holds besides its arrays, checked field by field.
+"""A checkpoint's host-side state, everything but its arrays, checked field by field.
 
-The same description is a run's own host.json and a published checkpoint.json; both may
-come from strangers.
+A run's host.json and a published checkpoint.json share this format. Both may come from
+untrusted sources.
 """
 
 import math
@@ -14,7 +14,7 @@ from jaxfactory._util import plain_files, plain_json
 from jaxfactory.metrics.episodes import EpisodeStats
 
 
-# What arrays may be of; the same as in safetensors files that NumPy can read.
+# Allowed array types: those of safetensors files that NumPy can read.
 DTYPES = frozenset((
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float16", "float32", "float64",
@@ -23,17 +23,17 @@ _LEAF = re.compile(r"([a-z0-9]{1,16})\[((?:[0-9]{1,15}(?:,[0-9]{1,15}){0,15})?)\
 _MOST_LEAVES = 10_000
 _MOST_ROWS = 10_000
 _LONGEST_NAME = 512
-# All arrays together; three times the parameters of the largest network here.
+# Of all arrays in total; three times the parameters of the largest network here.
 _MOST_BYTES = 8 * 2**30
 
 Leaf = tuple[list[int], str]
 
 
 def checked(host: Any) -> dict[str, Any]:
-    """Return the description of a checkpoint, once it is sure that it is one.
+    """Return a checkpoint's host-side state after validating it.
 
     Raises:
-        ValueError: If it is not; the text says which field and why.
+        ValueError: If it is invalid; the text names the field and the reason.
     """
     if not isinstance(host, dict):
         raise ValueError("it is not a JSON object")
@@ -55,19 +55,19 @@ def checked(host: Any) -> dict[str, Any]:
 
 
 def leaves(texts: Any) -> dict[str, Leaf]:
-    """Return (shape, dtype) of arrays that are described as in ``"float32[3,4]"``.
+    """Parse descriptions of arrays, such as ``"float32[3,4]"``, to (shape, dtype).
 
     Raises:
-        ValueError: If an array is described in another way, or they are too many or
-            too large.
+        ValueError: If a description is invalid, or the arrays are too many or too
+            large.
     """
     if not isinstance(texts, dict) or len(texts) > _MOST_LEAVES:
-        raise ValueError("its leaves are not the description of a network's arrays")
+        raise ValueError("its leaves do not describe a network's arrays")
     found: dict[str, Leaf] = {}
     total = 0
     for name, text in texts.items():
         if len(name) > _LONGEST_NAME or not plain_files.is_plain(name):
-            raise ValueError(f"its leaves have an odd name ({name!r:.60})")
+            raise ValueError(f"its leaves have an invalid name ({name!r:.60})")
         match = _LEAF.fullmatch(text) if isinstance(text, str) else None
         if match is None or match[1] not in DTYPES:
             raise ValueError(f"its leaf {name} is {text!r:.60}")
@@ -75,12 +75,12 @@ def leaves(texts: Any) -> dict[str, Leaf]:
         found[name] = (shape, match[1])
         total += size_of(found[name])
     if total > _MOST_BYTES:
-        raise ValueError(f"its leaves are {total / 2**30:,.1f} GiB together")
+        raise ValueError(f"its leaves are {total / 2**30:,.1f} GiB in total")
     return found
 
 
 def size_of(leaf: Leaf) -> int:
-    """Return the bytes that an array takes."""
+    """Return the size of an array in bytes."""
     shape, dtype = leaf
     return math.prod(shape) * np.dtype(dtype).itemsize
 
@@ -90,7 +90,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_window(value: Any) -> bool:
-    """Whether it is what `EpisodeStats.state` returns."""
+    """Whether a value has the form that `EpisodeStats.state` returns."""
     if not isinstance(value, dict) or not plain_json.is_count(value.get("total")):
         return False
     alone = len(EpisodeStats.FIELDS)
@@ -100,6 +100,6 @@ def _is_window(value: Any) -> bool:
         isinstance(rows, list)
         and len(rows) <= _MOST_ROWS
         and all(isinstance(row, list) and len(row) in lengths for row in rows)
-        # A reward may be NaN or infinite, and its return is then.
+        # A reward may be NaN or infinite, and then so is the return.
         and all(type(number) in (int, float) for row in rows for number in row)
     )

@@ -30,7 +30,7 @@ from jaxfactory.metrics.progress import Progress
 
 @runtime_checkable
 class Counted(Protocol):
-    """A training state; a checkpoint is named by its frames."""
+    """A training state; its frames name its checkpoint."""
 
     @property
     def frames(self) -> int:
@@ -50,7 +50,7 @@ class Checkpointer:
     continues; leaving the context waits for that.
 
     Args:
-        run_dir: The run's directory; made if it does not exist.
+        run_dir: The run's directory; created if it does not exist.
         config: The run's settings.
         clock: Returns seconds; decides when ``maybe_save`` saves.
 
@@ -109,11 +109,11 @@ class Checkpointer:
 
         Args:
             state: The initial state, which also gives structure, shapes and types.
-            progress: Resumes from the checkpoint's.
+            progress: Restored from the same checkpoint.
 
         Raises:
-            UserError: If the checkpoint holds another network's state, or none of
-                the run's checkpoints can be read.
+            UserError: If the checkpoint is of another network, or none of the run's
+                checkpoints can be read.
         """
         saved = runs.checkpoint_dirs(self.run_dir, "latest")
         for path in reversed(saved):
@@ -144,7 +144,7 @@ class Checkpointer:
         return state
 
     def maybe_save(self, state: Counted, progress: Progress) -> bool:
-        """Save if the configured minutes have passed; return whether it did.
+        """Save if the configured minutes have passed; return whether it saved.
 
         Whether the state is the best so far is checked more often than that.
         """
@@ -157,13 +157,13 @@ class Checkpointer:
         return False
 
     def save(self, state: Counted, progress: Progress) -> None:
-        """Save before returning; keep the state as the best if its mean return is.
+        """Save and wait until it is written; also save the state as the best if it is.
 
         Args:
             state: A pytree of arrays, typed random keys and Python numbers; its
                 ``frames`` name the checkpoint.
-            progress: Of the run; the state can be the best only with a full window of
-                episodes.
+            progress: Progress of the run. The state can be the best only once the
+                window of episodes is full; the mean return decides.
         """
         self._save(state, progress)
         self._finish()
@@ -250,8 +250,8 @@ class Checkpointer:
 
 
 def _take_lock(path: Path) -> IO[str]:
-    # Nothing is written or truncated: a link in a stranger's run directory cannot harm
-    # its target, and opening a FIFO does not block.
+    # Nothing is written or truncated: a symlink in an untrusted run directory cannot
+    # harm its target, and opening a FIFO does not block.
     flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     lock = os.fdopen(os.open(path, flags, 0o644), "w")
     try:

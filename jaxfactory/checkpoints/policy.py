@@ -53,16 +53,16 @@ class _Fields(NamedTuple):
 
 
 def load_policy(saved: SavedRun, network: ActorCritic) -> TrainedPolicy:
-    """Read a checkpoint's policy; the optimizer's state is not needed for that.
+    """Read a checkpoint's policy, without the optimizer state.
 
     Args:
         saved: The checkpoint.
         network: The network that its settings describe.
 
     Raises:
-        UserError: If the checkpoint is damaged or holds another network's parameters.
+        UserError: If the checkpoint is damaged or of another network.
     """
-    # First the shapes: a damaged run's settings can describe a network of any size.
+    # Shapes first: a damaged run's settings can describe a network of any size.
     check_network(saved, network)
     spec = network.spec.observation
     target = _Fields(
@@ -76,7 +76,7 @@ def load_policy(saved: SavedRun, network: ActorCritic) -> TrainedPolicy:
 def check_network(saved: SavedRun, network: ActorCritic) -> None:
     """Compare the shapes of a network's parameters with a checkpoint's.
 
-    No parameters are created: a stranger's settings can describe a network of any size.
+    No parameters are created: untrusted settings can describe a network of any size.
 
     Raises:
         UserError: If they differ.
@@ -84,7 +84,7 @@ def check_network(saved: SavedRun, network: ActorCritic) -> None:
     try:
         leaves = saved.leaves()
     except UserError:
-        return  # It is damaged, which whoever restores it reports or works around.
+        return  # It is damaged: the caller that restores it reports or handles that.
     expected = parameter_shapes(network)
     there = checkpoint_files.fields_of(leaves, expected)
     checkpoint_files.check_shapes(saved.path, there, expected)

@@ -40,7 +40,7 @@ class SavedRun(NamedTuple):
             target: A tuple of the fields to read; its leaves give shapes and types.
 
         Raises:
-            UserError: If the checkpoint is damaged or holds another network's state.
+            UserError: If the checkpoint is damaged or of another network.
         """
         try:
             return read_state(self.path, target, partial=True)
@@ -55,7 +55,7 @@ class SavedRun(NamedTuple):
         other = "latest" if self.path.parent.name == "best" else "best"
         return UserError(
             f"the checkpoint {self.path} is damaged ({why(error)}); "
-            f"--checkpoint {other} may be whole"
+            f"--checkpoint {other} may be intact"
         )
 
 
@@ -64,15 +64,15 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
 
     Args:
         run_dir: The run.
-        kind: ``"latest"`` or ``"best"``; the latest too where there is no best yet.
+        kind: ``"latest"`` or ``"best"``; the latest if there is no best one yet.
 
     Raises:
-        UserError: If the directory is no run or has no checkpoint.
+        UserError: If the directory is not a run or has no checkpoint.
     """
     config = runs.load_config(run_dir)
     saved = runs.checkpoint_dirs(run_dir, kind)
     if not saved and kind == "best":
-        # None is kept before 100 episodes have ended.
+        # No best checkpoint is saved before 100 episodes have ended.
         saved = runs.checkpoint_dirs(run_dir, "latest")
     if not saved:
         raise UserError(

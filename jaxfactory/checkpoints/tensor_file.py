@@ -1,8 +1,8 @@
-"""Reading a safetensors file: numbers and their shapes, nothing else.
+"""Reading safetensors files, which may come from untrusted sources.
 
-The format is a length, a JSON header that says where each array lies, and the numbers
-(https://github.com/huggingface/safetensors). Its own library reads it too; here what a
-stranger's header may say is bounded first: its size, the arrays' number and types.
+The format is the header's length, a JSON header with the position of each array, and
+the data (https://github.com/huggingface/safetensors). The safetensors library reads it
+too; this reader first limits the header's size and the arrays' number and types.
 """
 
 import math
@@ -23,7 +23,7 @@ _FILE_BYTES = 4 * 2**30
 _HEADER_BYTES = 4 * 2**20
 _MOST_ARRAYS = 10_000
 _MOST_AXES = 16
-# Size of the header's length, an unsigned number, lowest byte first.
+# Bytes of the header's length, an unsigned little-endian integer.
 _PREFIX = 8
 
 
@@ -32,7 +32,8 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not such a file, or damaged; the text says how.
+        ValueError: If it is not a safetensors file, or damaged; the text has the
+            reason.
     """
     data = plain_files.read_bytes(path, _FILE_BYTES)
     length = int.from_bytes(data[:_PREFIX], "little")
@@ -44,18 +45,18 @@ def load(path: Path) -> dict[str, np.ndarray]:
     header = plain_json.loads(data[_PREFIX:start])
     if not isinstance(header, dict) or len(header) > _MOST_ARRAYS:
         raise ValueError("its header is not a list of arrays")
-    # Notes of whoever wrote it.
+    # Free-form notes of the file's author.
     header.pop("__metadata__", None)
     numbers = memoryview(data)[start:]
     entries = {name: _entry(name, entry) for name, entry in header.items()}
     end = 0
     for name, (_, _, begin, after) in sorted(entries.items(), key=lambda e: e[1][2:]):
-        # So that none lies in another: a small file could hold one many times.
+        # No overlaps: a small file could otherwise contain one array many times.
         if begin != end or after > len(numbers):
-            raise ValueError(f"its {name!r:.60} lies where it cannot")
+            raise ValueError(f"its {name!r:.60} has invalid offsets")
         end = after
     if end != len(numbers):
-        raise ValueError("it holds numbers that belong to no array")
+        raise ValueError("it contains data that belongs to no array")
     return {
         name: np.frombuffer(numbers[begin:after], dtype).reshape(shape)
         for name, (dtype, shape, begin, after) in entries.items()

@@ -47,7 +47,7 @@ class Agent:
 
         Args:
             policy: The trained policy.
-            seed: Of the sampled actions.
+            seed: Seed of the sampled actions.
         """
         network = policy.network
         self.config = policy.config
@@ -120,12 +120,12 @@ class Agent:
             deterministic: Take the most probable action instead of sampling.
 
         Returns:
-            ``policy(obs)``, in the environment's own terms: numbers are scaled to their
-            bounds, and parts put back together. It keeps the recurrent state; call
-            ``policy.reset()`` when an episode starts.
+            ``policy(obs)``, in the environment's own format: continuous actions are
+            scaled to their bounds, and the parts are reassembled. It keeps the
+            recurrent state; call ``policy.reset()`` when an episode starts.
 
         Raises:
-            UserError: If its observations or actions are not the agent's.
+            UserError: If its observations or actions differ from the agent's.
 
         Examples:
             >>> import gymnasium, jaxfactory
@@ -152,8 +152,8 @@ class Agent:
     ) -> Float32[np.ndarray, " B"]:
         """Return the expected discounted return of each observation.
 
-        They are in the units of the rewards that it was trained on. Arguments as in
-        `act`; the carry is the one that `act` would be given.
+        They are in the units of the training rewards. Arguments as in `act`; pass the
+        carry that you would pass to `act`.
         """
         value = self._value(*self._inputs(obs, carry, is_first))
         if self.config.ppo.normalize_returns:
@@ -169,7 +169,7 @@ class Agent:
     ) -> Float32[np.ndarray, "B logits"]:
         """Return the unnormalised log-probabilities of all heads, one after another.
 
-        Arguments as in `act`; the carry is the one that `act` would be given.
+        Arguments as in `act`; pass the carry that you would pass to `act`.
         """
         return np.asarray(self._logits(*self._inputs(obs, carry, is_first)))
 
@@ -184,7 +184,7 @@ class Agent:
         sizes = {leaf.shape[0] for leaf in jax.tree.leaves(carry)} | {len(is_first)}
         if sizes - {batch}:
             raise UserError(
-                f"{batch} observations came with a carry and is_first of "
+                f"got {batch} observations, but a carry and is_first of "
                 f"{sorted(sizes)}; start with initial_carry({batch})"
             )
         params, normalizer = self._policy.params, self._policy.normalizer

@@ -46,12 +46,12 @@ class Evaluation(NamedTuple):
 
 
 class Score(NamedTuple):
-    """An evaluation as it was written.
+    """The result of an evaluation, as written to disk.
 
     Attributes:
         result: The content of evaluation.json.
-        path: Of that file.
-        notes: The map, and the other files written, one sentence each.
+        path: Path of that file.
+        notes: About the map and the other files written, one sentence each.
     """
 
     result: dict[str, Any]
@@ -66,7 +66,7 @@ def run(
 
     Args:
         options: Which checkpoint to evaluate, and how.
-        scenario: Instead of the one that `options` or the run name.
+        scenario: Scenario to use instead of the one that `options` or the run name.
 
     Returns:
         The content of evaluation.json.
@@ -89,8 +89,8 @@ def score(
 
     Args:
         options: Which checkpoint to evaluate, and how.
-        encoder: The run's own encoder, if it is not found by its name.
-        scenario: Instead of the one that `options` or the run name.
+        encoder: The run's custom encoder, if it cannot be found by its name.
+        scenario: Scenario to use instead of the one that `options` or the run name.
     """
     saved = load_for_evaluation(options.run, options.checkpoint)
     name = scenario.name if scenario else options.scenario or saved.config.env.scenario

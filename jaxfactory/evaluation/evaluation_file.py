@@ -1,7 +1,7 @@
-"""Reading a run's evaluation.json, which may be a stranger's.
+"""Reading a run's evaluation.json, which may come from an untrusted source.
 
-Its numbers go into reports and model cards, where one that is no number, or is endless,
-would end in a traceback, and its texts into pages that others read.
+Its numbers go into reports and model cards, where a value that is infinite or not a
+number would raise an exception. Its texts go into pages that others read.
 """
 
 import re
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from jaxfactory.rollout.episode import Episode
 
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
-# Larger scores are refused: three hundred digits fit into no table.
+# Larger scores are refused: no table has space for 300 digits.
 _LARGEST = 1e30
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.,+Z-]{1,32})?", re.ASCII)
 _LONGEST_TEXT = 4096
 
 
-class NoEpisodes(UserError):  # noqa: N818 - says what is missing
-    """An evaluation lists no episodes, as those of the first versions."""
+class NoEpisodes(UserError):  # noqa: N818 - names what is missing
+    """An evaluation lists no episodes, like those of the first versions."""
 
 
 def read(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -34,11 +34,11 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
 
     Args:
         path: The file.
-        remedy: What to do if it cannot be read, without a full stop.
+        remedy: The remedy in the error message, without a full stop.
 
     Raises:
-        UserError: If it cannot be read, or a field is missing or not what it should be.
-        NoEpisodes: If it is the list of episodes that is missing.
+        UserError: If it cannot be read, or a field is missing or invalid.
+        NoEpisodes: If the list of episodes is missing.
     """
     if not path.exists():
         return None
@@ -56,7 +56,7 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
 
 
 def summary_titles(scenario: str) -> dict[str, str]:
-    """Return what is summed up of an evaluation in a scenario, and how it is called."""
+    """Return the statistics of a scenario's evaluations, each with its title."""
     kind = families.of(scenario)
     shaped = {"shaped_return": "shaped return"} if kind.shapes_rewards else {}
     return {
@@ -69,7 +69,7 @@ def summary_titles(scenario: str) -> dict[str, str]:
 
 
 def check_returns(episodes: Iterable["Episode"], path: Path) -> None:
-    """Refuse to write a score that nothing could read again.
+    """Refuse a score that could not be read back.
 
     Raises:
         UserError: If a return is not finite, or too large.
@@ -78,14 +78,14 @@ def check_returns(episodes: Iterable["Episode"], path: Path) -> None:
         for value in (episode.raw_return, episode.shaped_return):
             if not is_number(value):
                 raise UserError(
-                    f"the return of episode {number} is {value:g}, so that there is no "
-                    f"score and {path} is not written; look for a reward of the "
-                    "environment that is NaN, infinite or very large"
+                    f"the return of episode {number} is {value:g}, so there is no "
+                    f"score and {path} is not written; check the environment for "
+                    "rewards that are NaN, infinite or very large"
                 )
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number that can be shown."""
+    """Whether a value is a finite number, small enough to display."""
     return plain_json.is_number(value, _LARGEST)
 
 
@@ -162,7 +162,7 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "frags": _is_summary,
     "place": _is_summary,
     "first_places": plain_json.is_count,
-    # Of Doom's scenarios alone.
+    # For Doom scenarios only.
     "map": lambda value: value is None or _is_map(value),
     "trained_on": lambda value: value is None or _are_maps(value),
 }

@@ -1,8 +1,8 @@
-"""Videos of episodes, played again at high resolution.
+"""Videos of episodes, replayed at high resolution.
 
-The policy sees small frames. A second engine with the same seed is given the same
-actions, so it plays the same episode, and its large frames make the video; for a match,
-as many engines as it has agents.
+The policy sees small frames. A second engine with the same seed receives the same
+actions, so it runs the same episode, and its large frames make the video. The replay of
+a match has one engine per agent.
 """
 
 import contextlib
@@ -21,22 +21,22 @@ from jaxfactory.envs.family import ReplayFrame
 from jaxfactory.scenarios.scenario import Scenario
 
 
-# Videos are of even quality, x264's usual one, unless one of its length would then be
-# larger than this. A match of four minutes is 38 MB; at a quality of 18 it was 115 MB.
+# Videos have constant quality, x264's default CRF, unless the file would be larger than
+# this. A match of four minutes is 38 MB; with a CRF of 18 it was 115 MB.
 _MOST_BYTES = 40_000_000
 _QUALITY = 23
-# More bits a second than Doom ever needs.
+# Bits per second; more than Doom ever needs.
 _MOST_RATE = 8_000_000
 
 
 class Recording(NamedTuple):
-    """What an environment, or those of a match, played from the first step on.
+    """The steps of an environment, or of a match's environments, from the first on.
 
     Attributes:
-        seed: The seed of its engine.
-        actions: As the policy made them, `[N, agents, A]`; one agent but in a match.
-        lengths: Tics of each of its episodes.
-        raw_returns: Raw return of each of its episodes; the first agent's.
+        seed: Seed of its engine.
+        actions: The chosen actions, `[N, agents, A]`; agents is 1 except in matches.
+        lengths: Tics of each episode.
+        raw_returns: Raw return of each episode; in a match, the first agent's.
     """
 
     seed: int
@@ -53,19 +53,19 @@ def write_mp4(
 ) -> float:
     """Replay a recording into an H.264 video at the environment's own speed.
 
-    It is of some 40 MB at most: the longer, the fewer bits a second it may have.
+    The size is limited to about 40 MB: a longer video has a lower bit rate.
 
     Args:
-        config: The environment that was played.
-        recording: What was played in it.
-        path: Of the video; replaced only once it is complete.
-        scenario: Instead of the one that `config` names.
+        config: The environment that was recorded.
+        recording: Its actions and episodes.
+        path: Path of the video; replaced only once the video is complete.
+        scenario: Scenario to use instead of the one that `config` names.
 
     Returns:
         The video's length in seconds.
 
     Raises:
-        UserError: If the replay is not the same episode, tic for tic.
+        UserError: If the replay differs from the recorded episodes.
     """
     film = family.of(scenario or config.scenario).replay(
         config, recording.seed, recording.actions, recording.lengths, scenario
@@ -84,10 +84,10 @@ def encode(
     """Write images into an H.264 video of limited size.
 
     Args:
-        images: All of one size.
-        rate: Images a second.
-        path: Of the video; replaced only once it is complete.
-        seconds: How long it will be, about; its bits a second follow from that.
+        images: Images of the same size.
+        rate: Images per second.
+        path: Path of the video; replaced only once the video is complete.
+        seconds: Approximate length, from which the bit rate follows.
 
     Returns:
         The video's length in seconds.
@@ -107,7 +107,7 @@ def encode(
             "bufsize": str(2 * bits),
         }
         for image in images:
-            # The encoding wants even sides.
+            # The pixel format requires an even width and height.
             image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
             if not count:
                 stream.height, stream.width = image.shape[:2]
@@ -155,7 +155,7 @@ def _verified(
     if ended != len(recording.lengths):
         raise UserError(
             f"the replay ended {ended} episodes and the recording "
-            f"{len(recording.lengths)}: it is not the same game, so no video was made"
+            f"{len(recording.lengths)}: the episodes differ, so no video was made"
         )
 
 
@@ -167,6 +167,6 @@ def _compare(
     if length != expected_length or not same:
         raise UserError(
             f"the replay's episode {number} took {length} tics with raw return "
-            f"{own:.3f}, the recording's {expected_length} with {expected_own:.3f}: it "
-            "is not the same game, so no video was made"
+            f"{own:.3f}, the recording's {expected_length} with {expected_own:.3f}: "
+            "the episodes differ, so no video was made"
         )

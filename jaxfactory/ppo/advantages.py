@@ -15,29 +15,29 @@ def gae(
     gamma: float,
     gae_lambda: float,
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
-    """Estimate advantages and the value function's targets.
+    """Estimate advantages and value targets.
 
     Equations 11 and 16 of Schulman et al., "High-Dimensional Continuous Control
     Using Generalized Advantage Estimation" (arXiv:1506.02438):
 
         delta[t] = reward[t] + gamma * next_value[t] - value[t]
-        advantage[t] = delta[t] + gamma * lambda * (episode goes on) * advantage[t+1]
+        advantage[t] = delta[t] + gamma * lambda * (episode continues) * advantage[t+1]
 
     where ``next_value[t]`` is 0 if the step terminated its episode, `final_value[t]`
-    if it was truncated and ``value[t+1]`` otherwise. Either end cuts the sum, because
-    what follows belongs to the next episode.
+    if it was truncated and ``value[t+1]`` otherwise. Either end of an episode cuts the
+    sum, because the next step belongs to the next episode.
 
     Args:
         reward: Reward of each step.
         value: Value of each observation, in the reward's units, not normalised.
-        terminated: Whether the step ended its episode in a terminal state; this
-            wins where both flags are set.
-        truncated: Whether the step's episode was cut.
+        terminated: Whether the step ended its episode in a terminal state; takes
+            precedence where both flags are set.
+        truncated: Whether the step's episode was truncated.
         final_value: Value of the observation that ended the episode; read only where
             `truncated`.
         bootstrap_value: Value of the observation after the last step.
-        gamma: Discount.
-        gae_lambda: Weight of longer estimates.
+        gamma: Discount factor.
+        gae_lambda: GAE's lambda; larger values give longer estimates more weight.
 
     Returns:
         ``(advantage, target)``; the target is advantage plus value.
@@ -63,31 +63,31 @@ def vtrace(
     gamma: float,
     trace_lambda: float,
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
-    """Estimate advantages and targets from actions that another policy chose.
+    """Estimate advantages and value targets from off-policy actions.
 
     Section 4.1 and remark 2 of Espeholt et al., "IMPALA" (arXiv:1802.01561), with both
-    truncation levels at 1, so that with ``rho[t] = min(1, exp(log_ratio[t]))``
+    truncation levels at 1. With ``rho[t] = min(1, exp(log_ratio[t]))``:
 
         target[t] = value[t] + rho[t] * delta[t]
                     + gamma * lambda * rho[t] * (target[t+1] - value[t+1])
         advantage[t] = reward[t] + gamma * next_target[t] - value[t]
 
-    where both ends of an episode are treated as in `gae`. The advantage has no factor
-    rho: the loss that it is for carries the ratio of the two policies itself. Without
-    lag and with lambda 1 the targets are those of `gae`.
+    Both ends of an episode are treated as in `gae`. The advantage has no factor rho,
+    because the loss already contains the ratio of the two policies. Without lag and
+    with lambda 1, the targets equal those of `gae`.
 
     Args:
         reward: Reward of each step.
-        value: Value of each observation, as in `gae` by the parameters that acted:
-            newer ones would see the observation with a recurrent state that is not
-            theirs, and what they make of it feeds on itself.
-        log_ratio: Log-probability of each action by the policy that is being trained,
-            less that by the policy that acted.
+        value: Value of each observation, as in `gae` under the parameters that acted.
+            Newer parameters would evaluate it with a recurrent state that is not their
+            own, and their errors would feed back into the targets.
+        log_ratio: Log-probability of each action under the policy being trained, minus
+            that under the policy that acted.
         terminated: See `gae`.
         truncated: See `gae`.
         final_value: See `gae`.
         bootstrap_value: See `gae`.
-        gamma: Discount.
+        gamma: Discount factor.
         trace_lambda: Weight of longer traces.
 
     Returns:

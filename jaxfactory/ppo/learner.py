@@ -30,7 +30,7 @@ from jaxfactory.types import Batch, Metrics, Params, Rollout
 
 
 class TrainState(NamedTuple):
-    """Everything that a training run is resumed from.
+    """Everything needed to resume a training run.
 
     Attributes:
         params: The network's parameters.

@@ -1,7 +1,7 @@
-"""The loss of proximal policy optimisation.
+"""The loss of proximal policy optimization (PPO).
 
 Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv:1707.06347), with
-the ratio's interval symmetric in its logarithm, a clipped value loss and a choice of
+a clip range that is symmetric in the log-ratio, a clipped value loss and a choice of
 exploration terms.
 """
 
@@ -17,8 +17,8 @@ from jaxfactory.models.normalization import Normalizer, normalize_obs
 from jaxfactory.types import Batch, Params
 
 
-# The divergence from uniform is unbounded where an action's probability goes to zero;
-# the penalty stops growing here.
+# The KL divergence to uniform is unbounded as an action's probability goes to zero;
+# the penalty is capped here.
 MAX_SYMMETRIC_KL = 30.0
 _MIN_STD = 1e-7
 
@@ -31,7 +31,7 @@ class LossMetrics(NamedTuple):
         policy_loss: Clipped surrogate, to be minimised.
         value_loss: ``mean(max((v - R)^2, (v_clipped - R)^2))``, before ``vf_coef``.
         exploration_loss: Exploration term, before ``ent_coef``.
-        entropy: Of the policy, in nats, summed over heads.
+        entropy: Entropy of the policy in nats, summed over heads.
         approx_kl: ``mean(ratio - 1 - log ratio)``, an estimate of KL(old || new) that
             is never negative (Schulman, http://joschu.net/blog/kl-approx.html).
         clip_fraction: Share of samples whose ratio is outside the clip range.
@@ -80,14 +80,14 @@ def value_loss(
     target: Float[Array, "T E"],
     value_clip: float,
 ) -> Float[Array, ""]:
-    """Return the mean of the larger squared error, of the value as it is or clipped.
+    """Return the mean of the larger squared error, unclipped or clipped.
 
     Args:
-        value: Prediction, in normalised units like everything here.
+        value: Prediction; like the other arguments, in normalised units.
         old_value: Prediction when acting.
         target: Return.
-        value_clip: How far `value` counts as having moved from `old_value`; 0 is any
-            distance.
+        value_clip: Largest change from `old_value` in the clipped error; 0 disables
+            clipping.
     """
     if not value_clip:
         return ((value - target) ** 2).mean()
@@ -100,7 +100,7 @@ def capped_symmetric_kl(
 ) -> Float[Array, ""]:
     """Return the mean symmetric KL to the uniform policy, capped for each sample.
 
-    For continuous actions, which have no uniform policy, minus their entropy instead.
+    Continuous actions have no uniform policy; for them it is minus their entropy.
     """
     return distribution.exploration_penalty(logits, MAX_SYMMETRIC_KL).mean()
 
@@ -127,10 +127,10 @@ def ppo_loss(
 
     Args:
         params: Parameters, the argument to differentiate with respect to.
-        batch: Minibatch, observations as they came from the environment.
+        batch: Minibatch, with observations as the environment returned them.
         network: The actor-critic.
-        normalizer: Statistics that observations are normalised with.
-        config: Coefficients.
+        normalizer: Statistics to normalise the observations with.
+        config: Coefficients of the loss.
 
     Returns:
         The loss and its parts.

@@ -1,4 +1,4 @@
-"""Minibatches of whole environments, and the gradient step that each one gets."""
+"""Minibatches of whole environments, and the gradient step on each of them."""
 
 from typing import Any, Protocol, runtime_checkable
 

@@ -14,7 +14,7 @@ _FINAL_SHARE = 0.1
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
-    """Return Adam behind a clip of the global gradient norm.
+    """Return Adam, with the gradient clipped by its global norm.
 
     The learning rate is part of the optimizer's state, 0 until `with_learning_rate`
     sets it: it depends on the length of the run, which may change when it is resumed.

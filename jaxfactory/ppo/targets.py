@@ -1,4 +1,4 @@
-"""What an update computes from a rollout before its minibatches.
+"""Quantities that an update computes from a rollout before its minibatches.
 
 Statistics, advantages, value targets and importance weights.
 """
@@ -27,7 +27,7 @@ class Targets(NamedTuple):
     """What the loss needs of each transition besides the rollout.
 
     Attributes:
-        advantage: In the reward's units, not normalized.
+        advantage: Advantage in the reward's units, not normalized.
         target: Value target, normalized.
         log_prob: Log-probability of the action under the proximal policy, the one that
             the ratio is clipped relative to.

@@ -1,16 +1,16 @@
-"""Sampling in async mode: collecting on a thread of its own while the learner updates.
+"""Sampling in async mode: rollouts are collected on a second thread during updates.
 
-The learner makes version n + 1 from rollout n. Collecting it may start as soon as
+The learner computes version n + 1 from rollout n. Collecting it may start as soon as
 version ``n - max_policy_lag`` is published. That one rule bounds the number of rollouts
 in flight, the policy lag and the reuse of the pool's slabs alike: with
-``max_policy_lag + 1`` slabs, the slab that rollout n is written to has been learned
-from.
+``max_policy_lag + 1`` slabs, the learner is done with the slab that rollout n will
+overwrite.
 
 Within that bound, rollouts are collected with policies as new as possible. Each step
 asks for the newest, and the learner publishes its parameters after every minibatch:
 version 3.5 is in the middle of the update that makes version 4. Where the learner is
 the slower of the two, a rollout is started so late that it is ready just when the
-learner needs it: one that waited would only have become older.
+learner needs it: a rollout that waits only becomes more stale.
 """
 
 import math
@@ -35,7 +35,7 @@ _GAIN = 0.5
 
 
 class _StoppedError(Exception):
-    """The sampler was told to stop."""
+    """The sampler was asked to stop."""
 
 
 class PolicyBoard:
@@ -113,7 +113,7 @@ class AsyncSampler:
     def __init__(
         self, collector: RolloutCollector, max_policy_lag: int, steps_per_update: int
     ):
-        """Use a collector that nobody else uses.
+        """Take over a collector, for exclusive use.
 
         Args:
             collector: Collects the rollouts.

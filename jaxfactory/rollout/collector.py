@@ -66,7 +66,7 @@ class _Unfinished(NamedTuple):
 
 
 class RolloutCollector:
-    """Collects one rollout after another from a pool that nobody else steps.
+    """Collects one rollout after another from a pool that only it steps.
 
     While the policy acts for one group of environments, the pool steps the others.
     """
@@ -78,7 +78,7 @@ class RolloutCollector:
             pool: The environments.
             network: The actor-critic.
             num_steps: Steps of each environment in a rollout.
-            seed: Of the sampled actions.
+            seed: Seed of the sampled actions.
         """
         self._pool = pool
         self._act_fn = make_act(network)

@@ -10,11 +10,11 @@ class Episode(NamedTuple):
     """An episode that has ended.
 
     Attributes:
-        shaped_return: Sum of the rewards that are trained on.
+        shaped_return: Sum of the rewards that the agent is trained on.
         raw_return: Sum of the scenario's own rewards, unshaped.
         length: Frames (Doom's tics).
         truncated: Whether it was truncated instead of terminated.
-        frags: In a match, kills less suicides.
+        frags: In a match, kills minus suicides.
         place: In a match, 1 for the player with the most frags; elsewhere 0.
     """
 

@@ -25,15 +25,15 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
 
     Args:
         network: The actor-critic.
-        deterministic: Take the most probable action of each head and not a sample.
+        deterministic: Take the most probable action of each head instead of sampling.
 
     Returns:
         ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
         log_prob, value, carry)`` with action ``[B, A]`` (int32 indices of the heads, or
-        float32 where there are numbers), log_prob and (normalised) value float32
-        ``[B]``. Each (key, count) may be used once: folding
-        the count in here saves the caller a dispatch for each key. A deterministic one
-        takes both too and ignores them.
+        float32 if there are continuous actions), log_prob and (normalised) value
+        float32 ``[B]``. Use each (key, count) once: folding in the count here saves
+        the caller a dispatch per key. A deterministic policy takes both too and ignores
+        them.
     """
 
     def sample(key: Array, logits: Array) -> Array:

@@ -1,6 +1,6 @@
 """Sampling in sync mode: collecting and updating take turns.
 
-`async_sampler` collects on a thread of its own instead.
+`async_sampler` collects on a second thread instead.
 """
 
 from jaxfactory.ppo.learner import TrainState
@@ -19,13 +19,13 @@ class SyncSampler:
 
     Attributes:
         episodes: Those that ended in the last rollout.
-        publish: None: nobody acts during an update.
+        publish: None, because no actions are taken during an update.
     """
 
     publish = None
 
     def __init__(self, collector: RolloutCollector):
-        """Use a collector that nobody else uses."""
+        """Take over a collector, for exclusive use."""
         self._collector = collector
         self._metrics: dict[str, float] = {}
         self.episodes: list[Episode] = []

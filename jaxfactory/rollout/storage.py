@@ -1,4 +1,4 @@
-"""Where a rollout's observations lie until the learner has read them."""
+"""Storage of a rollout's observations until the learner has read them."""
 
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -13,24 +13,24 @@ from jaxfactory.types import Observation
 
 @runtime_checkable
 class Storage(Protocol):
-    """Takes one rollout's observations, step by step and group by group."""
+    """Stores one rollout's observations, step by step and group by group."""
 
     def put(self, t: int, rows: slice, obs: Observation) -> Observation:
-        """Take the observations of some rows at step t; return them to act on."""
+        """Store the observations of some rows at step t; return them to act on."""
 
     def finish(self) -> Observation:
-        """Return all of them, leaves ``[T+1, B, ...]``."""
+        """Return all stored observations, leaves ``[T+1, B, ...]``."""
 
 
 class HostStorage:
-    """The pool's own slab: what the learner's backend reads in place, or once."""
+    """The pool's slab itself, which JAX's CPU backend reads in place or copies once."""
 
     def __init__(self, slab: dict[str, np.ndarray]):
         """Serve the observations of one slab."""
         self._obs = observations(slab)
 
     def put(self, t: int, rows: slice, obs: Observation) -> Observation:
-        """Return the observations: the slab holds them, or will."""
+        """Return the observations; the pool itself writes them into the slab."""
         return obs
 
     def finish(self) -> Observation:
@@ -39,21 +39,21 @@ class HostStorage:
 
 
 class DeviceStorage:
-    """A buffer on an accelerator, to which each observation is sent once.
+    """A buffer on an accelerator; each observation is transferred once.
 
-    The copy that is acted on is written into the buffer in place, so that the learner
-    finds its rollout on the device.
+    The copy that the policy acts on is written into the buffer in place, so the
+    learner's rollout is already on the device.
     """
 
     def __init__(self, slab: dict[str, np.ndarray]):
-        """Make a buffer for what a slab holds."""
+        """Allocate a buffer for a slab's observations."""
         self._buffer: dict[str, Any] = {
             name: jnp.zeros(leaf.shape, leaf.dtype)
             for name, leaf in observations(slab).items()
         }
 
     def put(self, t: int, rows: slice, obs: Observation) -> Observation:
-        """Send the observations to the device; return them there."""
+        """Transfer the observations to the device; return the device arrays."""
         sent = jax.tree.map(jax.device_put, obs)
         at = np.array([t, rows.start], np.int32)
         self._buffer = _write(self._buffer, sent, at)

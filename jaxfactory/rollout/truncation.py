@@ -27,7 +27,7 @@ def truncation_of(step: Any, t: int, start: int, carry: Carry) -> Truncation | N
     """Return what bootstrapping a group's truncated episodes needs, None without any.
 
     Args:
-        step: The pool's answer to the group's action at step t.
+        step: The pool's result of the group's action at step t.
         t: The step.
         start: The group's first row in the batch.
         carry: The group's, after the step.
@@ -51,7 +51,7 @@ def final_values(
     few programs are compiled.
 
     Args:
-        truncations: Of one rollout.
+        truncations: All truncations of one rollout.
         shape: T and B.
         value: From observations, carry and ``is_first`` to values.
     """

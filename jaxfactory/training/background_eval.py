@@ -5,8 +5,8 @@ The trainer writes a temporary checkpoint and sends its path down a pipe;
 with the score. Why a process: a thread would share the interpreter's lock and XLA's
 threads with the trainer, whereas this process runs with lower priority and on the CPU,
 whatever the trainer runs on. It starts once and keeps what it has compiled. It
-evaluates one checkpoint at a time: what becomes due meanwhile is done with the newest
-state afterwards. The trainer's own results do not depend on any of it.
+evaluates one checkpoint at a time: whatever becomes due in the meantime is done
+afterwards, with the newest state. The trainer's results do not depend on any of this.
 """
 
 import time

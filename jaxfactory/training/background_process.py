@@ -20,7 +20,7 @@ class EndedError(Exception):
 class Process:
     """The worker process: one line of JSON per job, one line per answer.
 
-    It runs in a session of its own, so that a terminal's Ctrl-C reaches only the
+    It runs in its own session, so that a terminal's Ctrl-C reaches only the
     trainer. It exits when its standard input is closed, however the trainer ends.
 
     Args:

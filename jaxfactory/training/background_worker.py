@@ -1,7 +1,7 @@
 """The worker process of background evaluation; see `background_eval`.
 
 ``python -m jaxfactory.training.background_worker`` reads one job per line from standard
-input and answers each with a line.
+input and answers each with one line.
 """
 
 import dataclasses
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from jaxfactory.rollout.episode import Episode
 
 
-# Lower priority than the trainer: a tenth of a core that both want.
+# Lower priority than the trainer: a tenth of a core that both compete for.
 _NICENESS = 10
 _MAX_ENVS = 8
 # Training uses seeds below 2^32 and the evaluation of a finished run those from 2^32
-# on: the final score is not of the episodes that the checkpoint was chosen by.
+# on: the final score is from other episodes than those that chose the checkpoint.
 _FIRST_SEED = 2**33
 
 
 def main() -> int:
     """Process jobs until standard input is closed."""
     os.nice(_NICENESS)
-    # Nothing but answers may go to the pipe that the trainer reads.
+    # Only answers may go to the pipe that the trainer reads.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,18 +11,18 @@ from jaxfactory.types import Rollout
 
 
 class Iteration(NamedTuple):
-    """What a callback receives after each update.
+    """The argument of a callback, which is called after each update.
 
     Attributes:
-        state: After the update. On an accelerator its arrays are device arrays.
-        rollout: What the update was made from. Its arrays are views into the pool's
+        state: State after the update. On an accelerator its arrays are device arrays.
+        rollout: The rollout that the update used. Its arrays are views into the pool's
             memory, overwritten once the callbacks have returned: copy what you keep.
-        metrics: This iteration's, by the names that they are written under; what
-            earlier callbacks returned is among them.
-        frames: Trained on so far.
+        metrics: This iteration's metrics by the names that they are logged under,
+            including those that earlier callbacks returned.
+        frames: Frames trained on so far.
         run_dir: The run's directory.
         stop: ``stop(reason)`` ends training after this iteration and saves the run, as
-            at its regular end.
+            at its normal end.
 
     Examples:
         >>> def until_long(iteration):
@@ -46,7 +46,7 @@ Callback = Callable[[Iteration], Mapping[str, Any] | None]
 class Callbacks:
     """Calls the user's functions one after another.
 
-    An error does not end training at once, so that the run can be saved first: see
+    An error does not end training at once, so that the run can be saved first; see
     `raise_error`.
 
     Attributes:
@@ -54,10 +54,10 @@ class Callbacks:
     """
 
     def __init__(self, functions: Sequence[Any], run_dir: Path):
-        """Check that they can be called.
+        """Check that the functions are callable.
 
         Raises:
-            UserError: If one cannot.
+            UserError: If one is not.
         """
         self._functions = tuple(functions)
         self._run_dir = run_dir
@@ -67,7 +67,7 @@ class Callbacks:
             if not callable(function):
                 raise UserError(
                     f"a callback must be a function of an Iteration; {function!r} "
-                    "cannot be called"
+                    "is not callable"
                 )
 
     def __bool__(self) -> bool:
@@ -106,11 +106,11 @@ class Callbacks:
         return added
 
     def raise_error(self) -> None:
-        """Raise what a callback raised or did wrong.
+        """Raise the error of a callback, if there was one.
 
         Raises:
             UserCodeError: If a callback raised.
-            UserError: If what one returned is not metrics.
+            UserError: If a callback returned something other than metrics.
         """
         if self._error is not None:
             raise self._error
@@ -125,7 +125,7 @@ class Callbacks:
 
     def _saved(self) -> str:
         return (
-            "; what was trained is saved, go on with: "
+            "; everything is saved, resume with: "
             f"jaxfactory train --run {self._run_dir}"
         )
 
@@ -140,7 +140,7 @@ def _checked(returned: Any, taken: Mapping[str, float], name: str) -> dict[str, 
     """Return a callback's metrics as floats.
 
     Raises:
-        UserError: If they are something else, or go by the name of another metric.
+        UserError: If they are not metrics, or have the name of another metric.
     """
     if returned is None:
         return {}
@@ -152,10 +152,10 @@ def _checked(returned: Any, taken: Mapping[str, float], name: str) -> dict[str, 
     metrics = {}
     for key, value in returned.items():
         if not isinstance(key, str) or key in taken:
-            why = "is taken" if key in taken else "is no string"
+            why = "is already used" if key in taken else "is not a string"
             raise UserError(
-                f"the callback {name} returned a metric {key!r}, a name that {why}; "
-                "give it another, such as 'own/...'"
+                f"the callback {name} returned the metric name {key!r}, which {why}; "
+                "choose another, such as 'own/...'"
             )
         try:
             metrics[key] = float(value)

@@ -1,7 +1,7 @@
-"""Which run a new one starts from, and which of that run's settings it adopts.
+"""The run that a new one starts from, and the settings that it adopts.
 
 ``--init-from`` names a run's directory or a repository on the Hugging Face Hub.
-`transfer` takes over the weights. Imports no JAX, unless a repository is pulled.
+`transfer` copies the weights. This module imports JAX only to pull a repository.
 """
 
 import dataclasses
@@ -15,34 +15,34 @@ from jaxfactory.config import families, runs
 from jaxfactory.config.train import Config
 
 
-# How the agent sees: what decides the shapes of observations, and how they are made.
+# Settings that determine the shapes and the content of observations.
 _SEEN = ("frame_skip", "screen_width", "screen_height", "wide")
-# What the value function predicts, where the rewards are the same ones.
+# Settings that determine the scale of the rewards, and so that of the values.
 _REWARDS = ("reward_scale", "reward_clip")
-# What the network's inputs and outputs are normalised with.
+# Settings that determine how the network's inputs and outputs are normalised.
 _NORMALIZED = ("normalize_obs", "normalize_returns")
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is a repository's and not a directory's here."""
+    """Whether a name is a repository and not a local directory."""
     try:
         return not Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError):  # Too long a name, or ~ of nobody.
+    except (OSError, RuntimeError):  # The name is too long, or its ~user unknown.
         return True
 
 
 def pinned(name: str) -> str:
-    """Return a name that means the same in another directory."""
+    """Return a name that is valid from any working directory."""
     return name if is_remote(name) else str(Path(name).expanduser().resolve())
 
 
 def find(name: str) -> Path:
-    """Return the directory of the run that a name stands for.
+    """Return the directory of the run that a name refers to.
 
-    A repository is pulled once in the life of this process, into a temporary directory.
+    A repository is pulled once per process, into a temporary directory.
 
     Raises:
-        UserError: If there is no such run, neither here nor on the Hub.
+        UserError: If there is no such run, neither locally nor on the Hub.
     """
     if is_remote(name):
         return _pulled(name)
@@ -51,7 +51,7 @@ def find(name: str) -> Path:
         hint = "train one with `jaxfactory train`"
         if _is_sample_factorys(run):
             hint = f"import it first: jaxfactory import-sample-factory {run}"
-        raise UserError(f"--init-from {run} is no run of jaxfactory; {hint}")
+        raise UserError(f"--init-from {run} is not a jaxfactory run; {hint}")
     return run
 
 
@@ -81,8 +81,8 @@ def _pulled(repo: str) -> Path:
         return pull.pull(options, weights_only=True).run
     except UserError as error:
         raise UserError(
-            f"--init-from {repo}: there is no directory of that name, and on the "
-            f"Hugging Face Hub: {error}"
+            f"--init-from {repo} is not a directory, and pulling it from the Hugging "
+            f"Face Hub failed: {error}"
         ) from error
 
 
@@ -92,18 +92,18 @@ def has_begun(run: Path | None) -> bool:
 
 
 def recorded(config: Config, run: Path) -> Config:
-    """Return the settings with the run to start from, as it is recorded.
+    """Return the settings with `init_from` as the run records it.
 
     Raises:
-        UserError: If the run has begun already, from something else.
+        UserError: If the run has already started from something else.
     """
     name = config.init_from and pinned(config.init_from)
     if has_begun(run) and runs.is_run(run):
         begun = runs.load_config(run).init_from
         if name not in (None, begun):
             raise UserError(
-                f"the run {run} has been trained already and cannot begin from "
-                f"{config.init_from}; leave --init-from out to go on with it, or give "
+                f"the run {run} has already been trained and cannot start from "
+                f"{config.init_from}; leave out --init-from to resume it, or give "
                 "--run a new directory"
             )
         name = begun
@@ -111,52 +111,51 @@ def recorded(config: Config, run: Path) -> Config:
 
 
 def scenario_of(name: str) -> str:
-    """Return the scenario of the run that a name stands for.
+    """Return the scenario of the run that a name refers to.
 
     Raises:
-        UserError: If there is no such run, or its scenario came from a repository and
-            is none that this installation has.
+        UserError: If there is no such run, or it is from a repository and its scenario
+            is not installed.
     """
     from jaxfactory.envs import family
 
     scenario = runs.load_config(find(name)).env.scenario
     if is_remote(name) and not family.of(scenario).is_installed(scenario):
         raise UserError(
-            f"the agent of {name} was trained on a scenario of its own, "
-            f"{Path(scenario).name}; name the one to train on with --scenario"
+            f"the agent of {name} was trained on a custom scenario, "
+            f"{Path(scenario).name}; select the one to train on with --scenario"
         )
     return scenario
 
 
 def with_settings_of(name: str, config: Config, *, own_encoder: bool = False) -> Config:
-    """Return settings with those of another run that its weights need.
+    """Return settings with those that another run's weights require.
 
-    These are the network's; those of the observation, if both are Doom or both are
-    Gymnasium's; and on the same scenario those of the reward.
+    These are the network's settings; the observation's, if both runs are on Doom or
+    both on Gymnasium; and the reward's, if both are on the same scenario.
 
     Args:
         name: The other run's directory, or user/repo.
         config: The settings of the new run.
-        own_encoder: The encoder of `config` is to stay.
+        own_encoder: Keep the encoder of `config`.
 
     Raises:
-        UserError: If there is no such run, its network is made by code that came from a
-            repository, or its encoder is another of ours than `config` is to keep.
+        UserError: If there is no such run, its encoder is custom code from a
+            repository, or its built-in encoder differs from the one to keep.
     """
     source = runs.load_config(find(name))
     network, encoder = source.network, config.network.encoder
     if own_encoder:
         if ":" not in encoder + network.encoder and encoder != network.encoder:
             raise UserError(
-                f"nothing of {name} fits an encoder of another kind, {encoder} instead "
-                f"of {network.encoder}; leave --encoder or --init-from out"
+                f"no weights of {name} fit another kind of encoder, {encoder} instead "
+                f"of {network.encoder}; leave out --encoder or --init-from"
             )
         network = dataclasses.replace(network, encoder=encoder)
     elif is_remote(name) and ":" in network.encoder:
         raise UserError(
-            f"the agent of {name} reads observations by code of its own, "
-            f"{network.encoder}, which is not imported from a repository; name yours "
-            "with --encoder"
+            f"the agent of {name} has a custom encoder, {network.encoder}, and code is "
+            "never imported from a repository; select your own encoder with --encoder"
         )
     here, there = config.env, source.env
     taken: tuple[str, ...] = ()
@@ -175,14 +174,14 @@ def with_settings_of(name: str, config: Config, *, own_encoder: bool = False) ->
 
 
 def same_rewards(one: Config, other: Config) -> bool:
-    """Whether two runs' discounted returns are of the same rewards."""
+    """Whether two runs' discounted returns come from the same rewards."""
     fields = ("scenario", "frame_skip", *_REWARDS)
     same = all(getattr(one.env, f) == getattr(other.env, f) for f in fields)
     return same and one.ppo.gamma == other.ppo.gamma
 
 
 def read_on_cpu(args: Sequence[str]) -> None:
-    """Leave the GPU alone where a sweep's parent pulls an agent: its runs need it."""
+    """Keep a sweep's parent off the GPU if it pulls an agent: its runs need the GPU."""
     names = [arg.partition("=")[2] for arg in args if arg.startswith("--init-from=")]
     if any(is_remote(name) for name in names):
         import jax

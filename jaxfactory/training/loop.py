@@ -79,7 +79,7 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
             with timer.phase("update"):
                 state, losses = session.update(state, rollout, sampler.publish)
                 # Acting needs the parameters, and the rollout's slab may be overwritten
-                # once they are computed; waiting here shows where the time goes.
+                # once they are computed; waiting here counts the time as this phase's.
                 jax.block_until_ready(state.params)
             progress.add(state.frames, sampler.episodes)
             metrics = {**progress.metrics(), **sampler.metrics(), **timer.drain()}

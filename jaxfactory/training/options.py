@@ -15,15 +15,15 @@ from jaxfactory.training import init_from
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(Config):
-    """Train an agent, or go on with the run that --run names."""
+    """Train an agent, or resume the run given by --run."""
 
     run: Path | None = None
     """Run directory, resumed if it exists; without it, a new one under runs/."""
     preset: str = "default"
-    """Where the defaults come from: default or reference, for Gymnasium's environments
-    gymnasium."""
+    """Preset that supplies the defaults: default or reference; gymnasium for Gymnasium
+    environments."""
     callback: tuple[str, ...] = ()
-    """Functions of your own called at every iteration, module:function or
+    """Custom functions to call after each update, module:function or
     file.py:function."""
 
 
@@ -34,7 +34,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
         UserError: If a flag or a value is wrong.
     """
     args = flags.unaliased(args)
-    # These two decide the defaults of all others, so they are read first.
+    # These two determine the defaults of all others, so they are read first.
     flags.check_flags(args, TrainOptions, "train")
     preset, run = _peek(args, "--preset"), _peek(args, "--run")
     if preset is not None and preset not in PRESETS:
@@ -47,7 +47,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
         scenario = init_from.scenario_of(source)
     base = PRESETS[preset or families.of(scenario).preset]
     if existing:
-        # A preset given for an existing run sets what it is about, nothing else.
+        # For an existing run, a preset changes only its own non-default settings.
         base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
     elif source:
         base = _begun_from(source, base, scenario, _peek(args, "--encoder"))
@@ -64,7 +64,7 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
 def _begun_from(
     source: str, base: Config, scenario: str, encoder: str | None
 ) -> Config:
-    """Return the defaults of a new run that begins with another's weights."""
+    """Return the defaults of a new run that starts from another run's weights."""
     env = dataclasses.replace(base.env, scenario=scenario)
     network = base.network
     if encoder is not None:
@@ -74,7 +74,7 @@ def _begun_from(
 
 
 def as_config(options: TrainOptions) -> Config:
-    """Return the settings without the flags that only the command line knows."""
+    """Return the settings without the flags that only the command line has."""
     fields = dataclasses.fields(Config)
     return Config(**{field.name: getattr(options, field.name) for field in fields})
 
@@ -91,7 +91,7 @@ def _peek(args: Sequence[str], flag: str) -> str | None:
 
 
 def _overlay(stored: Any, preset: Any) -> Any:
-    """Return ``stored`` with the settings in which ``preset`` is not the default."""
+    """Return ``stored`` with the non-default settings of ``preset``."""
     changes = {}
     for field in dataclasses.fields(stored):
         old, new = getattr(stored, field.name), getattr(preset, field.name)

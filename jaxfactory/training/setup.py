@@ -1,4 +1,4 @@
-"""Setting up a training run: everything that the loop works with."""
+"""Setting up a training run: everything that the loop uses."""
 
 import contextlib
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ from jaxfactory.training.output import LateOutput
 
 
 class Session(NamedTuple):
-    """What one session of a training run works with.
+    """Everything that one session of a training run uses.
 
     Attributes:
         state: The training state to start from.
-        progress: How far the run has come.
+        progress: Frames, training time and recent episodes of the run.
         sampler: Collects the rollouts; a context manager.
         update: One PPO update.
         timer: Measures the phases of the loop.
@@ -78,14 +78,14 @@ def open_session(
     Args:
         config: All settings.
         run_dir: The run's directory.
-        encoder: The encoder's class, if it is not found by its name.
+        encoder: The encoder's class, if it cannot be found by its name.
         writer: Receives the metrics besides metrics.jsonl and TensorBoard.
         callbacks: The user's own functions.
 
     Raises:
         UserError: If the run directory cannot be used for these settings.
     """
-    # Networks that do not fit are reported before anything is created.
+    # Mismatched networks are reported before anything is created.
     environment = family.resolve(config.env)
     network = ActorCritic(environment.spec, config.network, encoder)
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
@@ -99,7 +99,7 @@ def open_session(
         with (
             open_pool(
                 environment,
-                # A resumed run continues with other episodes than its first ones.
+                # A resumed run must not repeat its first episodes.
                 seed=(config.seed + checkpointer.saved_frames) % 2**32,
                 num_steps=config.ppo.num_steps,
                 num_slabs=num_slabs(config),

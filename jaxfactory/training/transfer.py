@@ -1,8 +1,8 @@
 """Starting a run from another run's weights, as far as they fit.
 
-A network is copied part by part, in the order of the data: encoder, core, decoder,
-heads. A part is copied if all its shapes are the same and its input part was copied; a
-decoder and heads, only if the actions are the same.
+A network is copied part by part, in forward order: encoder, core, decoder, heads. A
+part is copied if all its shapes match and the part that feeds it was copied. The
+decoder and the heads are copied only if the actions match as well.
 """
 
 import os
@@ -33,16 +33,16 @@ _HEADS = {"policy": _POLICY, "mean": _POLICY, "log_std": _POLICY, "value": _VALU
 _ENCODERS = (_ENCODER, _IMAGE, _MEASUREMENTS)
 _ORDER = (_CORE, _DECODER, _CRITIC, _POLICY, _VALUE)
 
-# Leaves of a part: what is behind ``params.``, and shape and type.
+# Leaves of a part: from the path after ``params.`` to shape and type.
 Part = dict[str, str]
 
 
 class Start(NamedTuple):
-    """What a new run starts from.
+    """The weights that a new run starts from.
 
     Attributes:
-        arrays: Leaves of the training state by their paths, as checkpoints have them.
-        report: What was copied and what is freshly initialized, in one line.
+        arrays: Leaves of the training state by their paths, as in checkpoints.
+        report: What was copied and what is newly initialized, in one line.
     """
 
     arrays: dict[str, np.ndarray]
@@ -50,15 +50,15 @@ class Start(NamedTuple):
 
 
 def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None:
-    """Read what `config.init_from` names; None if the run is resumed instead.
+    """Read the run that `config.init_from` names; None if `run_dir` is resumed instead.
 
     Args:
-        config: Of the new run.
-        run_dir: Its directory. A run that has a checkpoint is resumed from that.
-        network: Of the new run.
+        config: Settings of the new run.
+        run_dir: Its directory. A run that has a checkpoint is resumed from it.
+        network: Network of the new run.
 
     Raises:
-        UserError: If there is no such run or checkpoint, or nothing of it fits.
+        UserError: If there is no such run or checkpoint, or none of its weights fit.
     """
     if config.init_from is None or init_from.has_begun(run_dir):
         return None
@@ -79,19 +79,19 @@ def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None
     name = _shown(config.init_from)
     if not plan.taken:
         raise UserError(
-            f"nothing of {name} fits this run ({'; '.join(plan.fresh)}); leave "
-            "--init-from out, or the flags that make another network or observation"
+            f"no weights of {name} fit this run ({'; '.join(plan.fresh)}); leave out "
+            "--init-from, or the flags that change the network or the observation"
         )
     names = [f"params.{leaf}" for part in plan.taken for leaf in plan.ours[part]]
     names += _statistics(plan, ours, theirs, saved.config, config)
-    report = f"taken from {name} ({saved.frames:,} frames): {_named(plan)}"
+    report = f"copied from {name} ({saved.frames:,} frames): {_named(plan)}"
     if plan.fresh:
-        report += f"; fresh: {', '.join(plan.fresh)}"
+        report += f"; newly initialized: {', '.join(plan.fresh)}"
     return Start({leaf: arrays[leaf] for leaf in names}, report)
 
 
 def begin(state: TrainState, start: Start | None) -> TrainState:
-    """Return a fresh state with what another run's has in its place."""
+    """Return a new run's state with the arrays of `start` in place of its own."""
     return state if start is None else checkpoint_files.with_arrays(state, start.arrays)
 
 
@@ -110,7 +110,7 @@ def _read(saved: SavedRun) -> dict[str, np.ndarray]:
 
 
 def _is_plain(config: Config) -> bool:
-    """Whether the encoder is one of ours, of which the parts are known."""
+    """Whether the encoder is built in, so that its parts are known."""
     return config.network.encoder in ENCODERS
 
 
@@ -134,13 +134,13 @@ def _part_of(path: list[str], plain: bool) -> str:
 
 
 class _Plan:
-    """Which parts are taken.
+    """Decides which parts are copied.
 
     Attributes:
         ours: Parts of the new run's network.
-        taken: Names of those that are taken.
-        fresh: Those that are not, each with the reason where it is its own.
-        other_buttons: The policy's choices mean something else there.
+        taken: Names of the parts that are copied.
+        fresh: Those that are not, each with its reason, if it has one of its own.
+        other_buttons: Whether the policy's choices press other buttons in the source.
     """
 
     def __init__(self, ours: dict[str, Part], theirs: dict[str, Part]) -> None:
@@ -151,7 +151,7 @@ class _Plan:
         self.other_buttons = False
 
     def choose(self, other_heads: str | None) -> None:
-        """Decide about every part; `other_heads` says how the actions differ."""
+        """Decide for every part; `other_heads` is how the actions differ."""
         encoders = [part for part in _ENCODERS if part in self.ours]
         for part in encoders:
             self._try(part, True)
@@ -174,11 +174,11 @@ class _Plan:
         return self.ours.get(part) == self._theirs.get(part)
 
     def _try(self, part: str, may: bool) -> bool:
-        """Take a part if it may be and fits; return whether what follows may be."""
+        """Copy a part if it may be and fits; return whether later ones may be."""
         if may and self._same(part):
             self.taken += [part] if part in self.ours else []
             return True
-        # What reads something fresh needs no reason of its own.
+        # A part fed by a newly initialized one needs no reason of its own.
         self._leave(part, self._difference(part) if may else "")
         return False
 
@@ -190,7 +190,7 @@ class _Plan:
         """Return the first difference between the parts, "" if there is none."""
         ours, theirs = self.ours.get(part, {}), self._theirs.get(part, {})
         if not theirs:
-            return "there is none"
+            return "the source has none"
         for leaf in sorted(ours, key=lambda name: name.endswith(".bias")):
             other = theirs.get(leaf, "missing")
             if ours[leaf] != other:
@@ -211,11 +211,11 @@ def _statistics(
     source: Config,
     config: Config,
 ) -> list[str]:
-    """Choose among the normaliser's statistics; return the names of their leaves.
+    """Choose the normalizer statistics to copy; return the names of their leaves.
 
-    Those of observations go with the part that reads them. Those of returns are kept
-    where the rewards are the same: they count all that was seen, and would hold on to
-    another size of rewards for as long again.
+    Observation statistics are copied with the part that reads them. Return statistics
+    are copied only if the rewards are the same: they average over everything seen, so
+    adapting to rewards of another scale would take as long again.
     """
     reads = {"image": _IMAGE, "measurements": _MEASUREMENTS}
     names: list[str] = []
@@ -237,15 +237,15 @@ def _statistics(
         names += [leaf for leaf in ours if leaf.startswith("normalizer.returns.")]
         plan.taken.append("return statistics")
     else:
-        plan.fresh.append("return statistics (other rewards)")
+        plan.fresh.append("return statistics (rewards differ)")
     return names
 
 
 def _other_heads(source: Config, config: Config) -> str | None:
-    """Return how the actions differ: "" if in their buttons, None if they do not.
+    """Return how the actions differ: "" if only in their buttons, None if not at all.
 
-    A checkpoint tells only how many logits there are. More is known of scenarios of the
-    table, which are looked up without importing anything.
+    A checkpoint shows only the number of logits. For built-in scenarios, more is known
+    from their table, which is read without importing anything.
     """
     names = (source.env.scenario, config.env.scenario)
     if names[0] == names[1] or not {*names} <= {*scenario_table.names()}:
@@ -265,7 +265,7 @@ def _heads_of(scenario: str) -> tuple[Head, ...]:
 
 
 def _named(plan: _Plan) -> str:
-    """Name what is taken; the encoder as one, where all of it is."""
+    """List what is copied; a completely copied encoder is one entry."""
     taken = [part for part in plan.taken if part not in _ENCODERS]
     encoders = [part for part in _ENCODERS if part in plan.ours]
     if {*encoders} <= {*plan.taken}:
@@ -274,12 +274,12 @@ def _named(plan: _Plan) -> str:
         encoders = [part for part in encoders if part in plan.taken]
     if plan.other_buttons and _POLICY in taken:
         at = taken.index(_POLICY)
-        taken[at] = f"{_POLICY} (its choices press other buttons there)"
+        taken[at] = f"{_POLICY} (its choices press other buttons in the source)"
     return ", ".join([*encoders, *taken])
 
 
 def _shown(name: str) -> str:
-    """Return a run's name, from this directory where it lies in it."""
+    """Return a run's name, relative to the working directory if it is inside."""
     here = f"{os.getcwd()}{os.sep}"
     return name.removeprefix(here)
 

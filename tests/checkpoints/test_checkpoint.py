@@ -271,7 +271,7 @@ def test_what_may_change_changes(tmp_path):
 
 def test_a_state_of_another_shape_is_refused_by_name(tmp_path):
     save(tmp_path / "run", make_state(10))
-    with pytest.raises(UserError, match=r"dense.bias is float32\[3\] there"):
+    with pytest.raises(UserError, match=r"bias is float32\[3\] in the check"):
         restore(tmp_path / "run", target=make_state(width=4))
 
 

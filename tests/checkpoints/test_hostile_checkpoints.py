@@ -45,9 +45,9 @@ HOSTS = [
     ({"leaves": {"a": "float32[-3]"}}, "its leaf a is 'float32[-3]'"),
     ({"leaves": {"a": "float32[1e9]"}}, "its leaf a is 'float32[1e9]'"),
     ({"leaves": {"a": "float32[" + "9" * 5000 + "]"}}, "its leaf a is 'float32[999"),
-    ({"leaves": {"a": "float32[9999999999]"}}, "GiB together"),
+    ({"leaves": {"a": "float32[9999999999]"}}, "GiB in total"),
     ({"leaves": {"a": "float32[" + "9," * 40 + "9]"}}, "its leaf a is 'float32[9,9"),
-    ({"leaves": {"\x1b[2J": "float32[]"}}, "odd name"),
+    ({"leaves": {"\x1b[2J": "float32[]"}}, "invalid name"),
     ({"leaves": {f"x{n}": "float32[]" for n in range(20_000)}}, "its leaves are not"),
 ]
 
@@ -92,7 +92,7 @@ def test_missing_arrays_are_bound_by_the_models(tmp_path, leaf):
     text = json.dumps(host).encode()
     without = {export.OPTIMIZER: None, export.HOST: text}
     folder = pack(tmp_path / "packed", **without)
-    words = "does not hold what checkpoint.json describes (opt_state."
+    words = "does not match checkpoint.json (opt_state."
     assert words in sentence(export.unpack, folder, tmp_path / "run")
     # Without the odd ones they are filled with zeros.
     whole = pack(tmp_path / "whole", **{export.OPTIMIZER: None})
@@ -122,7 +122,7 @@ TENSORS = [
     (header_with, {"shape": [2**62, 4]}, "is described as"),
     (header_with, {"shape": [True, 128]}, "is described as"),
     (header_with, {"data_offsets": [0, 10**12]}, "is described as"),
-    (header_with, {"data_offsets": [10**9, 10**9 + 512]}, "lies where it cannot"),
+    (header_with, {"data_offsets": [10**9, 10**9 + 512]}, "has invalid offsets"),
 ]
 
 

@@ -90,7 +90,7 @@ def test_a_score_that_is_no_number_is_not_written(tmp_path, monkeypatch, value):
     )
     options = EvaluateOptions(run=run, episodes=2, num_envs=1)
     said = sentence(score, options)
-    assert f"the return of episode 1 is {value:g}, so that there is no score" in said
+    assert f"the return of episode 1 is {value:g}, so there is no score" in said
     assert (run / "evaluation.json").read_bytes() == before
 
 

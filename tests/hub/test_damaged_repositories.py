@@ -60,7 +60,7 @@ def test_what_the_repository_describes_it_must_hold(server, run, capsys):
     files = server.files(REPO)
     host = json.loads(files["checkpoint.json"])
     for changes, words in (
-        ({"format": 2}, "of format 2 and this version reads up to 1"),
+        ({"format": 2}, "has format 2, but this version reads up to 1"),
         ({"leaves": {**host["leaves"], "params.x": "float32[3]"}}, "(params.x)"),
         ({"leaves": {**host["leaves"], "frames": "int64[3]"}}, "(frames)"),
     ):

@@ -66,7 +66,7 @@ def test_what_one_raises_waits_until_it_is_saved():
     assert watchers.stopped
     with pytest.raises(UserCodeError, match="broken raised KeyError") as caught:
         watchers.raise_error()
-    assert "go on with: jaxfactory train --run runs/x" in str(caught.value)
+    assert "resume with: jaxfactory train --run runs/x" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
     trace = caught.value.trace()
     assert 'return {}["nothing"]' in trace
@@ -82,8 +82,8 @@ class Named:
     ("function", "sentence"),
     [
         (Named(), ":Named returned 3, but must return a dictionary"),
-        (lambda i: {"losses/entropy": 1}, "'losses/entropy', a name that is taken"),
-        (lambda i: {1: 1}, "a metric 1, a name that is no string"),
+        (lambda i: {"losses/entropy": 1}, "'losses/entropy', which is already used"),
+        (lambda i: {1: 1}, "the metric name 1, which is not a string"),
         (lambda i: {"own/x": "many"}, "returned 'many' for the metric 'own/x'"),
         (lambda i: {"own/x": np.ones(2)}, "for the metric 'own/x', but a metric is"),
     ],
@@ -97,5 +97,5 @@ def test_what_is_no_metric_is_a_sentence(function, sentence):
 
 
 def test_what_cannot_be_called_is_a_sentence():
-    with pytest.raises(UserError, match="'print' cannot be called"):
+    with pytest.raises(UserError, match="'print' is not callable"):
         Callbacks(["print"], RUN)

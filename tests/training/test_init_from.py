@@ -1,4 +1,4 @@
-"""Runs that begin with another run's weights: what is taken, and what is fresh."""
+"""Runs that start from another run's weights: what is copied, and what is not."""
 
 import dataclasses
 import json
@@ -144,7 +144,7 @@ def test_all_of_it_on_the_same_scenario():
         "returns",
     }  # fmt: skip
     assert said == (
-        "taken from source (4,096 frames): encoder, core, policy head, value head, "
+        "copied from source (4,096 frames): encoder, core, policy head, value head, "
         "observation statistics, return statistics"
     )
     # 2 arrays each of 3 convolutions, a dense layer and 2 heads; a GRU's 4; statistics.
@@ -156,7 +156,9 @@ def test_the_same_heads_on_another_scenario():
     taken, said = begun("source", config_of("health_gathering_supreme"))
     assert roots(taken) >= {"policy", "value", "obs.image"}
     assert "returns" not in roots(taken)
-    assert said.endswith("statistics; fresh: return statistics (other rewards)")
+    assert said.endswith(
+        "statistics; newly initialized: return statistics (rewards differ)"
+    )
     # The same rewards in another size, or with another horizon.
     for field, value in (("reward_scale", 2.0), ("reward_clip", 1.0)):
         config = config_of("health_gathering")
@@ -181,8 +183,9 @@ def test_other_heads_are_fresh(scenario, words):
     taken, said = begun("source", config_of(scenario, decoder_sizes=(8,)))
     assert roots(taken) == {"encoder.conv", "encoder.dense", "core", "obs.image"}
     assert said == (
-        "taken from source (4,096 frames): encoder, core, observation statistics; "
-        f"fresh: decoder, {words}, value head, return statistics (other rewards)"
+        "copied from source (4,096 frames): encoder, core, observation statistics; "
+        f"newly initialized: decoder, {words}, value head, return statistics "
+        "(rewards differ)"
     )
 
 
@@ -190,7 +193,8 @@ def test_heads_that_press_other_buttons_are_told():
     trained(Path("source"), config_of("basic"))
     taken, said = begun("source", config_of("defend_the_center_flat"))
     assert "policy" in roots(taken)
-    assert "policy head (its choices press other buttons there), value head" in said
+    words = "policy head (its choices press other buttons in the source), value head"
+    assert words in said
 
 
 def test_measurements_that_the_other_has_not():
@@ -199,10 +203,11 @@ def test_measurements_that_the_other_has_not():
     assert roots(taken) == {"encoder.conv", "encoder.dense", "obs.image"}
     # 16 features of the image and 8 of the measurements; a GRU of 16 has 48 columns.
     assert said == (
-        "taken from source (4,096 frames): image encoder, observation statistics; "
-        "fresh: measurements encoder (there is none), core (core.kernel is 24x48 "
-        "instead of 16x48), policy head (2 x 2 x 2 x 3 x 3 x 3 x 7 x 3 x 11 x 11 x 11 "
-        "choices instead of 5), value head, return statistics (other rewards)"
+        "copied from source (4,096 frames): image encoder, observation statistics; "
+        "newly initialized: measurements encoder (the source has none), core "
+        "(core.kernel is 24x48 instead of 16x48), policy head (2 x 2 x 2 x 3 x 3 x 3 x "
+        "7 x 3 x 11 x 11 x 11 choices instead of 5), value head, return statistics "
+        "(rewards differ)"
     )
     shutil.rmtree("source")
     trained(Path("source"), config_of("deathmatch"))
@@ -217,7 +222,8 @@ def test_another_core():
     taken, said = begun("source", config_of("health_gathering", core_size=8))
     assert roots(taken) == encoder
     assert said.endswith(
-        "fresh: core (core.kernel is 16x24 instead of 16x48), policy head, value head"
+        "newly initialized: core (core.kernel is 16x24 instead of 16x48), policy head, "
+        "value head"
     )
     taken, _ = begun("source", config_of("health_gathering", core="none"))
     assert roots(taken) == encoder
@@ -229,9 +235,9 @@ def test_nothing_that_fits_is_refused():
     with pytest.raises(UserError) as caught:
         begun("source", config)
     assert str(caught.value) == (
-        "nothing of source fits this run (image encoder (encoder.conv_0.kernel is "
-        "8x8x3x8 instead of 8x8x3x4); core; policy head; value head); leave "
-        "--init-from out, or the flags that make another network or observation"
+        "no weights of source fit this run (image encoder (encoder.conv_0.kernel is "
+        "8x8x3x8 instead of 8x8x3x4); core; policy head; value head); leave out "
+        "--init-from, or the flags that change the network or the observation"
     )
 
 
@@ -296,7 +302,7 @@ def test_mistakes_are_one_sentence(capsys):
             capsys, "--init-from", name
         )
     Path("empty").mkdir()
-    assert "empty is no run of jaxfactory; train" in refused(
+    assert "empty is not a jaxfactory run; train" in refused(
         capsys, "--init-from", "empty"
     )
     words = refused(capsys, "--init-from", str(GRU))
@@ -312,7 +318,7 @@ def test_mistakes_are_one_sentence(capsys):
     words = refused(capsys, "--init-from", "damaged", "--run", "new")
     assert "is damaged" in words
     big = ("--core", "none", "--conv-channels", "8", "8", "8")
-    assert "nothing of source fits" in refused(
+    assert "no weights of source fit" in refused(
         capsys, "--init-from", "source", "--run", "new", *big
     )
     assert not Path("new").exists()
@@ -325,8 +331,8 @@ def test_a_run_that_has_begun_goes_on(capsys):
         capsys, "--run", "mine", "--init-from", "source", "--total-frames", "16384"
     )
     assert words == (
-        "jaxfactory: the run mine has been trained already and cannot begin from "
-        f"{Path('source').resolve()}; leave --init-from out to go on with it, or give "
+        "jaxfactory: the run mine has already been trained and cannot start from "
+        f"{Path('source').resolve()}; leave out --init-from to resume it, or give "
         "--run a new directory\n"
     )
 
@@ -341,7 +347,7 @@ def test_an_agent_of_sample_factorys(tmp_path):
     assert {"core", "policy", "value", "obs.image"} <= roots(taken)
     assert f"({made.frames:,} frames)" in said
     # Its gamma is 0.97.
-    assert said.endswith("; fresh: return statistics (other rewards)")
+    assert said.endswith("; newly initialized: return statistics (rewards differ)")
     ppo = dataclasses.replace(config.ppo, gamma=0.97)
     _, said = begun("imported", dataclasses.replace(config, ppo=ppo))
     assert said.endswith("return statistics")
@@ -362,7 +368,7 @@ def test_an_agent_on_the_hub(pushed, capsys):
     assert config.network == CONFIG.network
     assert config.init_from == "ada/doom"
     taken, said = begun("ada/doom", config)
-    assert said.startswith(f"taken from ada/doom ({FRAMES:,} frames): encoder, core,")
+    assert said.startswith(f"copied from ada/doom ({FRAMES:,} frames): encoder, core,")
     saved = load_for_evaluation(init_from.find("ada/doom"))
     assert not saved.path.is_relative_to(Path.cwd())
     pulled = checkpoint_files.read_arrays(saved.path)[1]
@@ -372,7 +378,7 @@ def test_an_agent_on_the_hub(pushed, capsys):
     trained(Path("ada/doom"), config_of("basic"))
     assert parsed("--init-from", "ada/doom").env.scenario == "basic"
     words = refused(capsys, "--init-from", "ada/dome")
-    assert "ada/dome: there is no directory of that name, and on the Hugging" in words
+    assert "ada/dome is not a directory, and pulling it from the Hugging" in words
     assert "there is no repository ada/dome on" in words
 
 
@@ -419,7 +425,9 @@ def test_the_command_begins_and_goes_on(cartpole, capsys):
     train = ["train", "--run", "new", "--total-frames"]
     assert main.main([*train, "64", "--init-from", "source", *STILL]) == 0
     out = capsys.readouterr().out
-    assert "\ntaken from source (4,096 frames): encoder, policy head, value head" in out
+    assert (
+        "\ncopied from source (4,096 frames): encoder, policy head, value head" in out
+    )
     begun = latest("new")
     for name, array in cartpole.items():
         if name.startswith("params."):
@@ -438,7 +446,7 @@ def test_the_command_begins_and_goes_on(cartpole, capsys):
     assert recorded == str(Path("source").resolve())
     # Said again, it is no other.
     assert init_from.recorded(config, Path("new")) == config
-    with pytest.raises(UserError, match=r"the run new .* cannot begin from new; leave"):
+    with pytest.raises(UserError, match=r"the run new .* cannot start from new; leave"):
         jaxfactory.train(config, "new", init_from="new")
 
 
@@ -454,7 +462,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint(cartpole):
 def test_from_python(cartpole):
     network = dataclasses.replace(CARTPOLE.network, measurements_sizes=(4,))
     config = dataclasses.replace(CARTPOLE, network=network)
-    with pytest.raises(UserError, match="nothing of source fits"):
+    with pytest.raises(UserError, match="no weights of source fit"):
         jaxfactory.train(config, "new", init_from="source")
     fitting = init_from.with_settings_of("source", config)
     assert fitting == CARTPOLE
