@@ -1,4 +1,4 @@
-"""Shapes of what an environment shows and takes: all that a network must know of it."""
+"""Shapes of observations and actions: what a network must know of an environment."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ class ObservationSpec(NamedTuple):
     """Shapes of one observation, without batch axes.
 
     Attributes:
-        image: (height, width, channels) of the uint8 image, None for none.
-        measurements: Number of float32 measurements, 0 for none.
+        image: (height, width, channels) of the uint8 image; None if there is none.
+        measurements: Number of float32 measurements; 0 if there are none.
     """
 
     image: tuple[int, int, int] | None
@@ -26,16 +26,16 @@ class ObservationSpec(NamedTuple):
 
 
 class ActionSpec(NamedTuple):
-    """Independent categorical action heads, and numbers beside them.
+    """Independent categorical action heads and continuous values.
 
-    An action is one row: an index for each head, then the numbers. Where there are only
-    heads it is int32, else float32, which holds the indices exactly.
+    An action is one row: an index for each head, then the continuous values. It is
+    int32 if there are only heads, else float32, which represents the indices exactly.
 
     Attributes:
-        heads: Number of choices of each head. Index 0 is "nothing", but for the heads
-            of `heads.Delta`, where it is the middle one.
+        heads: Number of choices of each head. Index 0 is "nothing", except in heads
+            with an `action_heads.Delta`, where the middle index is.
         names: For each head, the name of each of its choices.
-        continuous: How many numbers there are; in units in which -1 to 1 is the usual
+        continuous: Number of continuous values, scaled so that -1 to 1 is the usual
             range.
     """
 
@@ -45,17 +45,17 @@ class ActionSpec(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Entries of an action's row."""
+        """Number of entries in an action's row."""
         return len(self.heads) + self.continuous
 
     @property
     def dtype(self) -> str:
-        """Of an action's row."""
+        """Element type of an action's row."""
         return "float32" if self.continuous else "int32"
 
 
 class EnvSpec(NamedTuple):
-    """Observations and actions of an environment."""
+    """Shapes of an environment's observations and actions."""
 
     observation: ObservationSpec
     action: ActionSpec

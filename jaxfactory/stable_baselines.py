@@ -1,6 +1,6 @@
 """The pool as a Stable-Baselines3 `VecEnv`.
 
-Its algorithms take the environments directly::
+Pass the environments directly to its algorithms::
 
     from stable_baselines3 import PPO
     from jaxfactory.stable_baselines import StableBaselinesEnv
@@ -75,7 +75,7 @@ class StableBaselinesEnv(VecEnv):
     def reset(self) -> Any:
         """Start a new episode everywhere and return the observations.
 
-        Seeds given with `seed` are used once; later resets keep them.
+        Seeds from `seed` apply to one reset; later resets keep the seeds.
         """
         seeds = (
             None if self._seeds[0] is None else [int(s) % 2**32 for s in self._seeds]
@@ -139,7 +139,7 @@ class StableBaselinesEnv(VecEnv):
         )
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        """Return that episodes are monitored, and that there is no other wrapper."""
+        """Report a Monitor wrapper around each environment, and no other wrapper."""
         monitored = issubclass(wrapper_class, Monitor)
         return [monitored for _ in self._rows(indices)]
 

@@ -1,4 +1,4 @@
-// What the files of the Doom extension bind.
+// The binding functions of the Doom extension's files.
 #ifndef JAXFACTORY_BINDINGS_BINDINGS_H_
 #define JAXFACTORY_BINDINGS_BINDINGS_H_
 

@@ -1,4 +1,4 @@
-// The configuration structs, in Python.
+// Python bindings of the configuration structs.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>

@@ -78,7 +78,7 @@ void BindFunctions(nb::module_& m) {
 
 NB_MODULE(_core, m) {
   m.doc() = "The C++ pool of Doom environments; use it through jaxfactory.make_pool.";
-  // The end of the process frees what is still alive when the interpreter exits.
+  // Objects that are alive when the interpreter exits are freed with the process.
   nb::set_leak_warnings(false);
   m.attr("ENGINE_VERSION") = protocol::kEngineVersionText;
   // Registers the type;

@@ -1,4 +1,4 @@
-// The pool and its arrays, in Python.
+// Python bindings of the pool and its arrays.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
@@ -27,10 +27,10 @@ namespace {
 using Actions =
     nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-// How often a waiting call looks for Ctrl-C.
+// How often a waiting call checks for Ctrl-C.
 constexpr std::chrono::milliseconds kSignalCheck{100};
 
-// A pool with the configuration that its environments refer to.
+// A pool and the configuration that its environments reference.
 class Pool {
  public:
   Pool(DoomConfig doom, const PoolConfig& config) : doom_(std::move(doom)) {
@@ -114,7 +114,7 @@ void BindPool(nb::module_& m) {
           "actions"_a, "Raise ValueError if an action's index is outside its head.")
       .def(
           "sent", [](Pool& pool, int group) { return pool->sent(group); }, "group"_a,
-          "Whether a group was sent something that has not been received yet.")
+          "Whether a group has been sent a request whose result is not received yet.")
       .def("recv", &Pool::Recv, "group"_a,
            "Wait for a group; returns the slab and the slot that it wrote.")
       .def(
@@ -127,7 +127,7 @@ void BindPool(nb::module_& m) {
       .def_prop_ro(
           "address",
           [](Pool& pool) { return reinterpret_cast<std::intptr_t>(&(*pool)); },
-          "What the XLA handlers take as the pool.")
+          "The pool's address, as the XLA handlers take it.")
       .def_prop_ro("pids", [](Pool& pool) { return EnginePids(*pool); })
       .def_prop_ro("tuned", [](Pool& pool) { return TunedEngines(*pool); })
       .def_prop_ro("seeds", [](Pool& pool) { return pool->seeds(); })

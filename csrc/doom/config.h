@@ -1,4 +1,4 @@
-// What a Doom environment runs, observes and is rewarded for.
+// The configuration of a Doom environment: engine, observations, rewards.
 #ifndef JAXFACTORY_DOOM_CONFIG_H_
 #define JAXFACTORY_DOOM_CONFIG_H_
 
@@ -11,8 +11,8 @@
 
 namespace jaxfactory {
 
-// The image that the policy sees: the screen (and the other buffers, as further
-// channels), nearest-neighbour resized.
+// The policy's image: the screen, and other buffers as further channels, resized by
+// nearest neighbour.
 struct FrameSpec {
   int screen_width = 160, screen_height = 120;
   int width = 128, height = 72;
@@ -68,11 +68,11 @@ struct MatchConfig {
   std::vector<int> cores;  // of the agents' engines, in turn; empty: their worker's
 };
 
-// Transforms a step's reward into the one that is trained on. Returns sum the former,
-// so that they are comparable across training settings.
+// Transforms a step's reward into the training reward. Returns sum the untransformed
+// rewards, so that they are comparable across training settings.
 struct TrainedReward {
   double scale = 1;
-  double clip = 0;  // bound of its absolute value, after scaling; 0 for none
+  double clip = 0;  // limit of its absolute value, after scaling; 0 for none
 };
 
 // One choice of an action head: values for buttons.
@@ -83,11 +83,11 @@ struct DoomConfig {
   FrameSpec frame;
   MatchConfig match;
   GameReward reward;
-  int own_variable = -1;  // whose change is the raw reward instead; -1 for none
+  int own_variable = -1;  // its change is the raw reward instead; -1 for none
   std::vector<ShapingTerm> shaping;
   HeldWeapon held_weapon;
   std::vector<Measurement> measurements;
-  double reward_scale = 1;  // the scenario's, of rewards and returns
+  double reward_scale = 1;  // the scenario's scale of rewards and returns
   TrainedReward trained;
   std::string map = "map01";
   int frame_skip = 4;

@@ -20,7 +20,7 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
 
 void DoomEnv::Seed(std::uint32_t seed) {
   game_seeds_.seed(seed);
-  // A used engine differs from a new one: the status bar's face may be another.
+  // A used engine differs from a new one, for instance in the status bar's face.
   // Only a new engine makes the episodes reproducible.
   restart_ = true;
 }
@@ -50,7 +50,7 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
   ended_ = false;
   fresh_ = false;
   if (!running()) {
-    // Its failure was reported, and the caller steps on.
+    // The failure was reported, and the caller continues to step.
     Recover(EngineError("The Doom engine is not running."));
     return;
   }
@@ -84,7 +84,7 @@ bool DoomEnv::Advance() {
 bool DoomEnv::AllReplied() {
   for (; replied_ < players_.size(); ++replied_) {
     if (players_[replied_].engine().Poll()) continue;
-    // It may wait for one that is gone.
+    // It may be waiting for an engine that is gone.
     for (std::size_t i = replied_ + 1; i < players_.size(); ++i) {
       players_[i].engine().CheckAlive();
     }
@@ -115,7 +115,7 @@ void DoomEnv::OnReply() {
       AfterTic();
       break;
     case Phase::kQueuedTics:
-      // The state is read when the last is done: until then the engine writes it.
+      // The state is read after the last tic: until then the engine writes it.
       if (--tics_left_ == 0) FinishStep();
       break;
     case Phase::kEarlyEnd:
@@ -155,9 +155,9 @@ void DoomEnv::SendTic() {
   Send(tics_left_ == 0 ? protocol::kTicAndUpdate : protocol::kTic);
 }
 
-// A time-out is known beforehand and cuts the step as it does when each tic is waited
-// for. A death or a map's end is not: the tics after it still run, at most
-// `frame_skip` - 1, and the step's reward, variables and final observation are theirs.
+// A time-out is known in advance and shortens the step, as it does with exact tics. A
+// death or a map's end is not: the remaining tics still run, at most `frame_skip` - 1,
+// and the step's reward, variables and final observation are those after them.
 void DoomEnv::SendAllTics() {
   const unsigned tic = state().map_tic;
   const auto limit = [&](unsigned end) {
@@ -218,7 +218,7 @@ void DoomEnv::Recover(const EngineError& error) {
       Start();
       return;
     } catch (const EngineError&) {
-      End();  // no engine of a match stays alone
+      End();  // the engines of a match restart together
       if (++failures_ < kMaxFailures) continue;
       phase_ = Phase::kIdle;
       throw;

@@ -23,7 +23,7 @@ namespace jaxfactory {
 // awaited, and if one fails the match restarts with new engines.
 class DoomEnv final : public Env {
  public:
-  // `config` outlives the environment; `row` is its first in the pool.
+  // `config` must outlive the environment; `row` is its first row in the pool.
   DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0);
 
   void Seed(std::uint32_t seed) override;
@@ -32,7 +32,7 @@ class DoomEnv final : public Env {
   bool Advance() override;
   // Process id of the engine behind a row, or 0.
   int pid(int row) const;
-  // Whether that engine has its screen loop replaced.
+  // Whether that engine's screen loop is replaced.
   bool tuned(int row) const;
 
  private:
@@ -69,11 +69,11 @@ class DoomEnv final : public Env {
   void HoldUse(bool on);
 
   bool match() const { return config_.match.agents > 0; }
-  bool running() const;  // all engines, though they may have failed
+  bool running() const;  // all engines were started; they may have failed
   bool starting() const;
   bool terminal() const;
   bool timed_out() const;
-  // The state that all engines of an environment agree on.
+  // The state, which is equal in all engines of an environment.
   const protocol::GameState& state() const { return players_[0].state(); }
 
   const DoomConfig& config_;
@@ -84,14 +84,14 @@ class DoomEnv final : public Env {
   std::vector<DoomPlayer> players_;              // the first one hosts
   std::size_t replied_ = 0;  // players that have answered the last request
   Phase phase_ = Phase::kIdle;
-  bool stepping_ = false;  // a step is under way, and the reset that may end it
-  bool ended_ = false;     // the step's results are written, its reset is under way
+  bool stepping_ = false;  // a step is running, or the reset that may follow it
+  bool ended_ = false;     // the step's results are written, its reset is running
   bool restart_ = false;   // a seed was given: the next reset starts another engine
-  bool fresh_ = false;     // the episode has just been opened, no step yet
-  int tics_left_ = 0;      // to send; of queued ones, to be answered
+  bool fresh_ = false;     // the episode has just started, no step yet
+  int tics_left_ = 0;      // still to send; if queued, still unanswered
   int restart_tics_ = 0;
   unsigned opening_tics_ = 0;  // sent to open an episode
-  int failures_ = 0;           // in a row, without a finished step
+  int failures_ = 0;           // consecutive, without a finished step
   unsigned last_tic_ = 1;      // the engine's tic as the controller counts it
 };
 

@@ -102,8 +102,8 @@ void DoomEnv::CallBots() {
 void DoomEnv::SendOpeningTic() {
   if (++opening_tics_ > kMaxMapTics + config_.start_time) {
     throw EngineError(match()
-                          ? "The Doom engines do not start the match's next episode."
-                          : "The Doom engine does not start the next episode.");
+                          ? "The Doom engines did not start the match's next episode."
+                          : "The Doom engine did not start the next episode.");
   }
   Send(protocol::kTic);
 }

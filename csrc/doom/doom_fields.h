@@ -1,4 +1,4 @@
-// What a step in Doom reports besides the fields of every environment.
+// The fields that a step in Doom reports in addition to those of every environment.
 #ifndef JAXFACTORY_DOOM_DOOM_FIELDS_H_
 #define JAXFACTORY_DOOM_DOOM_FIELDS_H_
 
@@ -13,7 +13,7 @@ namespace jaxfactory {
 
 // X(name, element type, columns, scalar); `config` is the DoomConfig.
 //
-// frags: in a match, kills less suicides; place: 1 for who leads; both 0 elsewhere.
+// frags: in a match, kills minus suicides; place: 1 for the leader; else both are 0.
 #define JAXFACTORY_DOOM_FIELDS(X) \
   X(frags, std::int32_t, 1, true) \
   X(place, std::int32_t, 1, true) \
@@ -28,7 +28,7 @@ inline std::vector<Field> DoomFields(const DoomConfig& config) {
   };
 }
 
-// Where one player writes one step.
+// Destinations of one player's results of a step.
 struct DoomSlot : StepSlot {
   DoomSlot() = default;
   explicit DoomSlot(const StepSlot& slot) : StepSlot(slot) {

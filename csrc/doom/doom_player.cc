@@ -45,7 +45,7 @@ void DoomPlayer::Ready() {
   for (const int button : config_.buttons) input.available[button] = true;
   for (const auto& [button, value] : config_.max_values) {
     const int delta = button - (protocol::kButtons - protocol::kDeltaButtons);
-    // Only delta buttons have one; `DoomGame` ignores a limit for the others, too.
+    // Only delta buttons have a limit; `DoomGame` also ignores one for other buttons.
     if (delta >= 0 && delta < protocol::kDeltaButtons) input.max_value[delta] = value;
   }
 }
@@ -55,7 +55,7 @@ void DoomPlayer::CheckScreen() const {
   const FrameSpec& frame = config_.frame;
   const auto pixels = static_cast<std::size_t>(frame.screen_width) *
                       static_cast<std::size_t>(frame.screen_height);
-  // How much is read of each buffer later depends on the configuration alone.
+  // Later, the configuration alone determines how much of each buffer is read.
   const auto holds = [&](protocol::Region region, int channels) {
     return engine_->region_size(region) >= pixels * static_cast<std::size_t>(channels);
   };

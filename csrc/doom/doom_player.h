@@ -17,13 +17,13 @@ namespace jaxfactory {
 
 class DoomPlayer {
  public:
-  // `config` outlives the player.
+  // `config` must outlive the player.
   explicit DoomPlayer(const DoomConfig& config);
 
   // Starts a new engine in place of the current one.
   void Start(std::uint32_t game_seed, const EngineRole& role);
   void End() { engine_.reset(); }
-  // Call once the engine has started: checks what it renders, and enables the buttons.
+  // Call once the engine has started: checks its output, and enables the buttons.
   void Ready();
   DoomEngine& engine() { return *engine_; }
   const DoomEngine& engine() const { return *engine_; }
@@ -59,8 +59,8 @@ class DoomPlayer {
   RawReward game_reward_;
   ShapingReward shaping_;
   DoomSlot slot_;
-  unsigned reward_tic_ = 0;   // up to which the living reward is counted
-  unsigned episode_tic_ = 0;  // when the episode opened
+  unsigned reward_tic_ = 0;   // the living reward is counted up to here
+  unsigned episode_tic_ = 0;  // when the episode started
   double own_variable_ = 0;
   double episode_shaped_return_ = 0;
   double episode_raw_return_ = 0;

@@ -10,16 +10,16 @@
 
 namespace jaxfactory {
 
-// What a pool needs to know of Doom environments; `config` outlives the pool.
+// The pool's description of Doom environments; `config` must outlive the pool.
 EnvKind DoomKind(const DoomConfig& config);
 
-// Sets the cores of the matches' engines where a core would lie idle if all engines of
-// a match ran on their worker's core.
+// Assigns cores to the engines of matches if a core would be idle with all engines of a
+// match on their worker's core.
 void SpreadEngines(const PoolConfig& pool, DoomConfig* config);
 
-// Process ids of the engines, row after row; 0 where none runs.
+// Process ids of the engines, in the order of rows; 0 if none runs.
 std::vector<int> EnginePids(const EnvPool& pool);
-// Whether each row's engine has its screen loop replaced.
+// Whether the screen loop of each row's engine is replaced.
 std::vector<bool> TunedEngines(const EnvPool& pool);
 
 }  // namespace jaxfactory

@@ -9,8 +9,8 @@
 
 namespace jaxfactory {
 
-// What `DoomGame::getLastReward` computes, in the same order of floating-point
-// operations, so that the two are equal to the last bit.
+// Computes `DoomGame::getLastReward` with the same order of floating-point operations,
+// so that the two are equal to the last bit.
 class RawReward {
  public:
   explicit RawReward(const GameReward& weights) : weights_(weights) {}
@@ -31,10 +31,11 @@ class RawReward {
 // Scales a reward, then limits its absolute value.
 double Trained(double reward, const TrainedReward& rule);
 
-// Rewards for changes of game variables between two decisions, and for holding on to a
-// weapon. None on an episode's first decision (there is nothing to compare with), on
-// its last, and on the one after which a dead player lives again. Counters that go on
-// over episodes need no care of their own: only changes within an episode count.
+// Rewards for changes of game variables between two decisions, and for keeping a
+// weapon. Zero on an episode's first decision (there is nothing to compare with), on
+// its last, and on the one after which a dead player has respawned. Counters
+// that continue across episodes need no special case: only changes within an episode
+// count.
 class ShapingReward {
  public:
   ShapingReward(const std::vector<ShapingTerm>& terms, const HeldWeapon& held)

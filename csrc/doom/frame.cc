@@ -34,7 +34,7 @@ void Resizer::PlanBlocks() {
   if (row_bytes < 16 || source_bytes < 32) return;
   for (int start = 0; start < row_bytes; start += 16) {
     Block block;
-    // The last block is moved left to end with the row: it overlaps the one before.
+    // The last block is moved left to end with the row: it overlaps the previous one.
     block.out = start + 16 <= row_bytes ? start : row_bytes - 16;
     const auto source_of = [this](int byte) {
       return columns_[byte / channels_] + byte % channels_;
@@ -48,7 +48,7 @@ void Resizer::PlanBlocks() {
     if (block.source + 32 > source_bytes) block.source = source_bytes - 32;
     for (int i = 0; i < 16; ++i) {
       const int offset = source_of(block.out + i) - block.source;
-      if (offset >= 32) return;  // shrinks by more than two: the plain way
+      if (offset >= 32) return;  // shrinks by more than two: use the plain path
       block.low[i] = static_cast<std::uint8_t>(offset < 16 ? offset : 0x80);
       block.high[i] = static_cast<std::uint8_t>(offset < 16 ? 0x80 : offset - 16);
     }

@@ -1,4 +1,4 @@
-// Nearest-neighbour resizing of interleaved images, straight into the batch.
+// Nearest-neighbour resizing of interleaved images, directly into the batch.
 #ifndef JAXFACTORY_DOOM_FRAME_H_
 #define JAXFACTORY_DOOM_FRAME_H_
 
@@ -19,7 +19,7 @@ class Resizer {
   // Writes to `out`, which is the first of this image's channels.
   void operator()(const std::uint8_t* source, std::uint8_t* out) const;
 
-  // The same, one pixel after another: what the fast path is tested against.
+  // The same, pixel by pixel: the reference for tests of the fast path.
   void Reference(const std::uint8_t* source, std::uint8_t* out) const;
 
  private:

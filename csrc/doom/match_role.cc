@@ -22,9 +22,9 @@ std::vector<std::string> Arguments(const MatchConfig& match, std::size_t player,
     words = {"-join", "127.0.0.1:" + std::to_string(ports[0]->number())};
   }
   if (!ports.empty()) {
-    // Every engine sends to every other one: through the host, input would reach the
-    // others two tics late, which is not waited for. Before the first tic guests wait
-    // in vain: for a second, or for the milliseconds given here.
+    // Every engine sends to every other one: input sent through the host would arrive
+    // two tics late. Before the first tic guests wait without need: for a second, or
+    // for the milliseconds given here.
     words.insert(words.end(), {"-netmode", "0", "+viz_sync_timeout", "10"});
   }
   words.insert(words.end(), {"+name", "Agent" + std::to_string(player + 1), "+colorset",
@@ -43,7 +43,7 @@ EngineRole MatchRole(const MatchConfig& match, std::size_t player, const Ports& 
         match.cores[(static_cast<std::size_t>(row) + player) % match.cores.size()];
   }
   if (!ports.empty()) {
-    // Its own port first, then those of all that may send to it; see match_preload.cc.
+    // Its own port first, then those of the other engines; see match_preload.cc.
     std::string numbers = "JAXFACTORY_MATCH_PORTS=";
     numbers += std::to_string(ports[player]->number());
     for (const auto& port : ports) {

@@ -8,11 +8,11 @@
 namespace jaxfactory {
 namespace {
 
-// Images that are worked on together in the kernel's gradient stay in the L2 cache.
+// Blocks of images in the kernel's gradient, which stay in the L2 cache.
 constexpr std::size_t kCachedFloats = 128 * 1024;
 
 // Cuts `count` into blocks of nearly equal size, at most `most`; the last one overlaps
-// the one before rather than being short.
+// the previous one instead of being shorter.
 template <typename Action>
 void ForBlocks(int count, int most, Action&& action) {
   const int blocks = (count + most - 1) / most;
@@ -22,7 +22,7 @@ void ForBlocks(int count, int most, Action&& action) {
   }
 }
 
-// The same with the last one short, where results are added to.
+// The same with a shorter last block, for results that are accumulated.
 template <typename Action>
 void ForParts(int count, int most, Action&& action) {
   const int blocks = (count + most - 1) / most;
@@ -32,7 +32,7 @@ void ForParts(int count, int most, Action&& action) {
   }
 }
 
-// Runs over columns, two vectors at a time where there are two.
+// Iterates over columns, two vectors at a time if possible.
 template <typename Action>
 void ForVectors(int columns, int lanes, Action&& action) {
   for (int start = 0; start < columns;) {
@@ -52,7 +52,7 @@ void ConvForward(const ConvShape& shape, const float* x, const float* kernel, fl
   const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(shape.width) * shape.channels;
   const int columns = shape.columns();
   const int places = shape.rows() * columns;
-  std::vector<std::ptrdiff_t> patches;  // where each place's patch begins
+  std::vector<std::ptrdiff_t> patches;  // the start of each position's patch
   for (int row = 0; row < shape.rows(); ++row) {
     for (int column = 0; column < columns; ++column) {
       patches.push_back(row * shape.stride * line +

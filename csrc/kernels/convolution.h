@@ -29,7 +29,7 @@ struct ConvShape {
   }
 };
 
-// Whether the processor has the instructions for these (AVX2 with FMA, or AVX-512).
+// Whether the processor supports these kernels (AVX2 with FMA, or AVX-512).
 bool ConvolutionSupported();
 // Use vectors of at most this many floats, 8 or 16; for tests of both.
 void LimitConvolutionLanes(int lanes);

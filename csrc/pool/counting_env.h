@@ -1,5 +1,5 @@
-// A deterministic environment without an engine, for tests and for measuring the pool's
-// overhead.
+// A deterministic environment without an engine, for tests and for benchmarks of the
+// pool's overhead.
 #ifndef JAXFACTORY_POOL_COUNTING_ENV_H_
 #define JAXFACTORY_POOL_COUNTING_ENV_H_
 

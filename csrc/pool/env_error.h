@@ -6,8 +6,8 @@
 
 namespace jaxfactory {
 
-// An environment, or what it runs on, failed; the text is an error message for the
-// user.
+// An environment, or a resource that it needs, failed; the text is an error message for
+// the user.
 class EnvError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -157,13 +157,13 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   std::exception_ptr error;
   std::vector<Env*> active;
   active.reserve(envs.size());
-  // Whatever an environment throws, the signal below is reached.
+  // Catches every exception, so that the signal below is always sent.
   const auto guarded = [&error](auto&& action) {
     try {
       return action();
     } catch (...) {
       if (!error) error = std::current_exception();
-      return true;  // finished, as far as this step goes
+      return true;  // this step is finished
     }
   };
   const int first_row = static_cast<int>(&group - groups_.data()) * group_size();
@@ -190,9 +190,9 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     if (!failed) active.push_back(env);
   }
   while (!active.empty() && !workers_->stopping()) {
-    // Wait first for the environment that was sent its request last: when that one is
-    // done, the others on this core are too, so that the worker wakes once a round and
-    // not once for each of them.
+    // Wait first for the environment that received its request last: when it is done,
+    // the others on this core are too, so the worker wakes once per round and not once
+    // per environment.
     std::reverse(active.begin(), active.end());
     std::erase_if(active,
                   [&](Env* env) { return guarded([&] { return env->Advance(); }); });
@@ -200,12 +200,12 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   bool last = false;
   {
     const std::scoped_lock lock(mutex_);
-    // Moved: whoever receives it is the last to use it.
+    // Moved: the receiver is its last user.
     if (error && !group.error) group.error = std::move(error);
     last = --group.pending == 0;
   }
-  // Only then: a caller that is woken in vain takes a core from an environment
-  // meanwhile.
+  // Only when all are done: waking the caller earlier would take a core from an
+  // environment.
   if (last) ready_.notify_all();
 }
 

@@ -21,19 +21,19 @@
 
 namespace jaxfactory {
 
-// Makes the environment whose first row is `row`, with that row's seed.
+// Creates the environment whose first row is `row`, with that row's seed.
 using EnvFactory = std::function<std::unique_ptr<Env>(int row, std::uint32_t seed)>;
 
 // When a thread of the caller waits for environments longer than expected.
 enum class Stall { kReceiving, kClosing };
 
-// What the pool needs to know of the environments that it steps.
+// The pool's description of its environments.
 struct EnvKind {
   RowSizes sizes;
   std::vector<int> head_sizes;  // choices of each action head
   EnvFactory make;
   std::vector<Field> fields{};  // reported besides JAXFACTORY_STEP_FIELDS
-  // Called repeatedly while the caller waits; may end what an environment hangs on.
+  // Called repeatedly while the caller waits; may kill processes that block it.
   std::function<void(Stall)> on_stall = [](Stall) {};
 };
 
@@ -44,16 +44,16 @@ class EnvPool {
   EnvPool(const EnvPool&) = delete;
   EnvPool& operator=(const EnvPool&) = delete;
 
-  // Seeds a row's environment anew: its group's next reset opens the first episode of
-  // this seed. Where one fills several rows, the first one's seed counts. Throws
-  // std::logic_error while the group is stepping.
+  // Reseeds a row's environment: its group's next reset starts the first episode of
+  // this seed. If an environment fills several rows, the first row's seed is used.
+  // Throws std::logic_error while the group is stepping.
   void Seed(int row, std::uint32_t seed);
-  // Begins a new episode in every environment of a group, in slot 0 of the first slab.
+  // Starts a new episode in every environment of a group, in slot 0 of the first slab.
   void SendReset(int group);
-  // Begins a step; `actions` has one row for each environment of the group and one
+  // Starts a step; `actions` has one row for each environment of the group and one
   // index for each head. Throws std::invalid_argument for an index outside its head.
   void Send(int group, std::span<const std::int32_t> actions);
-  // Throws as `Send` does; for actions of any number of environments.
+  // Checks actions as `Send` does, for any number of environments.
   void Check(std::span<const std::int32_t> actions) const;
   // Waits at most `patience` for a group. Returns false if it is not ready; rethrows
   // the first error of one of its environments.
@@ -67,7 +67,7 @@ class EnvPool {
   const std::vector<std::uint32_t>& seeds() const { return seeds_; }
   // In the order of their rows; none once the pool is closed.
   const std::vector<std::unique_ptr<Env>>& envs() const { return envs_; }
-  // Whether a group has been sent a reset or actions and not been received yet.
+  // Whether a group has been sent a reset or actions and has not been received.
   bool sent(int group) { return GroupAt(group).sent; }
 
  private:

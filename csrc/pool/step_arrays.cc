@@ -68,7 +68,7 @@ StepSlot StepArrays::SlotOf(int env, Position position) const {
   JAXFACTORY_STEP_FIELDS(JAXFACTORY_SET)
 #undef JAXFACTORY_SET
   for (std::size_t i = 0; index < fields_.size(); ++i) slot.own[i] = next();
-  // Slot 0 has none before it.
+  // Slot 0 has no previous slot.
   const std::size_t back = position.slot > 0 ? envs_ : 0;
   slot.previous_obs = slot.obs - back * sizes_.obs_bytes;
   slot.previous_measurements = slot.measurements - back * sizes_.measurements;

@@ -25,7 +25,7 @@ struct Position {
 };
 
 // An array for each field: `num_slabs` slabs of `num_steps + 1` slots of `num_envs`
-// rows. Slot 0 of a slab repeats the observation of the last slot of the slab before.
+// rows. Slot 0 of a slab repeats the observation of the last slot of the previous slab.
 class StepArrays {
  public:
   // `own` are the fields that the environments add to JAXFACTORY_STEP_FIELDS.
@@ -33,12 +33,12 @@ class StepArrays {
              const std::vector<Field>& own);
 
   const std::vector<Field>& fields() const { return fields_; }
-  // All of a field, by its index in `fields`.
+  // A field's whole array, by its index in `fields`.
   std::byte* data(std::size_t field) const { return arrays_[field].data(); }
   // The rows of all environments at a position, one after another.
   std::byte* Rows(std::size_t field, Position position) const;
-  // All of a field, by its name. Throws std::invalid_argument if there is none of this
-  // name and type.
+  // A field's whole array, by its name. Throws std::invalid_argument if there is no
+  // field of this name and type.
   template <typename T>
   T* Get(const std::string& name) const {
     for (std::size_t i = 0; i < fields_.size(); ++i) {
@@ -49,9 +49,9 @@ class StepArrays {
     throw std::invalid_argument("There is no field " + name + " of this type.");
   }
 
-  // Where the environment of row `env` writes the step at a position.
+  // Destinations of the step at a position for the environment of row `env`.
   StepSlot SlotOf(int env, Position position) const;
-  // Copies the last observation of the slab before to slot 0 of `slab`, so that each
+  // Copies the last observation of the previous slab to slot 0 of `slab`, so that each
   // slab holds a whole rollout.
   void CopyLastObservation(int env, int slab) const;
 

@@ -1,4 +1,4 @@
-// What a step reports, described once. The pool's arrays, the pointers that an
+// The fields that a step reports, defined once. The pool's arrays, the pointers that an
 // environment writes through, the arrays in Python and the results of the XLA calls all
 // follow from this table and from the fields that a kind of environment adds.
 #ifndef JAXFACTORY_POOL_STEP_FIELDS_H_
@@ -16,7 +16,7 @@ namespace jaxfactory {
 // Elements in one environment's row.
 enum class Width { kScalar, kObs, kMeasurements };
 
-// What is kept of a field: the values of every step, [slabs, slots, B, ...], or only
+// The history of a field: the values of every step, [slabs, slots, B, ...], or only
 // the latest, [B, ...].
 enum class History { kEveryStep, kLatest };
 
@@ -83,7 +83,7 @@ struct Field {
 // The most fields that a kind of environment can add.
 constexpr std::size_t kMaxOwnFields = 8;
 
-// Where one environment writes one step.
+// Destinations of one environment's results of a step.
 struct StepSlot {
 #define JAXFACTORY_POINTER(name, type, width, history) type* name = nullptr;
   JAXFACTORY_STEP_FIELDS(JAXFACTORY_POINTER)

@@ -20,7 +20,7 @@ namespace {
 // How long to wait for a worker to end between calls of `meanwhile`.
 constexpr std::chrono::milliseconds kPatience{200};
 
-// A set of cores of any number: `cpu_set_t` itself ends at 1,024.
+// A set of cores of any size: `cpu_set_t` itself is limited to 1,024.
 class CoreSet {
  public:
   explicit CoreSet(std::size_t cores) : cores_(cores), set_(CPU_ALLOC(cores)) {
@@ -44,10 +44,10 @@ class CoreSet {
 constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
 
 void PinTo(int core) {
-  // Both are optimisations only: ignored where they are forbidden.
+  // Only optimizations: errors are ignored.
   RunOn(0, core);
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
-  // engines inherit this, and give way to whoever acts and learns on the same core.
+  // engines inherit this, and yield to the acting and learning threads on their core.
   const sched_param param{};
   sched_setscheduler(0, SCHED_BATCH, &param);
 }
@@ -64,7 +64,7 @@ std::vector<int> UsableCores() {
       }
       break;
     }
-    if (errno != EINVAL) break;  // the kernel knows more cores than the set
+    if (errno != EINVAL) break;  // the kernel supports more cores than the set
   }
   if (cores.empty()) cores.push_back(0);
   return cores;

@@ -18,14 +18,14 @@ namespace jaxfactory {
 // Cores that this process may use, in ascending order.
 std::vector<int> UsableCores();
 
-// Restricts a process or thread, 0 for the calling thread, to one core. Does nothing
-// where that is forbidden.
+// Restricts a process or thread, 0 for the calling thread, to one core. Ignores
+// errors.
 void RunOn(pid_t who, int core);
 
-// Runs jobs on the worker that they are given to, each worker's in order. Stopping
-// drops jobs that have not begun and joins the threads; a job that runs long must look
-// at `stopping` itself. Jobs must not throw. A serial pool has no threads: it runs each
-// job at once on the caller's.
+// Runs jobs on their assigned workers, each worker's in order. Stopping drops jobs that
+// have not started and joins the threads; a long job must check `stopping` itself. Jobs
+// must not throw. A serial pool has no threads: it runs each job immediately on the
+// caller's.
 class WorkerPool {
  public:
   using Job = std::function<void()>;

@@ -1,4 +1,4 @@
-// The tests' only assertion: prints what failed and where, and ends the program.
+// The tests' assertions: print what failed and where, and exit.
 #ifndef JAXFACTORY_TESTS_CHECK_H_
 #define JAXFACTORY_TESTS_CHECK_H_
 
@@ -13,16 +13,16 @@
     }                                                                                \
   } while (false)
 
-#define CHECK_THROWS(statement, exception, text)                          \
-  do {                                                                    \
-    bool thrown = false;                                                  \
-    try {                                                                 \
-      statement;                                                          \
-    } catch (const exception& error) {                                    \
-      thrown = std::string(error.what()).find(text) != std::string::npos; \
-      if (!thrown) std::fprintf(stderr, "it said: %s\n", error.what());   \
-    }                                                                     \
-    CHECK(thrown && #statement);                                          \
+#define CHECK_THROWS(statement, exception, text)                               \
+  do {                                                                         \
+    bool thrown = false;                                                       \
+    try {                                                                      \
+      statement;                                                               \
+    } catch (const exception& error) {                                         \
+      thrown = std::string(error.what()).find(text) != std::string::npos;      \
+      if (!thrown) std::fprintf(stderr, "the message is: %s\n", error.what()); \
+    }                                                                          \
+    CHECK(thrown && #statement);                                               \
   } while (false)
 
 #endif  // JAXFACTORY_TESTS_CHECK_H_

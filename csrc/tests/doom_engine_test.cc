@@ -1,4 +1,4 @@
-// What an engine is and is not believed, against a program that speaks its protocol.
+// Validation of an engine's data, against a fake engine that speaks its protocol.
 #include "doom/engine/doom_engine.h"
 
 #include <unistd.h>
@@ -26,7 +26,7 @@ void Attach(const std::string& attack) {
   } catch (const EngineError&) {
     if (attack != "stranger") {
       CHECK(Names(id).empty());
-    } else {  // it is not ours to remove
+    } else {  // owned by another user: not removed
       CHECK(Names(id) == std::set<std::string>{kSegmentName + id});
       unlink(("/dev/shm/" + (kSegmentName + id)).c_str());
     }
@@ -51,17 +51,17 @@ void TestSegmentsThatAreRefused() {
   CHECK_THROWS(Attach("empty"), EngineError, "has 0 bytes");
   CHECK_THROWS(Attach("too large"), EngineError, "has 1099511627776 bytes");
   CHECK_THROWS(Attach("link"), EngineError, "cannot be opened");
-  CHECK_THROWS(Attach("pipe"), EngineError, "is no ordinary file");
+  CHECK_THROWS(Attach("pipe"), EngineError, "is not a regular file");
   CHECK_THROWS(Attach("nothing"), EngineError, "made no shared memory");
   CHECK_THROWS(Attach("version"), EngineError, "version ?[2J??,");
-  CHECK_THROWS(Attach("segment size"), EngineError, "says it is version 1.3.2");
+  CHECK_THROWS(Attach("segment size"), EngineError, "reports version 1.3.2");
   for (const char* attack :
        {"screen outside", "screen far outside", "depth too long", "input outside"}) {
     CHECK_THROWS(Attach(attack), EngineError, "a region that ends outside of it");
   }
   for (const char* attack :
        {"input in the state", "input not aligned", "state elsewhere"}) {
-    CHECK_THROWS(Attach(attack), EngineError, "a region where none can be");
+    CHECK_THROWS(Attach(attack), EngineError, "a region at an invalid place");
   }
   CHECK_THROWS(Attach("an error"), EngineError, "reports: no??[31m map ??");
   if (geteuid() == 0) {
@@ -92,12 +92,12 @@ void TestOffsetsAreNotReadAgain() {
   CHECK(screen[160 * 120 * 3 - 1] == 0);
 }
 
-// An engine whose numbers and flags are all as large as can be.
+// An engine whose numbers and flags all have their largest values.
 void TestAnEngineThatShouts() {
   DoomConfig config = Game("shouts");
   config.queued_tics = true;
   config.engine.timeout = 1;
-  // A non-delta button has no largest value, and must not be given one elsewhere.
+  // A non-delta button has no largest value; setting one must write nowhere else.
   config.max_values = {{0, 1e9}};
   Row row(config);
   DoomEnv env(config, 1);
@@ -111,9 +111,9 @@ void TestAnEngineThatShouts() {
       while (!env.Advance()) {
       }
     } catch (const EngineError&) {
-      break;  // its levels never begin
+      break;  // its levels never start
     }
-    // Flags of the engine's are not passed on as they are.
+    // The engine's flag bytes are converted to valid bools.
     CHECK(*reinterpret_cast<std::uint8_t*>(row.slot.terminated) <= 1);
     CHECK(*reinterpret_cast<std::uint8_t*>(row.slot.truncated) <= 1);
   }

@@ -1,5 +1,5 @@
-// A few environments on the real engine, so that the sanitizers see its code too. The
-// folder of the vizdoom package comes as the argument or in JAXFACTORY_ENGINE.
+// A few environments on the real engine, so that sanitizers check the code that drives
+// it. The folder of the vizdoom package is the argument or JAXFACTORY_ENGINE.
 #include <signal.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ namespace {
 constexpr int kEnvs = 4;
 constexpr std::chrono::seconds kPatience{60};
 
-// Where engines run: they want a folder of this name there, and may not make it.
+// The engines' working directory: they need this folder in it, and may not create it.
 std::string EngineFolder() {
   const auto folder = std::filesystem::temp_directory_path() / "jaxfactory-cpp-test";
   std::filesystem::create_directories(folder / "_vizdoom");
@@ -34,7 +34,7 @@ DoomConfig Config(const std::string& folder) {
   DoomConfig config;
   config.engine.executable = folder + "/vizdoom";
   config.engine.directory = EngineFolder();
-  // Under the rules that Python gives it, where the kernel has them.
+  // The sandbox rules that Python sets, if the kernel supports them.
   config.engine.confined = true;
   config.engine.readable = {
       folder,       folder + ".libs",  "/lib", "/lib64", "/usr/lib",
@@ -144,7 +144,7 @@ Seen Play(const DoomConfig& config, int groups, int workers) {
   const StepArrays& arrays = fixture.pool().arrays();
   const std::size_t bytes = config.frame.bytes();
   int truncations = 0;
-  for (int step = 0; step < 60; ++step) {  // two episodes of 100 tics and more
+  for (int step = 0; step < 60; ++step) {  // more than two episodes of 100 tics
     const std::size_t at = fixture.Step(step);
     seen.obs.insert(seen.obs.end(), arrays.Get<std::uint8_t>("obs") + at * bytes,
                     arrays.Get<std::uint8_t>("obs") + (at + kEnvs) * bytes);
@@ -152,7 +152,7 @@ Seen Play(const DoomConfig& config, int groups, int workers) {
       seen.reward.push_back(arrays.Get<float>("reward")[at + i]);
       const float* measured = arrays.Get<float>("measurements") + (at + i) * 2;
       seen.measurements.insert(seen.measurements.end(), measured, measured + 2);
-      // Where an episode ended, the variables are still its own.
+      // Where an episode ended, the variables are those of its last state.
       const bool ended = arrays.Get<bool>("is_first")[at + i];
       const float* of_state =
           ended ? arrays.Get<float>("final_measurements") + i * 2 : measured;
@@ -255,7 +255,7 @@ void TestClosingDuringWork(const DoomConfig& config) {
 int main(int argc, char** argv) {
   const char* folder = argc > 1 ? argv[1] : std::getenv("JAXFACTORY_ENGINE");
   if (folder == nullptr) {
-    std::puts("skipped: give the folder of the vizdoom package");
+    std::puts("skipped: pass the folder of the vizdoom package");
     return 0;
   }
   const jaxfactory::DoomConfig config = jaxfactory::Config(folder);

@@ -37,7 +37,7 @@ void TestChanges() {
   const HeldWeapon held;
   ShapingReward shaping(terms, held);
   const auto state = std::make_unique<State>();
-  // An episode that opens with counters of the one before.
+  // An episode that starts with the counters of the previous one.
   state->player_hit_count = 70;
   state->player_damage_count = 5000;
   state->player_death_count = 3;
@@ -62,7 +62,7 @@ void TestChanges() {
   CHECK(Near(shaping.Update(*state, false), -0.75 - 0.27));
   state->player_health = -70;
   CHECK(shaping.Update(*state, false) == 0);
-  // Alive again: nothing is paid, and what follows counts from here.
+  // Alive again: no reward; later changes count from here.
   state->player_dead = false;
   state->player_health = 100;
   CHECK(shaping.Update(*state, false) == 0);
@@ -105,7 +105,7 @@ void TestHeldWeapon() {
   for (int i = 0; i < 4; ++i) CHECK(decide(2, 10) == 0);
   CHECK(decide(2, 10) == 0.002);  // the fifth
   CHECK(decide(2, 9) == 0.002);
-  CHECK(decide(2, 0) == 0);  // nothing to shoot with
+  CHECK(decide(2, 0) == 0);  // no ammunition
   CHECK(decide(2, 5) == 0.002);
   CHECK(decide(3, 5) == 0);  // changed
   for (int i = 0; i < 3; ++i) CHECK(decide(3, 5) == 0);

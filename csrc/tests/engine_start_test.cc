@@ -1,4 +1,4 @@
-// How engines start and what they leave behind, with the fake engine.
+// Start and cleanup of engines, with the fake engine.
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -30,7 +30,7 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-// Runs in a process of its own; returns its status.
+// Runs a function in a child process; returns its status.
 int InChild(const std::function<void()>& job) {
   const pid_t child = fork();
   if (child == 0) {
@@ -43,7 +43,7 @@ int InChild(const std::function<void()>& job) {
 }
 
 void TestThreadsThatCannotStart() {
-  if (kSanitized) return;  // they need more memory than the limit leaves
+  if (kSanitized) return;  // sanitizers need more memory than the limit allows
   const int status = InChild([] {
     const rlimit little{std::size_t{100} << 20, std::size_t{100} << 20};
     setrlimit(RLIMIT_AS, &little);
@@ -71,7 +71,7 @@ void TestNames() {
       CHECK(stat(("/dev/shm/" + name).c_str(), &info) == 0);
       CHECK((info.st_mode & 0777) == 0600);
     }
-    // They are in use, whoever looks.
+    // They are in use, so no process removes them.
     RemoveStaleNames();
     CHECK(InChild([] { RemoveStaleNames(); }) == 0);
     CHECK(Names(id) == made);
@@ -87,7 +87,7 @@ void TestNamesOfAKilledProcess() {
   const int status = InChild([&] {
     const DoomEngine engine(config, 1);
     const std::string& id = engine.id();
-    // As an engine would that is about to answer.
+    // Like an engine that is about to reply.
     std::fclose(std::fopen(("/dev/shm/" + (kSegmentName + id)).c_str(), "w"));
     CHECK(write(ends[1], id.data(), id.size()) == 10);
     raise(SIGKILL);
@@ -97,7 +97,7 @@ void TestNamesOfAKilledProcess() {
   CHECK(read(ends[0], id.data(), id.size()) == 10);
   close(ends[0]);
   close(ends[1]);
-  // Under a sanitizer the engine's process holds the lock until it has gone too.
+  // Under a sanitizer the engine's process also holds the lock until it ends.
   for (int i = 0; i < 500 && !Names(id).empty(); ++i) {
     RemoveStaleNames();
     usleep(10000);
@@ -105,8 +105,8 @@ void TestNamesOfAKilledProcess() {
   CHECK(Names(id).empty());
 }
 
-// However few descriptors there are, and whichever engine of a match they are too few
-// for: a sentence each time.
+// Running out of descriptors, at any engine of a match, raises an error message each
+// time.
 void TestAMatchThatStartsHalf() {
   constexpr int kAllStarted = 4;
   DoomConfig config = Game("silent");
@@ -148,7 +148,7 @@ void TestAMatchThatStartsHalf() {
 
 void TestAPortThatIsTaken() {
   EngineConfig config = Attack("port taken");
-  config.preload = "/etc/passwd";  // which the loader leaves, as it is no library
+  config.preload = "/etc/passwd";  // not a library, so the loader skips it
   config.environment = {"FAKE_LIBRARY=1"};
   DoomEngine engine(config, 1);
   CHECK_THROWS(WaitFor(engine), EngineError, "could not bind its UDP port");
@@ -156,9 +156,9 @@ void TestAPortThatIsTaken() {
 
 void TestALibraryThatIsNotLoaded() {
   EngineConfig config = Attack("none");
-  config.preload = "/etc/group";  // another one than above: what is loaded is kept
+  config.preload = "/etc/group";  // not the one above: successful checks are cached
   CHECK_THROWS(DoomEngine(config, 1), EngineError, "did not load");
-  // One that is loaded when asked, and then is not.
+  // A library that loads in the check, but not in the engine.
   config.environment = {"FAKE_LIBRARY=1"};
   DoomEngine engine(config, 1);
   CHECK_THROWS(WaitFor(engine), EngineError, "has not loaded");
@@ -166,7 +166,7 @@ void TestALibraryThatIsNotLoaded() {
   CHECK_THROWS(DoomEngine(config, 1), EngineError, "Cannot read /no/such/library.so");
 }
 
-// As when jaxfactory is installed again while a training runs.
+// As when jaxfactory is reinstalled during a training run.
 void TestALibraryWhoseFileIsGone() {
   std::string path = "/tmp/jaxfactory-library-XXXXXX";
   const int fd = mkstemp(path.data());

@@ -33,7 +33,7 @@ PoolConfig Config(int groups, int workers) {
   return config;
 }
 
-// Never done by itself: as with an engine that hangs.
+// Never finishes: like an engine that hangs.
 class StuckEnv final : public Env {
  public:
   void Seed(std::uint32_t /*seed*/) override {}
@@ -57,7 +57,7 @@ void ResetAll(EnvPool& pool) {
   for (int g = 0; g < pool.config().num_groups; ++g) Wait(pool, g);
 }
 
-// Everything that the pool answers over many steps, in one list.
+// The results of many steps, in one list.
 std::vector<double> Rollout(const PoolConfig& config, int steps) {
   EnvPool pool(config, CountingKind({}));
   ResetAll(pool);
@@ -106,8 +106,8 @@ void TestTheSameWhateverTheThreads() {
   CHECK(Rollout(serial, 40) == expected);
 }
 
-// With 5 steps a slab: step 5 is the last of slab 0, step 6 slot 1 of slab 1, whose
-// slot 0 repeats it; step 16 comes back to slab 0.
+// With 5 steps per slab: step 5 is the last of slab 0, step 6 slot 1 of slab 1, whose
+// slot 0 repeats it; step 16 is in slab 0 again.
 void TestSlabs() {
   EnvPool pool(Config(1, 2), CountingKind({}));
   ResetAll(pool);
@@ -143,7 +143,7 @@ void TestAnErrorReachesTheCaller() {
         Position position;
         if (step == 3) {
           CHECK_THROWS(pool.Recv(g, kPatience, &position), EnvError, "fails at step 3");
-        } else {  // the pool goes on before and after
+        } else {  // the pool works before and after the failure
           Wait(pool, g);
         }
       }
@@ -250,8 +250,8 @@ void TestSeeds() {
   CHECK(pool.seeds() == config.env_seeds);
 }
 
-// The counting environment shows its seed: after so many steps a reset shows the number
-// of steps and the seed, after seeding the new seed alone.
+// The counting environment's observations show its seed: a reset after some steps shows
+// the number of steps plus the seed; a reset after seeding shows only the new seed.
 void TestSeedingAnew() {
   PoolConfig config = Config(2, 2);
   config.env_seeds = std::vector<std::uint32_t>(kEnvs, 9);

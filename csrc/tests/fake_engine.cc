@@ -1,5 +1,5 @@
-// What an engine that a map has taken over could do: a program that speaks the engine's
-// protocol, and makes shared memory that it should not. "-attack NAME" says which.
+// Simulates an engine compromised by a map: it speaks the engine's protocol and creates
+// invalid shared memory. "-attack NAME" selects the attack.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -33,7 +33,7 @@ void Say(bip::message_queue& queue, std::uint8_t code, const char* text = "") {
   queue.send(&message, sizeof(message), 0);
 }
 
-// The layout of a real engine, but for the attack.
+// The layout of a real engine, except for the attack.
 void Fill(GameState& state, std::size_t size, const Plan& plan) {
   constexpr std::size_t kScreen = kWidth * kHeight * 3;
   const std::size_t input = sizeof(GameState);
@@ -112,7 +112,7 @@ GameState* MakeSegment(const Plan& plan) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // As the library of matches does where it is loaded; see match_preload.cc.
+  // Like the library of matches when it is loaded; see match_preload.cc.
   if (std::getenv("JAXFACTORY_PRELOAD_PROBE") != nullptr) {
     return std::getenv("FAKE_LIBRARY") != nullptr ? 77 : 0;
   }
@@ -144,7 +144,7 @@ int main(int argc, char** argv) {
       for (std::size_t& offset : state->region_offset) offset = ~std::size_t{0} / 2;
     }
     if (plan.is("shouts") && state != nullptr) {
-      // Everything but the layout, and as large as can be.
+      // Largest values everywhere except in the layout.
       auto* bytes = reinterpret_cast<unsigned char*>(state);
       std::memset(bytes + offsetof(GameState, game_tic), 0xFF,
                   sizeof(GameState) - offsetof(GameState, game_tic));

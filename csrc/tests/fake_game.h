@@ -1,4 +1,4 @@
-// Games on the fake engine, and where their results go.
+// Configurations for the fake engine, and storage for results.
 #ifndef JAXFACTORY_TESTS_FAKE_GAME_H_
 #define JAXFACTORY_TESTS_FAKE_GAME_H_
 
@@ -15,7 +15,7 @@ namespace jaxfactory {
 
 inline std::string fake_engine;  // NOLINT: set once, in main
 
-// The fake engine lies beside the test's own program.
+// The fake engine is in the folder of the test program.
 inline void FindFakeEngine(const char* program) {
   fake_engine = std::filesystem::absolute(program).parent_path() / "fake_engine";
 }
@@ -42,7 +42,7 @@ inline void WaitFor(DoomEngine& engine) {
   }
 }
 
-// The names of an engine that are in /dev/shm; others may be running on this machine.
+// One engine's names in /dev/shm; other engines may be running on this machine.
 inline std::set<std::string> Names(const std::string& id) {
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {

@@ -1,4 +1,4 @@
-// The fast resize path equals the plain one, and both equal the formula.
+// The fast and the plain resize path both match the formula.
 #include "doom/frame.h"
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace jaxfactory {
 namespace {
 
-// Exact allocations, so that the address sanitizer sees a byte too far.
+// Exact allocations, so that the address sanitizer detects any overrun.
 void Compare(int source_width, int source_height, int width, int height, int channels,
              std::mt19937& random) {
   std::vector<std::uint8_t> source(static_cast<std::size_t>(source_width) *
@@ -50,7 +50,7 @@ void TestSizes() {
   Compare(320, 240, 128, 72, 3, random);
 }
 
-// Two buffers interleaved into one image leave each other's channels alone.
+// Two buffers interleaved into one image do not overwrite each other's channels.
 void TestStride() {
   const std::vector<std::uint8_t> colour = {1, 2, 3, 4, 5, 6};  // 2 x 1, RGB
   const std::vector<std::uint8_t> depth = {7, 8};

@@ -58,7 +58,7 @@ void CopyResults(const EnvPool& pool, Position position, ffi::RemainingRets& res
 Position ReceiveAll(EnvPool& pool) {
   Position position;
   std::exception_ptr error;
-  // Every group is received before anything is thrown, so that none stays half sent.
+  // Receives every group before throwing, so that no group stays half stepped.
   for (int group = 0; group < pool.config().num_groups; ++group) {
     try {
       while (!pool.Recv(group, std::chrono::milliseconds(100), &position)) {

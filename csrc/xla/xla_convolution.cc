@@ -21,12 +21,12 @@ namespace ffi = xla::ffi;
 using Array = ffi::Buffer<ffi::F32>;
 using Out = ffi::Result<ffi::Buffer<ffi::F32>>;
 
-// The pieces that a batch is cut into, whatever the number of threads, so that sums
-// over them do not depend on it.
+// The number of pieces of a batch. It is independent of the number of threads, so that
+// sums over pieces are too.
 constexpr int kPieces = 16;
 
-// Work shared by the threads that are free. It outlives the call, as a thread of the
-// pool may start only when everything is done.
+// Work shared by the idle threads. It outlives the call, because a thread of the pool
+// may start only after everything is done.
 struct Shared {
   std::function<void(int)> work;
   int pieces = 0;
@@ -46,8 +46,7 @@ struct Shared {
 };
 
 // Runs pieces 0 to `pieces` - 1 on the caller's thread and on those of XLA that are
-// idle. The caller works as well, so that it never waits for a thread that has not
-// begun.
+// idle. The caller works as well, so it never waits for a thread that has not started.
 void InPieces(ffi::ThreadPool& pool, int pieces, std::function<void(int)> work) {
   auto shared = std::make_shared<Shared>();
   shared->work = std::move(work);
@@ -122,7 +121,7 @@ ffi::Error ImageGradient(ffi::ThreadPool pool, std::int64_t stride, Array kernel
   return ffi::Error::Success();
 }
 
-// Of all three handlers.
+// Shared by all three handlers.
 auto Signature() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()

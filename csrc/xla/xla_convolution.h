@@ -6,8 +6,8 @@ namespace jaxfactory {
 
 // Handlers as jax.ffi.register_ffi_target takes them. Forward takes images and a
 // kernel, the kernel's gradient images and the output's gradient, the images' gradient
-// a kernel and the output's gradient; all take the attribute `stride`, the shapes say
-// the rest.
+// a kernel and the output's gradient; all take the attribute `stride`; the shapes
+// determine the rest.
 void* XlaConvForwardHandler();
 void* XlaConvKernelGradientHandler();
 void* XlaConvImageGradientHandler();

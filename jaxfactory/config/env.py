@@ -1,4 +1,4 @@
-"""Settings of the environments: what they show, how they are stepped and rewarded."""
+"""Settings of the environments: observations, stepping, rewards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ class EnvConfig:
         self._check_family()
 
     def _check_family(self) -> None:
-        """Refuse settings that only other families of environments have."""
+        """Refuse settings that apply only to other families of environments."""
         own = families.of(self.scenario)
         for family in families.FAMILIES.values():
             for name in () if family is own else family.settings:

@@ -1,4 +1,4 @@
-"""The table of families of environments: which one a scenario's name belongs to.
+"""The table of families of environments; a scenario's name selects one.
 
 A new kind of environment is a folder in `envs/` and one line here. The table is data:
 settings are validated and help is shown without importing any environment.

@@ -24,7 +24,7 @@ Options = TypeVar("Options")
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 # Other names of flags.
 _ALIASES = {"--network": "--encoder", "--env": "--scenario"}
-# Arguments that other commands take without a flag need one here.
+# Arguments that are positional in other commands and need a flag here.
 _NAMED_WITH = {
     "train": ("a scenario", "--scenario"),
     "evaluate": ("a run", "--run"),
@@ -78,8 +78,8 @@ def parse(
 def _fields(info: "StructTypeInfo") -> "StructConstructorSpec | None":
     """Describe a dataclass's fields to tyro: help texts and aliases.
 
-    tyro takes an indented line of a field's docstring for a new paragraph, so that its
-    own help breaks lines in mid-sentence.
+    tyro treats an indented line of a field's docstring as a new paragraph, so its own
+    help would break lines in mid-sentence.
     """
     import tyro
     from tyro.constructors import StructConstructorSpec, StructFieldSpec
@@ -126,7 +126,7 @@ def _docstrings(kind: type) -> dict[str, str]:
 
 
 class _Captured(io.StringIO):
-    """Captures a help text, in the colors and borders that standard output takes."""
+    """Captures a help text, in the colors and borders that standard output supports."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,8 +143,8 @@ class _Captured(io.StringIO):
 
 
 def _wrapped(text: str) -> str:
-    """Wrap the lines that tyro does not fit to the terminal: those outside of boxes."""
-    width = max(shutil.get_terminal_size().columns, 40)  # Boxes are no narrower.
+    """Wrap the lines outside of boxes, which tyro does not fit to the terminal."""
+    width = max(shutil.get_terminal_size().columns, 40)  # Boxes are at least this wide.
     lines = []
     for line in text.splitlines():
         plain = _STYLE.sub("", line)
@@ -196,7 +196,7 @@ def _flags(kind: Any) -> list[str]:
     return flags
 
 
-# Phrases of Python and tyro, and plain ones.
+# Phrases of Python and tyro, and their plain replacements.
 _PLAIN_WORDS = (
     ("invalid literal for int() with base 10:", "not a whole number:"),
     ("could not convert string to float:", "not a number:"),
@@ -211,7 +211,7 @@ _PLAIN_WORDS = (
 
 
 def _message(box: str, command: str) -> str:
-    """Return the error message in the box that tyro draws around it."""
+    """Extract the error message from the box that tyro draws around it."""
     lines = [line.strip().strip("│").strip() for line in box.splitlines()]
     lines = [line for line in lines if line]
     # The title is part of the frame or, on an ASCII terminal, underlined.
@@ -233,6 +233,6 @@ def _message(box: str, command: str) -> str:
         return f"{command} lacks {names}; see `jaxfactory {command} --help`"
     for theirs, ours in _PLAIN_WORDS:
         text = text.replace(theirs, ours)
-    # For an optional value, keep only why it does not fit its type.
+    # For an optional value, keep only the reason why its type rejects it.
     text = re.sub(r"no type matching .* - <class '\w+'>: ", "", text)
     return text or f"the flags are wrong; see `jaxfactory {command} --help`"

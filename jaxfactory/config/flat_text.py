@@ -1,4 +1,4 @@
-"""A configuration as flat text, to show it and to compare two."""
+"""A configuration as flat text, for display and comparison."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _NOT_TRAINING = (
 
 
 def flat(config: Config) -> dict[str, str]:
-    """Return every setting as text, by the name of its flag."""
+    """Return every setting as text, by flag name."""
     result: dict[str, str] = {}
     for name, value in config_lib.to_dict(config).items():
         section = value if isinstance(value, dict) else {name: value}

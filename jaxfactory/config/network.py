@@ -7,7 +7,7 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.config import validation
 
 
-# Larger values are mistakes, and would take memory without end.
+# Larger values are mistakes and would exhaust memory.
 _MAX_UNITS = 16_384
 _MAX_CHANNELS = 4_096
 _MAX_KERNEL = 256

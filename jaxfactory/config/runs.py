@@ -50,7 +50,7 @@ FIXED_ENV = (
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
     """Return the path of a new run directory, named by scenario and time."""
-    # The stem of a .cfg file's path; the part behind the colon of FILE:NAME.
+    # The stem of a .cfg file's path; the part after the colon of FILE:NAME.
     short = Path(scenario.rpartition(":")[2]).stem
     stem = root / short / time.strftime("%Y%m%d-%H%M%S")
     path, number = stem, 1
@@ -105,13 +105,13 @@ def load_config(run_dir: Path) -> Config:
     """Read the settings of a run.
 
     Raises:
-        UserError: If the directory is no run, or its config.json cannot be read.
+        UserError: If the directory is not a run, or its config.json cannot be read.
     """
     file = run_dir / CONFIG
     if not run_dir.is_dir():
         raise UserError(f"{run_dir} is not a directory; --run takes a run's directory")
     if not file.is_file():
-        raise UserError(f"{run_dir} is no run of jaxfactory: it has no {CONFIG}")
+        raise UserError(f"{run_dir} is not a run of jaxfactory: it has no {CONFIG}")
     data = plain_json.read_object(file, limit=plain_json.MIB)
     try:
         return config_lib.from_dict(data)
@@ -138,7 +138,7 @@ def open_run(run_dir: Path, config: Config) -> bool:
             _check_same(run_dir, load_config(run_dir), config)
         elif any(path.name != LOCK for path in run_dir.iterdir()):
             raise UserError(
-                f"{run_dir} is not empty and is no run of jaxfactory (it has no "
+                f"{run_dir} is not empty and is not a run of jaxfactory (it has no "
                 f"{CONFIG}); give --run a new directory"
             )
         text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
@@ -155,7 +155,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that readers see either the old text or the new text."""
     scratch = path.with_name(f".{path.name}.unfinished")
     try:
-        # Writing would follow a link that is there.
+        # Writing to the file itself would follow a link.
         scratch.unlink(missing_ok=True)
         with scratch.open("w") as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Numbers of environments and workers for a machine: the meaning of `auto`.
+"""Chooses the numbers of environments and workers for a machine (`auto`).
 
 More environments make larger, more efficient batches for the network; fewer keep the
 engines in the caches. 32 per core was the best value measured on 2 cores without a GPU
@@ -17,7 +17,7 @@ AUTO_FLAGS = ("--num-envs", "--num-workers")
 
 
 class Sizes(NamedTuple):
-    """The chosen sizes, and the reason."""
+    """The chosen sizes and the reason."""
 
     num_envs: int
     num_workers: int

@@ -16,7 +16,7 @@ from jaxfactory.config.env import MAX_ENVS, EnvConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
 
 
-# Larger values are mistakes, and would start processes or take memory without end.
+# Larger values are mistakes and would exhaust processes or memory.
 MAX_FRAMES = plain_json.MOST_FRAMES
 MAX_EPISODES = 1_000_000
 

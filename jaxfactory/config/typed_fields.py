@@ -1,8 +1,8 @@
 """Strict construction of dataclasses from untrusted JSON values.
 
-A dataclass accepts any value: ``num_envs`` of 64.0 or "64" would fail later, or pass
-for 64. Here, each value must have its field's type. cattrs converts "64" to 64 and
-"false" to True; pydantic ignores unknown fields and adds 0.1 s to the start.
+A dataclass accepts any value: ``num_envs`` of 64.0 or "64" would fail later or be
+treated as 64. Here, each value must have its field's type. cattrs converts "64" to 64
+and "false" to True; pydantic ignores unknown fields and adds 0.1 s to the start.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 _LONGEST_TEXT = 4096
 _MOST_ENTRIES = 1024
-# What float32 can hold.
+# The largest float32.
 _LARGEST = 3e38
 
 
-class _Unfit(Exception):  # noqa: N818 - it is the value that is wrong
-    """A value does not have its field's type; the text names the type."""
+class _Unfit(Exception):  # noqa: N818 - the value is wrong
+    """A value does not have its field's type; the message names the type."""
 
 
 def build(kind: type[T], values: Any, place: str = "") -> T:

@@ -44,14 +44,14 @@ def not_longer(owner: Any, limit: int, *names: str) -> None:
 
 
 def within(owner: Any, name: str, low: float, high: float) -> None:
-    """Refuse a setting outside of two bounds, which are included."""
+    """Refuse a setting outside of two bounds, which are inclusive."""
     value = getattr(owner, name)
     if not low <= value <= high:
         flag = name.replace("_", "-")
-        raise UserError(f"--{flag} {value} must lie between {low:g} and {high:g}")
+        raise UserError(f"--{flag} {value} must be between {low:g} and {high:g}")
 
 
 def seed(value: int) -> None:
     """Refuse a seed that is not in 0 to 2^32 - 1."""
     if not 0 <= value < 2**32:
-        raise UserError(f"--seed {value} must lie between 0 and 4294967295")
+        raise UserError(f"--seed {value} must be between 0 and 4294967295")

@@ -1,7 +1,7 @@
 """The interface of a family of environments, and the lookup of the right one.
 
-Everything outside of `envs/` asks the family; nothing else depends on whether an
-environment is Doom's, Gymnasium's or a new kind's. `config.families` is the table.
+Code outside of `envs/` uses this interface; nothing else depends on whether an
+environment is Doom's, Gymnasium's or of a new kind. `config.families` is the table.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ from jaxfactory.spec import EnvSpec
 
 @runtime_checkable
 class Pool(Protocol):
-    """What samplers and evaluation need of a pool of environments.
+    """The pool interface that samplers and evaluation use.
 
-    `EnvPool` documents the members; the rows of a group lie side by side.
+    `EnvPool` documents the members; the rows of a group are consecutive.
     """
 
     spec: EnvSpec
@@ -33,7 +33,7 @@ class Pool(Protocol):
     num_groups: int
     num_slabs: int
     seeds: tuple[int, ...]
-    match: Any  # None, or the `agents` whose rows belong together
+    match: Any  # None, or has `agents`: the number of rows per match
     arrays: dict[str, np.ndarray]
 
     def __enter__(self) -> "Pool":
@@ -55,7 +55,7 @@ class Pool(Protocol):
         """Step every environment once."""
 
     def send(self, group: int, actions: np.ndarray) -> None:
-        """Begin a step of one group."""
+        """Start a step of one group."""
 
     def recv(self, group: int) -> Step:
         """Wait for a group's step and return its rows."""
@@ -63,7 +63,7 @@ class Pool(Protocol):
 
 @runtime_checkable
 class ResolvedEnv(Protocol):
-    """All that is known about a configured environment before a pool is started.
+    """A configured environment, fully resolved before a pool is started.
 
     Attributes:
         config: The settings that it was resolved from.
@@ -74,13 +74,13 @@ class ResolvedEnv(Protocol):
     spec: EnvSpec
 
     def map_file(self) -> MapFile | None:
-        """Return the map file that it runs on, None where there are no maps."""
+        """Return the map file, or None if the family has no maps."""
 
     def map_notes(self, trained: tuple[MapFile, ...]) -> list[str]:
-        """Return sentences about its map, given the maps that an agent trained on."""
+        """Return notes on its map, given the maps that an agent was trained on."""
 
     def map_warning(self) -> str:
-        """Return a warning about its map before training, "" for none."""
+        """Return a warning about its map before training, or ""."""
 
 
 class ReplayFrame(NamedTuple):
@@ -99,9 +99,9 @@ class Replay(NamedTuple):
     """Recorded episodes as a sequence of frames.
 
     Attributes:
-        frames: In order; made while they are read.
+        frames: In order; generated while they are read.
         rate: Frames per second at the environment's own speed.
-        count: Number of frames, about.
+        count: Approximate number of frames.
     """
 
     frames: Iterator[ReplayFrame]
@@ -111,29 +111,29 @@ class Replay(NamedTuple):
 
 @runtime_checkable
 class Family(Protocol):
-    """One kind of environment: how it is found, described, stepped and replayed.
+    """One kind of environment: finds, describes, steps and replays it.
 
-    `scenario` is always a whole name, prefix included, or an object that the family
-    accepts in its place. What is data about a family is in `config.families`.
+    `scenario` is always a full name, with its prefix, or an object that the family
+    accepts in its place. `config.families` holds the constants of each family.
     """
 
     def find(self, scenario: str) -> Any:
-        """Return the object that a name stands for; None if it is only a name.
+        """Return the object that a name refers to; None if it is only a name.
 
         Raises:
             UserError: If there is no such scenario.
         """
 
     def check(self, config: EnvConfig, *, video: bool = False) -> None:
-        """Raise a `UserError` for what cannot work; starts nothing.
+        """Raise a `UserError` for invalid settings; start nothing.
 
         Args:
             config: The environment.
-            video: Also check that videos can be made of it.
+            video: Also check that it can be recorded.
         """
 
     def resolve(self, config: EnvConfig, scenario: Any = None) -> ResolvedEnv:
-        """Return all that is known about an environment.
+        """Resolve an environment.
 
         Raises:
             UserError: If the environment, or something that it needs, does not exist.
@@ -169,30 +169,30 @@ class Family(Protocol):
         Args:
             config: The environment.
             seed: Seed of the environment.
-            actions: As the policy chose them, from the first step on.
+            actions: The policy's actions, from the first step on.
             lengths: Length of each episode.
             scenario: Instead of the one that `config` names.
         """
 
     def reference(self, scenario: Any) -> str:
-        """Return a name that finds the scenario again from another directory."""
+        """Return a name that refers to the scenario from any directory."""
 
     def is_installed(self, scenario: str) -> bool:
-        """Whether the name stands for an installed environment, not for user code."""
+        """Whether the name refers to an installed environment, not to user code."""
 
     def agent_id(self, scenario: str) -> str:
-        """Return the name under which published agents of a scenario are compared."""
+        """Return the name of the scenario in comparisons of published agents."""
 
 
 def of(scenario: Any) -> Family:
-    """Return the family of a scenario: its name, or an object in a name's place."""
+    """Return the family of a scenario, given as a name or an object."""
     entry = families.of(scenario if isinstance(scenario, str) else "")
     family: Family = importlib.import_module(entry.module).FAMILY
     return family
 
 
 def resolve(config: EnvConfig, scenario: Any = None) -> ResolvedEnv:
-    """Return all that is known about an environment; starts no engine.
+    """Resolve an environment without starting an engine.
 
     Args:
         config: Names the environment.
@@ -205,17 +205,17 @@ def resolve(config: EnvConfig, scenario: Any = None) -> ResolvedEnv:
 
 
 def check(config: EnvConfig, *, video: bool = False) -> None:
-    """Raise a `UserError` for an environment that cannot work; starts nothing.
+    """Raise a `UserError` for an invalid environment; start nothing.
 
     Args:
         config: Names the environment.
-        video: Also check that videos can be made of it.
+        video: Also check that it can be recorded.
     """
     of(config.scenario).check(config, video=video)
 
 
 def pinned(config: EnvConfig, scenario: Any = None) -> EnvConfig:
-    """Return settings whose scenario and map are found from any directory.
+    """Return settings whose scenario and map can be found from any directory.
 
     Args:
         config: The settings.

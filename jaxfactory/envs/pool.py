@@ -1,4 +1,4 @@
-"""`make_pool`: the pool of environments that a name or a configuration asks for."""
+"""`make_pool`: starts the pool for a name or a configuration."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The result of a step of a pool: observations, rewards, ends of episodes, info."""
+"""The result of a pool's step: observations, rewards, episode ends, info."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from jaxfactory.spec import EnvSpec
 
 
 class StepInfo(NamedTuple):
-    """The part of a step that is not trained on; rows as in `Step`.
+    """The part of a step that training does not use; rows as in `Step`.
 
     Attributes:
         final_obs: The last observation of each episode that ended with this step. Valid
@@ -19,11 +19,11 @@ class StepInfo(NamedTuple):
         episode_shaped_return: Sum of the shaped rewards over the episode so far, this
             step included; without `EnvConfig.reward_scale` and `EnvConfig.reward_clip`.
         episode_raw_return: Sum of `raw_reward` over the episode so far.
-        episode_length: Tics of the episode so far.
+        episode_length: Length of the episode so far in tics.
         frags: Kills minus suicides so far, in a match; elsewhere 0.
         place: 1 for the player with the most frags, in a match; elsewhere 0.
-        game_variables: In the order of `EnvPool.variable_names`, after the action; if
-            an episode ended, of its last state.
+        game_variables: Values after the action, in the order of
+            `EnvPool.variable_names`; if an episode ended, those of its last state.
         restarted: Whether the engine failed and was replaced.
     """
 
@@ -48,15 +48,15 @@ class Step(NamedTuple):
     """The result of a step; its arrays are views into the pool's slabs.
 
     They stay valid for `num_slabs * num_steps` further steps (by default 64) of their
-    group, or until a reset; copy what must live longer. Autoreset is SAME_STEP: where
-    an episode ended, `obs` is already the first observation of the next one.
+    group, or until a reset; copy what you need for longer. Autoreset is SAME_STEP: when
+    an episode ends, `obs` is already the first observation of the next one.
 
     Attributes:
         obs: Pixels, then the depth, labels and automap buffers if configured, as
             channels.
         reward: The training reward: shaped, scaled and clipped.
         is_first: Whether `obs` is the first of an episode.
-        measurements: Numbers beside the image; M is 0 if a scenario has none.
+        measurements: Vector next to the image; M is 0 if a scenario has none.
     """
 
     obs: UInt8[np.ndarray, "B H W C"]
@@ -100,7 +100,7 @@ def view(arrays: dict[str, np.ndarray], slab: int, slot: int, rows: slice) -> St
 
 
 def of_fields(fields: dict[str, Any]) -> Step:
-    """Return a step whose fields, and those of its `info`, are given by their names."""
+    """Build a step from its fields and those of its `info`, given by name."""
     info = StepInfo(**{name: fields[name] for name in StepInfo._fields})
     own = {name: fields[name] for name in Step._fields if name != "info"}
     return Step(**own, info=info)
@@ -109,7 +109,7 @@ def of_fields(fields: dict[str, Any]) -> Step:
 def make_arrays(
     spec: EnvSpec, slabs: int, slots: int, num_envs: int
 ) -> dict[str, np.ndarray]:
-    """Return empty arrays for a pool, by the names of the fields here.
+    """Return zeroed arrays for a pool, by field name.
 
     Args:
         spec: Shapes of observations.

@@ -1,4 +1,4 @@
-"""Scale and clip of the training reward."""
+"""Scaling and clipping of the training reward."""
 
 from typing import NamedTuple
 
@@ -9,8 +9,8 @@ from jaxtyping import Float
 class TrainedReward(NamedTuple):
     """Scales rewards, then clips them.
 
-    Returns are summed before, so they stay comparable. The C++ core does the same for
-    rewards that it shapes itself.
+    Returns are sums of the unscaled rewards, so they stay comparable. The C++ core does
+    the same for rewards that it shapes itself.
 
     Attributes:
         scale: Multiplies rewards.

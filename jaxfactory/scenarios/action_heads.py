@@ -6,7 +6,7 @@ from jaxfactory.scenarios.cfg_file import GameConfig
 from jaxfactory.spec import ActionSpec
 
 
-# A choice sets values of buttons; a head is a list of choices.
+# A choice sets the values of buttons; a head is a tuple of choices.
 Choice = tuple[tuple[str, float], ...]
 Head = tuple[Choice, ...]
 

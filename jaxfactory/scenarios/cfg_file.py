@@ -51,7 +51,7 @@ class GameConfig:
 
     @property
     def render_mode(self) -> int:
-        """The switches as the engine's bit set; their order is the bits' order."""
+        """The switches as the engine's bit mask; their order is that of the bits."""
         return sum(on << bit for bit, on in enumerate(self.render.values()))
 
 
@@ -118,7 +118,7 @@ def read_cfg(path: Path) -> GameConfig:
         except ValueError as error:
             raise UserError(f"{path}, line {number}: {error}") from error
     if not config.buttons:
-        raise UserError(f"{path} names no available_buttons, so there is nothing to do")
+        raise UserError(f"{path} names no available_buttons, so there is no action")
     config.start_time = max(config.start_time, 1)
     config.skill = min(max(config.skill, 1), 5)
     return config

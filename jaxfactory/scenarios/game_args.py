@@ -27,7 +27,7 @@ def check(words: Sequence[str], cfg: Path) -> None:
         cfg: The file.
 
     Raises:
-        UserError: If an argument is refused.
+        UserError: If an argument is not accepted.
 
     Example:
         >>> check(["+sv_noautoaim", "1"], Path("a.cfg"))

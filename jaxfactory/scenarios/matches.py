@@ -62,17 +62,17 @@ def resolve(
     num_bots: int | None = None,
     queued: bool = False,
 ) -> Match | None:
-    """Return a scenario's match with the numbers of players that were asked for.
+    """Return a scenario's match with the requested numbers of players.
 
     Args:
-        match: The scenario's own; None if it is no match.
+        match: The scenario's own match; None if it is not a match.
         scenario: Its name.
         num_agents: Agents; None keeps the scenario's own number.
         num_bots: Bots; None keeps the scenario's own number.
         queued: Whether all tics of a step are sent at once.
 
     Raises:
-        UserError: If it is no match, or does not take so many players.
+        UserError: If it is not a match, or there are too many players.
     """
     for flag, number in (("--num-agents", num_agents), ("--num-bots", num_bots)):
         if match is None and number is not None:
@@ -111,7 +111,7 @@ def check_rows(num_envs: int, num_groups: int, agents: int) -> None:
     """Check that the environments make up whole matches in each group.
 
     Raises:
-        UserError: If they do not; it names the nearest number that does.
+        UserError: If they do not; the message names the nearest number that does.
     """
     unit = agents * num_groups
     if num_envs % unit == 0:

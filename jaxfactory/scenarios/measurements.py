@@ -8,7 +8,7 @@ class Measurement(NamedTuple):
 
     Attributes:
         variable: A game variable's name; "" for a constant 0.
-        divisor: The value is divided by it.
+        divisor: Divides the value.
         cap: The largest value, after the division; 0 for no limit.
         not_negative: Clip negative values to 0.
     """
@@ -34,8 +34,8 @@ STANDARD = (
         for slot in range(8)
     ),
 )
-# Without PLAYER_COUNT in the .cfg file, both Sample Factory and the engine report the
-# player itself.
+# Even without PLAYER_COUNT in the .cfg file, Sample Factory and the engine report one
+# player.
 _ALWAYS = ("PLAYER_COUNT",)
 
 

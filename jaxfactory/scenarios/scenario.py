@@ -58,7 +58,7 @@ class Scenario:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cfg", Path(self.cfg))
         if not self.name or ":" in self.name or "/" in self.name:
-            self._refuse(f"its name {self.name!r} must not be empty nor hold : or /")
+            self._refuse(f"its name {self.name!r} must not be empty or contain : or /")
         if self.heads not in ("flat", "grouped") and isinstance(self.heads, str):
             self._refuse(f"heads {self.heads!r} must be 'flat', 'grouped' or a tuple")
         if self.delta and (self.delta.choices < 2 or self.delta.limit <= 0):

@@ -1,7 +1,7 @@
 """The scenario table: reward, actions, map and match of each built-in scenario.
 
 A scenario is a row here plus a .cfg file, which sets its raw reward and its buttons;
-`register` and `find` add scenarios of users.
+`register` and `find` add user-defined scenarios.
 """
 
 import difflib
@@ -126,7 +126,7 @@ def _rows() -> dict[str, Scenario]:
             ("freedm.wad", "multi_deathmatch.wad"),
             frags=_FRAGS_VS_AGENTS,
         ),
-        # Sample Factory's own rows for these two do not run: their heads do not fit the
+        # Sample Factory's own rows for these two fail: their heads do not match the
         # buttons of their .cfg files. These use deathmatch_bots' heads and rewards.
         _match("dm", _EIGHT_AGENTS, ("cig.wad",), cfg="deathmatch_bots"),
         _match("dwango5", _EIGHT_AGENTS, _DEATHMATCH_WADS, cfg="deathmatch_bots"),
@@ -203,8 +203,8 @@ def reference(scenario: str | Scenario) -> str:
     """Return a name with which `find` finds a scenario from any process and directory.
 
     Args:
-        scenario: A name for `find`, or a scenario that is built in, registered, or held
-            by a module's variable.
+        scenario: A name for `find`, or a scenario that is built in, registered, or
+            stored in a module's variable.
 
     Raises:
         UserError: If no other process could find it.

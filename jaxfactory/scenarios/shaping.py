@@ -16,7 +16,7 @@ class Shaping(NamedTuple):
     """A reward for changes of a game variable between two agent steps.
 
     Attributes:
-        variable: Its name, as ViZDoom's GameVariable has it.
+        variable: Its name in ViZDoom's GameVariable.
         rise: Reward per unit of increase.
         fall: Reward per unit of decrease.
         cap: The largest increase that counts; 0 for no limit.
@@ -52,7 +52,7 @@ Variables = Mapping[str, Float64[np.ndarray, "B"]]
 # f(previous, current, first, last) -> [B]: the shaping reward of each environment, from
 # the variables after the previous and after this agent step. On the `first` step of an
 # episode `previous` is `current`; `last` marks steps that end an episode. Called once
-# per step and group, with the variables that the scenario's .cfg file names.
+# per step and group, with the variables that the scenario's .cfg file lists.
 Function = Callable[
     [Variables, Variables, Bool[np.ndarray, "B"], Bool[np.ndarray, "B"]],
     np.ndarray,
@@ -109,7 +109,7 @@ FRAGS_V1 = _frags(
 
 
 def only(table: Table, *variables: str) -> Table:
-    """Return the rows for some variables, and the one for a held weapon."""
+    """Return the rows for the given variables and the row for a held weapon."""
     return tuple(
         row for row in table if isinstance(row, HeldWeapon) or row.variable in variables
     )

@@ -277,7 +277,7 @@ def test_a_state_of_another_shape_is_refused_by_name(tmp_path):
 
 def test_foreign_directories_are_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="is not empty and is no run"):
+    with pytest.raises(UserError, match="is not empty and is not a run"):
         restore(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UserError, match="cannot be written"):

@@ -50,7 +50,7 @@ def test_frames_per_iteration():
         (lambda: EnvConfig(num_workers=-1), "--num-workers -1"),
         (lambda: EnvConfig(timeout=0), "--timeout 0"),
         (lambda: Config(env=EnvConfig(num_envs=6)), "--num-minibatches 4"),
-        (lambda: PPOConfig(gamma=1.5), "--gamma 1.5 must lie between 0 and 1"),
+        (lambda: PPOConfig(gamma=1.5), "--gamma 1.5 must be between 0 and 1"),
         (lambda: PPOConfig(learning_rate=0.0), "--learning-rate 0.0"),
         (lambda: NetworkConfig(conv_channels=(1, 2)), "--conv-channels (1, 2)"),
         (lambda: EvaluateOptions(episodes=0), "--episodes 0"),

@@ -129,7 +129,7 @@ def test_a_scenario_of_dooms_that_a_function_shapes():
         ("reward_scale", 0.0, "--reward-scale 0.0 must be greater than 0"),
         ("reward_scale", float("inf"), "--reward-scale inf"),
         ("reward_scale", float("nan"), "--reward-scale nan"),
-        ("reward_clip", -1.0, "--reward-clip -1.0 must lie between 0"),
+        ("reward_clip", -1.0, "--reward-clip -1.0 must be between 0"),
         ("reward_clip", float("nan"), "--reward-clip nan"),
     ],
 )

@@ -94,9 +94,9 @@ def test_another_environment_is_refused(agent):
     with pytest.raises(UserError) as caught:
         agent("vector").for_env(gymnasium.make("Pendulum-v1"))
     assert str(caught.value) == (
-        "the environment has 3 numbers to see, 1 numbers to decide, and the agent was "
-        "trained with 4 numbers to see, one of 2 to decide; make the one that "
-        "agent.config.env names"
+        "the environment has 3 numbers as observation and 1 numbers as action, but the "
+        "agent was trained with 4 numbers as observation and one of 2 as action; make "
+        "the one that agent.config.env names"
     )
     with pytest.raises(UserError, match="use make_pool"):
         agent("vector").for_env(gymnasium.make_vec("CartPole-v1"))

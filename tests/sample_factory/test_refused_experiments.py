@@ -31,7 +31,7 @@ from jaxfactory.scenarios import scenario_table
         ({"rnn_size": 32}, "core.core.weight_ih_l0 is (48, 16) and not (96, 16)"),
         ({"obs_scale": 0.01}, "their variance is lost in float32"),
         ({"gamma": "high"}, "gamma is 'high' and not a number"),
-        ({"gamma": 1.5}, "--gamma 1.5 must lie between"),
+        ({"gamma": 1.5}, "--gamma 1.5 must be between"),
         ({"exploration_loss": "curiosity"}, "curiosity"),
         ({"env": "atari_pong"}, "'atari_pong'"),
         ({"env": "doom_bottle"}, "is not one of the built-in scenarios"),

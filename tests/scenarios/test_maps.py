@@ -113,7 +113,7 @@ def test_another_map_is_chosen_and_named_without_its_folder(
     basic = wad_files.wheel_scenarios() / "basic.wad"
     assert line == (
         "trained on basic.wad, evaluated on mine.wad (--map): scores on another map "
-        f"differ; --map {basic} takes basic.wad"
+        f"differ; --map {basic} selects basic.wad"
     )
     assert str(tmp_path) not in (run / "evaluation.json").read_text()
     # The video is a replay of the same episode, and says so otherwise.
@@ -182,7 +182,7 @@ def test_a_run_goes_on_on_another_map(run, tmp_path, monkeypatch, capsys):
     assert main.main(["evaluate", "--run", str(run)]) == 2
     said = capsys.readouterr().err
     assert said == (
-        f"jaxfactory: the map file {mine} is not there; give its place, or another "
+        f"jaxfactory: the map file {mine} does not exist; give its path, or another "
         "map, with --map FILE\n"
     )
 
@@ -193,7 +193,7 @@ def test_maps_that_do_not_fit_are_sentences(command, trained, tmp_path, capsys):
     # The game's own data have a MAP01, which the engine would play instead.
     other = written(tmp_path, "MAP07", "THINGS", "MAP31", "TEXTMAP")
     for name, words in (
-        ("gone.wad", f"the map file {tmp_path}/gone.wad is not there"),
+        ("gone.wad", f"the map file {tmp_path}/gone.wad does not exist"),
         ("map.txt", "must be a map file, whose name ends with .wad"),
         (".", "must be a map file, whose name ends with .wad"),
         ("text.wad", "is not a map file (WAD), or it is cut short"),
@@ -284,19 +284,19 @@ def test_where_scores_do_not_compare_it_is_one_line():
         return found.map_notes(trained)
 
     # Our own run of it, and one of which nothing is known.
-    second = f"{line}, in place of dwango5.wad, which {FIELD} brings: scores on "
+    second = f"{line}, in place of dwango5.wad, which {FIELD} installs: scores on "
     assert said() == said(used) == [f"{second}the two do not compare"]
     assert said(MapFile("dwango5.wad", "sample-factory", "")) == [
         line,
         "trained on dwango5.wad, evaluated on cig.wad (vizdoom): scores on another map "
-        f"differ; {FIELD} brings dwango5.wad, --map FILE chooses a map",
+        f"differ; {FIELD} installs dwango5.wad, --map FILE selects a map",
     ]
     assert said(MapFile("mine.wad", "--map", "1" * 64))[1].endswith(
-        "scores on another map differ; --map FILE chooses a map"
+        "scores on another map differ; --map FILE selects a map"
     )
     assert said(MapFile("cig.wad", "local folder", "ab" * 32))[1] == (
         "trained on another cig.wad (SHA-256 abababababab): scores on another map "
-        "differ; --map FILE chooses a map"
+        "differ; --map FILE selects a map"
     )
     # A map that it saw among others, or known by its name alone.
     assert len(said(MapFile("mine.wad", "--map", "1" * 64), used)) == 1
@@ -307,7 +307,7 @@ def test_where_scores_do_not_compare_it_is_one_line():
 def test_training_says_which_map_takes_the_place_of_another():
     note = resolve(EnvConfig(scenario="dwango5")).map_warning()
     assert note.startswith("map: cig.wad (vizdoom, SHA-256 ")
-    assert f"in place of dwango5.wad, which {FIELD} brings" in note
+    assert f"in place of dwango5.wad, which {FIELD} installs" in note
     for scenario in ("dm", "basic", "gymnasium:CartPole-v1"):
         assert resolve(EnvConfig(scenario=scenario)).map_warning() == ""
 

@@ -91,12 +91,12 @@ def test_a_missing_map_says_where_it_was_looked_for_and_who_brings_it(bare):
     for part in (
         str(scenario_table.CFG_FOLDER),
         str(wad_files.wheel_scenarios()),
-        "`pip install envpool-assets` brings it",
+        "`pip install envpool-assets` installs it",
         "JAXFACTORY_WAD_PATH",
     ):
         assert part in sentence
     with pytest.raises(
-        UserError, match="`pip install --no-deps sample-factory` brings it"
+        UserError, match="`pip install --no-deps sample-factory` installs it"
     ):
         scenario_table.find_wad(find("two_colors_hard").load())
 

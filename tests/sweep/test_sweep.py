@@ -102,7 +102,7 @@ def test_a_list_is_each_of_its_tables():
         ("[sweep]\ncommand = {seed = 3}", "cannot have 'seed'; use seeds"),
         ("[sweep]\ncommand = {num_envs = 'auto'}", "auto would make runs that"),
         ("[sweep]\ncommand = {gama = 0.9}", "did you mean '--gamma'?"),
-        ("[sweep]\ncommand = {gamma = 2}", "seed=0: --gamma 2.0 must lie between"),
+        ("[sweep]\ncommand = {gamma = 2}", "seed=0: --gamma 2.0 must be between"),
         ("[sweep]\ncommand = {scenario = 'basik'}", "did you mean basic?"),
         (
             "[sweep]\ncommand = {gamma = 0.9}\ngrid = {gamma = [0.8]}",

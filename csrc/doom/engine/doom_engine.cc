@@ -19,15 +19,15 @@ namespace {
 namespace bip = boost::interprocess;
 using std::chrono::steady_clock;
 
-// How long one `Poll` waits: long enough that an idle pool sleeps, short enough that a
-// worker's other engines keep running while one of them hangs.
+// Duration of one wait in `Poll`: long enough that an idle pool sleeps, short enough
+// that a worker's other engines keep running while one hangs.
 constexpr std::chrono::milliseconds kSlice{20};
 
-// How often another id is drawn where the one drawn is in use, or was taken for one
-// that is not.
+// The most attempts to find an id that is not in use and that no other process removes
+// as stale.
 constexpr int kIdTries = 5;
 
-// Nobody else may send to the engine, or read what it answers.
+// No other user may send to the engine, or read its replies.
 constexpr int kQueueMode = 0600;
 
 steady_clock::time_point After(double seconds) {
@@ -111,11 +111,11 @@ void DoomEngine::MakeQueues() {
     to_engine_.reset();
   }
   throw EngineError(
-      "Another program takes or removes the names of engines in /dev/shm; find "
+      "Another program uses or removes the names of engines in /dev/shm; find "
       "out which one writes there.");
 }
 
-// Only what this engine made itself; the queue to it last, see `RemoveStaleNames`.
+// Only the names that this engine created; its queue last, see `RemoveStaleNames`.
 void DoomEngine::RemoveNames() {
   if (from_engine_) from_engine_->Remove();
   if (spawned_) RemoveOwnName(kSegmentName + id_);
@@ -137,7 +137,7 @@ void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
   if (!config_.preload.empty()) RequireLibrary(config_);
   pid_ = StartProcess(config_, std::move(words), std::move(environment));
   spawned_ = true;
-  // An optimisation only: ignored where it is forbidden.
+  // Only an optimization: errors are ignored.
   if (role.core >= 0) RunOn(pid_, role.core);
   deadline_ = After(config_.start_timeout);
 }
@@ -145,11 +145,11 @@ void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
 void DoomEngine::Attach() {
   if (!config_.preload.empty() && !HasLoaded(pid_, config_.preload)) {
     throw EngineError("An engine of a match has not loaded " + config_.preload +
-                      ", so that it would listen on all network addresses; start "
-                      "again, with /proc mounted.");
+                      ", so it would listen on all network addresses; mount /proc "
+                      "and start again.");
   }
   segment_.Open(kSegmentName + id_);
-  RemoveNames();  // both sides are attached: nothing can be left behind any more
+  RemoveNames();  // both sides are attached, so the names are no longer needed
   tuned_ = ReplaceScreenLoop(pid_, config_.executable, config_.screen_loop);
 }
 
@@ -208,7 +208,7 @@ bool DoomEngine::Poll() {
 void DoomEngine::CheckAlive() {
   int status = 0;
   const pid_t ended = waitpid(pid_, &status, WNOHANG);
-  if (ended < 0 && errno == ECHILD) {  // someone else in this process waited for it
+  if (ended < 0 && errno == ECHILD) {  // other code in this process has waited for it
     pid_ = -1;
     throw EngineError("The Doom engine ended.");
   }
@@ -233,7 +233,7 @@ std::string DoomEngine::ExitReason(int status) const {
            "to run engines without a sandbox.";
   }
   if (code == kPortTaken && !config_.preload.empty()) {
-    return "could not bind its UDP port on 127.0.0.1, which another program has taken "
+    return "could not bind its UDP port on 127.0.0.1, which another program has bound "
            "in the meantime; start again.";
   }
   std::string text = ExitText(status) + " while it started; check that " +

@@ -17,11 +17,11 @@
 
 namespace jaxfactory {
 
-// What sets one engine of a pool apart from the others.
+// The settings in which the engines of a pool differ.
 struct EngineRole {
   std::vector<std::string> arguments;    // after those of the configuration
   std::vector<std::string> environment;  // likewise
-  int core = -1;                         // to run on; -1 leaves it on the caller's
+  int core = -1;                         // the core to run on; -1 for the caller's
 };
 
 // Owns an engine process, its two message queues and its shared segment. The
@@ -46,8 +46,8 @@ class DoomEngine {
   // Throws EngineError as `Poll` does, without waiting.
   void CheckAlive();
 
-  // Call what follows only once it is ready. The state is not to be trusted: the engine
-  // may write anything, and change it while it is read.
+  // Call the following only once the engine is ready. Do not trust the state: the
+  // engine may write anything to it, even while it is read.
   const protocol::GameState& state() const { return segment_.state(); }
   protocol::InputState& input() { return segment_.input(); }
   const std::uint8_t* region(protocol::Region region) const {

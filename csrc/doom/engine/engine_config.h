@@ -1,4 +1,4 @@
-// How an engine process is started, and the error that it reports.
+// The configuration of an engine process, and the error type of its failures.
 #ifndef JAXFACTORY_DOOM_ENGINE_ENGINE_CONFIG_H_
 #define JAXFACTORY_DOOM_ENGINE_ENGINE_CONFIG_H_
 
@@ -16,19 +16,19 @@ class EngineError : public EnvError {
   using EnvError::EnvError;
 };
 
-// How one engine process is started.
+// The configuration of one engine process.
 struct EngineConfig {
   std::string executable;
   std::vector<std::string> arguments;    // everything but the instance id and the seed
-  std::string directory = "/";           // where it runs, and creates its own folder
+  std::string directory = "/";           // the working directory
   std::string preload;                   // library to load before its own, if any
   std::vector<std::string> environment;  // all of its variables, "NAME=value"
   bool confined = false;                 // see sandbox.h, syscall_filter.h
   std::vector<std::string> readable, writable;
-  bool udp = false;               // whether its sandbox lets it have UDP sockets
+  bool udp = false;               // whether its sandbox allows UDP sockets
   double start_timeout = 60.0;    // seconds
   double timeout = 10.0;          // seconds that one request may take
-  std::int64_t screen_loop = -1;  // see screen_loop.h; -1 leaves the engine alone
+  std::int64_t screen_loop = -1;  // see screen_loop.h; -1 replaces nothing
 };
 
 }  // namespace jaxfactory

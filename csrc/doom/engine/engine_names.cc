@@ -22,7 +22,7 @@ constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
 constexpr std::string_view kIdPrefix = "jx";
 constexpr std::size_t kIdLength = 10;
 
-// The instance id in a name in /dev/shm; empty if it is not one of ours.
+// The instance id in a name in /dev/shm; empty if it is not one of this library's.
 std::string IdOf(std::string_view name) {
   for (const std::string_view base :
        {std::string_view(kToEngineName), std::string_view(kFromEngineName),
@@ -39,7 +39,7 @@ std::string IdOf(std::string_view name) {
 }
 
 int OpenQueue(const std::string& id) {
-  // O_NONBLOCK: a pipe of that name would be waited for.
+  // O_NONBLOCK: opening a pipe of that name would block.
   return shm_open((std::string("/") + kToEngineName + id).c_str(),
                   O_RDONLY | O_NONBLOCK, 0);
 }
@@ -62,7 +62,7 @@ std::string RandomInstanceId() {
       for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(device());
     }
     for (const std::uint8_t byte : bytes) {
-      // Seven times 36; those above would make some digits more likely.
+      // 252 is 7 x 36; larger values would make some digits more likely.
       if (byte < 252 && id.size() < kIdLength) id.push_back(kDigits[byte % 36]);
     }
   }
@@ -91,7 +91,7 @@ void IdLock::Release() {
 void RemoveOwnName(const std::string& name) {
   const std::string path = kFolder + ("/" + name);
   struct stat info{};
-  // Not opened: it may be a link, or anything else that an engine has put there.
+  // Not opened: an engine may have put a link or anything else there.
   if (lstat(path.c_str(), &info) == 0 && info.st_uid == geteuid()) {
     unlink(path.c_str());
   }
@@ -104,9 +104,9 @@ void RemoveStaleNames() {
     const std::string id = IdOf(entry->d_name);
     if (id.empty()) continue;
     const int queue = OpenQueue(id);
-    // Without the queue, which goes last, nobody uses the others. They are removed
-    // under its lock: whoever has just made it, and not yet taken the lock, will find
-    // that it is gone and make another.
+    // The queue is removed last, so without it nobody uses the other names. They are
+    // removed under its lock: a process that has created the queue but not yet locked
+    // it finds it gone and creates another one.
     if (queue < 0 ? errno == ENOENT : flock(queue, LOCK_EX | LOCK_NB) == 0) {
       RemoveNamesOf(id);
     }

@@ -11,14 +11,14 @@ inline constexpr char kToEngineName[] = "ViZDoomMQDoom";
 inline constexpr char kFromEngineName[] = "ViZDoomMQCtr";
 inline constexpr char kSegmentName[] = "ViZDoomSM";
 
-// Ten characters, the length that the engine expects. Drawn at random, so that no other
-// user of this machine, and no process of another PID namespace with the same /dev/shm,
-// has names like it. How they begin tells them from the names of other programs.
+// Ten characters, the length that the engine expects. Random, so that ids are unique
+// among users of this machine and among PID namespaces that share /dev/shm. A fixed
+// prefix distinguishes them from the names of other programs.
 std::string RandomInstanceId();
 
 // Marks an id as used by this process for the object's lifetime: a lock on the queue
-// to the engine, which is made first and removed last. The kernel releases it when the
-// process ends, however it does.
+// to the engine, which is created first and removed last. The kernel releases the lock
+// when the process ends in any way.
 class IdLock {
  public:
   IdLock() = default;
@@ -26,7 +26,7 @@ class IdLock {
   IdLock(const IdLock&) = delete;
   IdLock& operator=(const IdLock&) = delete;
 
-  // Returns false if somebody removed the queue, having taken it for an abandoned one.
+  // Returns false if another process considered the queue stale and removed it.
   bool Take(const std::string& id);
   void Release();
 
@@ -34,10 +34,10 @@ class IdLock {
   int fd_ = -1;
 };
 
-// Removes a segment of this user's; a stranger's stays.
+// Removes a name in /dev/shm if this user owns it.
 void RemoveOwnName(const std::string& name);
 
-// Removes what engines of this user's processes that no longer exist left behind.
+// Removes the names that engines of this user's dead processes left behind.
 void RemoveStaleNames();
 
 }  // namespace jaxfactory

@@ -31,14 +31,14 @@
 namespace jaxfactory {
 namespace {
 
-// The descriptor under which the child finds the library that it loads first. Its path
-// will not do: the dynamic linker splits it at spaces and colons.
+// The descriptor of the library that the child preloads. LD_PRELOAD cannot take every
+// path: the dynamic linker splits it at spaces and colons.
 constexpr int kLibrary = 3;
 constexpr char kPreload[] = "LD_PRELOAD=/proc/self/fd/3";
-// Where it is set, the library of a match's engines ends the process: it is loaded.
+// If set, the library of a match's engines exits with `kLoaded` as soon as it loads.
 constexpr char kAskLibrary[] = "JAXFACTORY_PRELOAD_PROBE=1";
 
-// What exec takes; valid as long as the words are.
+// The argument array for exec; valid as long as the words are.
 std::vector<char*> Pointers(std::vector<std::string>& words) {
   std::vector<char*> pointers;
   pointers.reserve(words.size() + 1);
@@ -47,20 +47,20 @@ std::vector<char*> Pointers(std::vector<std::string>& words) {
   return pointers;
 }
 
-// The library's file, open; -1 if none is wanted.
+// The library's open file; -1 if none is configured.
 class Library {
  public:
   explicit Library(const std::string& path) {
     if (path.empty()) return;
     const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    // Above the numbers that the child gives new meanings.
+    // Above the descriptors that the child replaces.
     fd_ = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 10);
     const int error = errno;
     if (fd >= 0) close(fd);
     if (fd_ < 0) {
       throw EngineError("Cannot read " + path + " (" + std::strerror(error) +
-                        "), without which the engines of a match would listen on all "
-                        "network addresses; install jaxfactory again.");
+                        "); without it the engines of a match would listen on all "
+                        "network addresses; reinstall jaxfactory.");
     }
   }
   ~Library() {
@@ -74,7 +74,7 @@ class Library {
   int fd_ = -1;
 };
 
-// Waits until a process ends by itself, or ends it after a while; its status.
+// Waits for a process to end, or kills it after a while; returns its status.
 int WaitForEnd(pid_t pid) {
   using std::chrono::steady_clock;
   const auto limit = steady_clock::now() + std::chrono::seconds(10);
@@ -113,21 +113,21 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
   sigfillset(&all);
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  // Not fork: that runs what libraries registered for it (OpenBLAS and others stop and
-  // start their threads there), which can lock up when several of our threads fork at
-  // once, and it copies the page tables of a large process. The child borrows our
-  // memory until it execs, so it makes only system calls.
+  // Not fork: it runs the handlers that libraries registered (OpenBLAS and others stop
+  // and start their threads there), which can deadlock when several threads fork at
+  // once, and it copies the page tables of a large process. The child shares this
+  // process's memory until it execs, so it makes only system calls.
   const pid_t child = vfork();  // NOLINT(bugprone-unsafe-functions)
   if (child == 0) {
-    setpgid(0, 0);  // the terminal's Ctrl-C is for the trainer, which then closes us
+    setpgid(0, 0);  // the terminal's Ctrl-C goes to the trainer, which closes engines
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(kNotStarted);  // it died before the line above
+    if (getppid() != parent) _exit(kNotStarted);  // the parent died before prctl
     setrlimit(RLIMIT_CORE, &no_core);
     const int null = open("/dev/null", O_RDWR);
     if (null < 0) _exit(kNotStarted);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
     if (chdir(directory) != 0) _exit(kNotStarted);
-    // Neither may what it executes give it rights that we have not.
+    // A file that it executes must not give it privileges either.
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !sandbox.Enter() ||
         !filter.Enter()) {
       _exit(kNotConfined);
@@ -138,7 +138,7 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
     if (syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) != 0) {
       for (int fd = first; fd < 1024; ++fd) close(fd);
     }
-    // Handlers end with exec, but a signal that is ignored stays so.
+    // exec resets handlers, but ignored signals stay ignored.
     sigaction(SIGPIPE, &standard, nullptr);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     execve(argv[0], argv.data(), envp.data());
@@ -188,9 +188,9 @@ void RequireLibrary(const EngineConfig& config) {
   } else if (code != kNotStarted && code != kNotConfined) {
     throw EngineError(
         "An engine of a match did not load " + config.preload +
-        ", so that it would listen on all network addresses; install jaxfactory again, "
-        "where programs may be run from, and for this processor.");
-  }  // otherwise the engine does not start either, and reports why
+        ", so it would listen on all network addresses; reinstall jaxfactory for this "
+        "processor, on a file system that allows executables.");
+  }  // otherwise the engine does not start either, and reports the reason
 }
 
 bool HasLoaded(pid_t pid, const std::string& library) {
@@ -199,7 +199,7 @@ bool HasLoaded(pid_t pid, const std::string& library) {
       std::string_view(library).substr(slash == std::string::npos ? 0 : slash);
   std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
   std::string line;
-  constexpr std::string_view kDeleted = " (deleted)";  // installed again since
+  constexpr std::string_view kDeleted = " (deleted)";  // reinstalled since
   while (std::getline(maps, line)) {
     std::string_view path = line;
     if (path.ends_with(kDeleted)) path.remove_suffix(kDeleted.size());

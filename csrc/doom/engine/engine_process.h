@@ -11,29 +11,29 @@
 
 namespace jaxfactory {
 
-// What the child ends with, beside what the engine itself may.
-inline constexpr int kNotConfined = 126;  // it could not be put into its sandbox
-inline constexpr int kNotStarted = 127;   // as a shell says it
-// The library of a match's engines says it; see match_preload.cc.
+// Exit statuses of the child, in addition to the engine's own.
+inline constexpr int kNotConfined = 126;  // its sandbox could not be set up
+inline constexpr int kNotStarted = 127;   // as in a shell
+// Exit statuses of the library in a match's engines; see match_preload.cc.
 inline constexpr int kPortTaken = 98;
 inline constexpr int kLoaded = 77;
 
-// Starts an engine. It has the environment variables that are given and no others, runs
-// in the configured folder and sandbox, gains no rights by what it executes, leaves no
+// Starts an engine. It gets only the given environment variables, runs in the
+// configured folder and sandbox, cannot gain privileges by executing a file, leaves no
 // core dump, and dies with the thread that started it. Throws EngineError.
 pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
                    std::vector<std::string> environment);
 
-// Ends it. What cannot be ended, as it is stuck in the kernel, is left after a while.
+// Kills a process. Gives up after a while if it is stuck in the kernel.
 void EndProcess(pid_t pid);
 
 // Throws EngineError unless a process of the configured executable loads the configured
-// library. The dynamic linker skips one that it cannot load, with a message that nobody
-// sees, and without it an engine would listen on all network addresses. Asked once for
-// each library, of a process that ends before the engine begins.
+// library. The dynamic linker skips a library that it cannot load, with a message that
+// nobody sees, and without it an engine would listen on all network addresses. Checked
+// once per library, in a process that exits before the engine's own code runs.
 void RequireLibrary(const EngineConfig& config);
 
-// Whether it has loaded a library of this file name, even if its file is gone since.
+// Whether a process has loaded a library of this file name, even one deleted since.
 bool HasLoaded(pid_t pid, const std::string& library);
 
 }  // namespace jaxfactory

@@ -1,6 +1,6 @@
-// The memory layout and message codes that the ViZDoom engine speaks.
+// The memory layout and message codes of the ViZDoom engine's protocol.
 //
-// Facts read from ViZDoom 1.3.2's ViZDoomSharedMemory.h and viz_defines.h. The segment
+// Taken from ViZDoom 1.3.2's ViZDoomSharedMemory.h and viz_defines.h. The segment
 // names its own version and sizes, so a different layout is detected at start.
 #ifndef JAXFACTORY_DOOM_ENGINE_ENGINE_PROTOCOL_H_
 #define JAXFACTORY_DOOM_ENGINE_ENGINE_PROTOCOL_H_
@@ -42,8 +42,8 @@ enum Code : std::uint8_t {
   kClose = 25,
 };
 
-// What the engine has as a bool. It may write any byte there, which for us would be
-// undefined.
+// A bool of the engine. The engine may write any byte there, which as a bool would be
+// undefined behaviour.
 using Flag = std::uint8_t;
 
 struct Message {

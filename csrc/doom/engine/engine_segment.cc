@@ -17,12 +17,12 @@ namespace {
 using protocol::GameState;
 using protocol::InputState;
 
-// The largest screen that ViZDoom has, with every buffer, takes a tenth of it.
+// The largest screen of ViZDoom, with all buffers, takes a tenth of this.
 constexpr std::size_t kLargest = std::size_t{1} << 30;
 
-// Why a file in /dev/shm cannot be the segment that our engine made; empty if it can.
+// The reason to reject a file in /dev/shm as the engine's segment; empty if valid.
 std::string Objection(const struct stat& info) {
-  if (!S_ISREG(info.st_mode)) return "is no ordinary file";
+  if (!S_ISREG(info.st_mode)) return "is not a regular file";
   if (info.st_uid != geteuid()) {
     return "belongs to user " + std::to_string(info.st_uid);
   }
@@ -39,7 +39,7 @@ std::string Objection(const struct stat& info) {
 [[noreturn]] void Refuse(const std::string& name, const std::string& objection) {
   throw EngineError("The engine's shared memory /dev/shm/" + name + " " + objection +
                     ", so it cannot be trusted; start again, and if that does not help "
-                    "look who else writes to /dev/shm.");
+                    "find out which other program writes to /dev/shm.");
 }
 
 }  // namespace
@@ -103,10 +103,9 @@ void EngineSegment::CheckRegions(const std::string& name) {
   if (header.version != protocol::kEngineVersion || header.size != size_ ||
       header.length[protocol::kStateRegion] != sizeof(GameState) ||
       header.length[protocol::kInputRegion] != sizeof(InputState)) {
-    throw EngineError("The ViZDoom engine says it is version " +
+    throw EngineError("The ViZDoom engine reports version " +
                       Printable(header.version_text, sizeof(header.version_text)) +
-                      ", but this build speaks to version " +
-                      protocol::kEngineVersionText +
+                      ", but this build needs version " + protocol::kEngineVersionText +
                       "; install vizdoom==" + protocol::kEngineVersionText + ".");
   }
   for (int i = 0; i < protocol::kRegions; ++i) {
@@ -117,11 +116,11 @@ void EngineSegment::CheckRegions(const std::string& name) {
     offsets_[i] = offset;
     sizes_[i] = length;
   }
-  // The state is read where the segment begins, and neither may lie across the other.
+  // The state is at the start of the segment, and the regions must not overlap.
   if (offsets_[protocol::kStateRegion] != 0 ||
       offsets_[protocol::kInputRegion] < sizeof(GameState) ||
       offsets_[protocol::kInputRegion] % alignof(InputState) != 0) {
-    Refuse(name, "has a region where none can be");
+    Refuse(name, "has a region at an invalid place");
   }
   input_ = reinterpret_cast<InputState*>(memory_ + offsets_[protocol::kInputRegion]);
 }

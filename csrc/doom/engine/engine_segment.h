@@ -1,4 +1,4 @@
-// The memory that an engine makes and shares with its controller.
+// The memory that an engine creates and shares with its controller.
 #ifndef JAXFACTORY_DOOM_ENGINE_ENGINE_SEGMENT_H_
 #define JAXFACTORY_DOOM_ENGINE_ENGINE_SEGMENT_H_
 
@@ -11,8 +11,8 @@
 
 namespace jaxfactory {
 
-// Maps the segment. Everything in it is the engine's word, which a map or a script may
-// have taken over: where the regions lie is read once, checked, and kept here.
+// Maps the segment. Its contents are untrusted, because a map or a script may have
+// compromised the engine: the regions' offsets are read once, checked, and stored here.
 class EngineSegment {
  public:
   EngineSegment() = default;
@@ -20,8 +20,8 @@ class EngineSegment {
   EngineSegment(const EngineSegment&) = delete;
   EngineSegment& operator=(const EngineSegment&) = delete;
 
-  // Throws EngineError if it is not there, not this user's alone to write, of another
-  // version, or if a region lies outside of it.
+  // Throws EngineError if the segment is missing, writable by other users or of another
+  // version, or if a region is outside of it.
   void Open(const std::string& name);
   bool open() const { return memory_ != nullptr; }
 
@@ -29,7 +29,7 @@ class EngineSegment {
     return *reinterpret_cast<const protocol::GameState*>(memory_);
   }
   protocol::InputState& input() { return *input_; }
-  // Of `region_size` bytes, 0 where the engine does not have it.
+  // Has `region_size` bytes; 0 if the engine does not have this region.
   const std::uint8_t* region(protocol::Region region) const {
     return memory_ + offsets_[region];
   }

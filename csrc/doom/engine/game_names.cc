@@ -54,7 +54,7 @@ constexpr std::array<std::string_view, protocol::kButtons> kButtonNames = {
     "MOVE_LEFT_RIGHT_DELTA",
     "MOVE_UP_DOWN_DELTA"};
 
-// The head of the variables' list; numbered families follow in `VariableNames`.
+// The start of the list of variables; `VariableNames` appends the numbered families.
 constexpr std::array<std::string_view, 17> kFirstVariables = {
     "KILLCOUNT",           "ITEMCOUNT",    "SECRETCOUNT",     "FRAGCOUNT",
     "DEATHCOUNT",          "HITCOUNT",     "HITS_TAKEN",      "DAMAGECOUNT",

@@ -14,7 +14,7 @@ using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kLongest{1};
 
-// What one thread waits for.
+// The wait of one thread.
 struct Wait {
   std::atomic<pid_t> engine = 0;  // 0 while it does not wait
   std::atomic<steady_clock::time_point> since, deadline;
@@ -31,7 +31,7 @@ Waits& Registry() {
   return *waits;
 }
 
-// A thread's own, known to the others from its first wait until the thread ends.
+// Of each thread; registered from its first wait until the thread ends.
 struct OwnWait {
   OwnWait() {
     const std::scoped_lock lock(Registry().mutex);

@@ -1,9 +1,9 @@
 // Engines that stopped while they held their message queue's lock.
 //
-// A wait for a message is bounded, but pthreads takes the lock again before such a wait
-// returns, and waits for that without bound. An engine that is stopped just then would
-// block us forever. Its lock is robust: once the engine is killed, the wait returns,
-// and the engine is found dead. Only another thread can do that.
+// A wait for a message has a time-out, but pthreads acquires the lock again before the
+// wait returns, without a time-out. An engine that is stopped just then would block the
+// worker forever. The lock is robust: once the engine is killed, the wait returns and
+// the engine is detected as dead. Only another thread can kill it.
 #ifndef JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
 #define JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
 
@@ -25,8 +25,8 @@ class Receiving {
 
 enum class Patience { kUntilDeadline, kNone };
 
-// Kills the engines that a thread has been receiving from for over a second, which a
-// wait takes only where the lock is held: those past their deadlines, or all of them.
+// Kills the engines from which a thread has been receiving for over a second, which
+// happens only if the lock is held: those past their deadlines, or all of them.
 void KillHungEngines(Patience patience);
 
 }  // namespace jaxfactory

@@ -15,7 +15,7 @@
 namespace jaxfactory {
 namespace {
 
-// Below the range from which Linux takes the ports of sockets that ask for any.
+// Below Linux's default range of ephemeral ports.
 constexpr int kFirst = 20000;
 constexpr int kCount = 12000;
 
@@ -23,15 +23,15 @@ int Socket(int family) {
   const int made = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (made >= 0) return made;
   throw EngineError(std::string("Cannot open a socket for a match (") +
-                    std::strerror(errno) + "); use fewer matches at once.");
+                    std::strerror(errno) + "); run fewer matches at once.");
 }
 
-// Takes the name of a port; -1 if another pool has it.
+// Reserves the name of a port; returns -1 if another pool has it.
 int Lock(int port) {
   const int lock = Socket(AF_UNIX);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  // A name that begins with a zero is no file.
+  // A name that begins with a zero byte is abstract: not a file.
   const std::string name = "jaxfactory-udp-" + std::to_string(port);
   name.copy(address.sun_path + 1, name.size());
   const auto size =
@@ -56,7 +56,7 @@ bool Free(int port) {
 }  // namespace
 
 UdpPort::UdpPort() {
-  // From a random one on, so that pools that start together do not try the same.
+  // Starts at a random port, so that pools started together try different ones.
   const int start = static_cast<int>(std::random_device{}() % kCount);
   for (int i = 0; i < kCount; ++i) {
     const int port = kFirst + (start + i) % kCount;
@@ -76,7 +76,7 @@ UdpPort::UdpPort() {
   }
   throw EngineError("No UDP port from " + std::to_string(kFirst) + " to " +
                     std::to_string(kFirst + kCount - 1) +
-                    " is free for a match's host; play fewer matches at once.");
+                    " is free for a match's host; run fewer matches at once.");
 }
 
 UdpPort::~UdpPort() { close(lock_); }

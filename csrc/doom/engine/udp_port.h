@@ -4,10 +4,10 @@
 
 namespace jaxfactory {
 
-// Reserves the number of a free port. The port itself stays free, for an
-// engine to bind; a name in the kernel's abstract socket space keeps other pools on
-// this machine, in whatever process, from choosing it too, and goes with the object or
-// its process.
+// Reserves the number of a free port for the object's lifetime. The port itself stays
+// free, so that an engine can bind it. An abstract Unix socket name keeps all other
+// pools on this machine from choosing the same port; the kernel releases it when the
+// process ends.
 class UdpPort {
  public:
   UdpPort();

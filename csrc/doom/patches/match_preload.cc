@@ -1,16 +1,16 @@
-// A small library that is loaded into the engines of a match before their own.
+// A small library that is preloaded into the engines of a match.
 //
-// An engine looks for packets with every wall that it draws, and while it waits for the
-// others' orders it asks over and over and keeps the core from the very engines that it
-// waits for. It compresses each packet of a few bytes, at a cost far above that of
-// sending it. And what it plays depends on when a packet arrives. All this goes through
-// the dynamic linker, so that it can be answered here.
+// It replaces four functions that an engine calls through the dynamic linker, to fix
+// three problems. An engine polls for packets with every wall that it draws, and it
+// busy-waits for the other engines' input on the cores that these need. It compresses
+// each packet of a few bytes, at a cost far above that of sending it. And the outcome
+// of its game depends on the arrival times of packets.
 //
-// It also keeps others out. An engine takes whoever sends it two bytes for a player,
-// and listens on all addresses of the machine. Here it binds the port that was chosen
-// for it, on this machine's own address, and hears only what comes from the ports that
-// were chosen for its match. JAXFACTORY_MATCH_PORTS has them: its own, then those it
-// may hear.
+// The library also protects a match from other programs. An engine accepts anyone who
+// sends it two bytes as a player, and listens on all addresses of the machine. With the
+// library it binds its assigned port on the loopback address, and receives only packets
+// from the ports of its match. JAXFACTORY_MATCH_PORTS lists the ports: its own, then
+// those of the other engines that may send to it.
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -28,22 +28,23 @@
 
 namespace {
 
-// The first byte of a packet that sets a match up has this bit.
+// This bit is set in the first byte of packets that set up a match.
 constexpr unsigned char kSetup = 0x20;
-// For each tic an engine sends its order to all others and hears once from each; until
-// it sends again nothing can come. Now and then it looks all the same.
+// In each tic an engine sends its input to all others and receives one packet from
+// each; nothing else arrives until it sends again. Until then only one call in so many
+// polls.
 constexpr int kLookAfter = 64;
-// After so many looks in vain it sleeps until a packet comes, or a millisecond: whoever
-// is waited for does not run, so that something else wants the cores.
+// After so many empty polls it sleeps until a packet arrives, at most a millisecond:
+// the awaited engine is not running, so other processes need the cores.
 constexpr int kSleepAfter = 100;
 int sent = 0, heard = 0, skipped = 0, in_vain = 0;
 bool sending = false;
 
-// What strangers have sent is thrown away in one look up to this many times, so that
-// a flood of it cannot keep the engine here.
+// The most packets of other programs that one poll discards, so that a flood of them
+// cannot block the engine.
 constexpr int kStrangers = 64;
-constexpr int kMostPorts = 17;  // its own, and sixteen players
-// The exit status of an engine whose port was taken; engine_process.h has it too.
+constexpr int kMostPorts = 17;  // its own and those of sixteen players
+// Exit status of an engine whose port is taken; keep equal to engine_process.h.
 constexpr int kPortTaken = 98;
 
 struct Ports {
@@ -64,13 +65,13 @@ struct Ports {
     }
     return false;
   }
-  std::uint16_t number[kMostPorts] = {};  // as they are in addresses
+  std::uint16_t number[kMostPorts] = {};  // in network byte order
   int count = 0;
 };
 
-// Tells who asks that the library is loaded, before the engine begins.
+// Confirms to a probe that the library is loaded, before the engine's code runs.
 __attribute__((constructor)) void Answer() {
-  constexpr int kLoaded = 77;  // engine_process.h has it too
+  constexpr int kLoaded = 77;  // keep equal to engine_process.h
   if (std::getenv("JAXFACTORY_PRELOAD_PROBE") != nullptr) _exit(kLoaded);
 }
 
@@ -79,7 +80,7 @@ const Ports& Chosen() {
   return ports;
 }
 
-// Receives, and throws away what strangers sent.
+// Receives a packet; discards those that do not come from the match.
 ssize_t ReceiveFromMatch(int socket, void* buffer, size_t size, int flags,
                          sockaddr_in* from) {
   for (int i = 0; i < kStrangers; ++i) {
@@ -109,9 +110,9 @@ EXPORTED ssize_t sendto(int socket, const void* data, size_t size, int flags,
 
 EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
                           sockaddr* from, socklen_t* from_size) {
-  // A guest that already knows the host's order when it has just sent its own believes
-  // that it is slow, and prepares its next order before it has been given one. So
-  // whoever has just sent hears nothing, for one look.
+  // If a guest already has the host's input when it has just sent its own, it assumes
+  // that it lags and builds its next input before it has one. So the first poll after
+  // sending returns nothing.
   const bool just_sent = sending;
   sending = false;
   const bool complete = sent > 0 && heard >= sent;
@@ -131,7 +132,7 @@ EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
     in_vain = 0;
   } else if (errno == EAGAIN && !complete) {
     if (++in_vain < kSleepAfter) {
-      sched_yield();  // the others on this core may be those that are waited for
+      sched_yield();  // the awaited engines may be on this core
     } else {
       pollfd wanted = {socket, POLLIN, 0};
       poll(&wanted, 1, 1);
@@ -141,10 +142,10 @@ EXPORTED ssize_t recvfrom(int socket, void* buffer, size_t size, int flags,
   return got;
 }
 
-// For a packet, zlib's answer where the output has no room: the engine then sends what
-// it has as it is. Packets alone are compressed at this level. All else is compressed:
-// with that answer, an engine that wants to keep the nodes of a level that took it long
-// to load would ask again for ever, each time with more room.
+// For packets, returns zlib's error for a full output buffer, so that the engine sends
+// them uncompressed. Only packets use this level. Other data must be compressed: given
+// this error, an engine that caches a level's nodes would retry forever, each time with
+// a larger buffer.
 EXPORTED int compress2(unsigned char* output, unsigned long* output_size,
                        const unsigned char* input, unsigned long size, int level) {
   constexpr int kPacketLevel = 9, kStreamError = -2, kBufferError = -5;
@@ -156,8 +157,8 @@ EXPORTED int compress2(unsigned char* output, unsigned long* output_size,
   return zlibs(output, output_size, input, size, level);
 }
 
-// Keeps the match on this machine, and each engine on its port. Ends the engine if that
-// cannot be: its own words for it would reach nobody.
+// Binds the engine's assigned port on the loopback address. Exits if that fails: nobody
+// would see the engine's own error message.
 EXPORTED int bind(int socket, const sockaddr* address, socklen_t size) noexcept {
   if (address->sa_family != AF_INET) {
     return static_cast<int>(syscall(SYS_bind, socket, address, size));

@@ -19,20 +19,20 @@
 namespace jaxfactory {
 namespace {
 
-constexpr int kAny = -1;  // part of an address, which differs from build to build
+constexpr int kAny = -1;  // a byte of an address, which differs between builds
 
-// One pixel of the engine's loop, as its compiler made it (x86-64). In: rbx points to
-// the screen buffer, r13 to the canvas, ebp is its width and r12d what its rows lie
-// further apart than that, r14d the number of pixels, ecx 0; the palette is on the
-// stack, four bytes an entry: blue, green, red, unused.
+// One pixel of the engine's compiled loop (x86-64). On entry: rbx points to the screen
+// buffer, r13 to the canvas, ebp is its width, r12d its padding per row, r14d the
+// number of pixels, ecx 0. The palette is on the stack, four bytes per entry: blue,
+// green, red, unused.
 constexpr auto kLoop = std::to_array<int>({
     0x31, 0xd2,                                // xor edx, edx
     0x89, 0xc8,                                // mov eax, ecx
-    0x41, 0x8b, 0x33,                          // mov esi, [r11]     bytes a pixel
+    0x41, 0x8b, 0x33,                          // mov esi, [r11]     bytes per pixel
     0xf7, 0xf5,                                // div ebp
     0x0f, 0xaf, 0xf1,                          // imul esi, ecx
     0x89, 0xf2,                                // mov edx, esi
-    0x41, 0x03, 0x12,                          // add edx, [r10]     where red goes
+    0x41, 0x03, 0x12,                          // add edx, [r10]     offset of red
     0x41, 0x0f, 0xaf, 0xc4,                    // imul eax, r12d
     0x01, 0xc8,                                // add eax, ecx
     0x89, 0xc0,                                // mov eax, eax
@@ -50,7 +50,7 @@ constexpr auto kLoop = std::to_array<int>({
     0x41, 0x03, 0x10,                          // add edx, [r8]      blue
     0x0f, 0xb6, 0x04, 0x84,                    // movzx eax, byte [rsp + rax * 4]
     0x88, 0x04, 0x13,                          // mov [rbx + rdx], al
-    0x80, 0x3f, 0x00,                          // cmp byte [rdi], 0  an opaque fourth?
+    0x80, 0x3f, 0x00,                          // cmp byte [rdi], 0  opaque alpha?
     0x74, 0x0d,                                // je +13
     0x48, 0xc7, 0xc0, kAny, kAny, kAny, kAny,  // mov rax, imm32
     0x03, 0x30,                                // add esi, [rax]
@@ -60,8 +60,8 @@ constexpr auto kLoop = std::to_array<int>({
     0x75, 0x9a,                                // jne to the beginning
 });
 
-// What replaces it, with the same registers. The function's end, which follows the
-// loop, restores all that it changes.
+// The replacement, with the same registers. The function's end, which follows the loop,
+// restores all registers that it changes.
 constexpr auto kReplacement = std::to_array<std::uint8_t>({
     // The palette becomes red, green, blue, 0.
     0x8b,
@@ -88,7 +88,7 @@ constexpr auto kReplacement = std::to_array<std::uint8_t>({
     // Each row.
     0x89,
     0xe9,  // 1: mov ecx, ebp
-    // Each pixel: two bytes and one, so that nothing behind the buffer is touched.
+    // Each pixel: two bytes, then one, so that nothing beyond the buffer is written.
     0x41,
     0x0f,
     0xb6,
@@ -137,8 +137,8 @@ bool Matches(const std::uint8_t* code) {
   return true;
 }
 
-// The address of a byte of an executable's file in a process that runs it; 0 if it is
-// not mapped there as code.
+// The address of a file offset of an executable in a process that runs it; 0 if it is
+// not mapped as code.
 std::uint64_t AddressOf(pid_t pid, const std::string& executable, std::int64_t offset) {
   std::array<char, PATH_MAX> path{};
   if (realpath(executable.c_str(), path.data()) == nullptr) return 0;
@@ -182,8 +182,8 @@ bool ReplaceScreenLoop(pid_t pid, const std::string& executable, std::int64_t of
   if (offset < 0) return false;
   const std::uint64_t address = AddressOf(pid, executable, offset);
   if (address == 0) return false;
-  // Writing here gives the process a copy of the page of its own, whatever the page's
-  // permissions; it needs the right to trace the process, which a parent has.
+  // Writing here gives the process a private copy of the page, whatever the page's
+  // permissions. It requires the right to trace the process, which a parent has.
   const int memory =
       open(("/proc/" + std::to_string(pid) + "/mem").c_str(), O_RDWR | O_CLOEXEC);
   if (memory < 0) return false;
@@ -195,11 +195,11 @@ bool ReplaceScreenLoop(pid_t pid, const std::string& executable, std::int64_t of
     const ssize_t written =
         pwrite(memory, kReplacement.data(), kReplacement.size(), where);
     replaced = written == std::ssize(kReplacement);
-    // Nothing was written, or else a part of it, which must not stay.
+    // A partial write must be undone.
     if (!replaced && written > 0 &&
         pwrite(memory, code.data(), code.size(), where) != std::ssize(code)) {
       close(memory);
-      throw EngineError("An engine's code could be written only in part.");
+      throw EngineError("An engine's code was overwritten only in part; start again.");
     }
   }
   close(memory);

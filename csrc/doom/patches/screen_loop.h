@@ -1,11 +1,11 @@
-// A faster loop for the engine's slowest one, put into a running engine's memory.
+// Replaces the engine's slowest loop by a faster one, in a running engine's memory.
 //
-// The engine draws in palette colours and then turns the image into RGB pixel by pixel,
-// with a division for each, whose result is multiplied by a number that is 0 at all
-// usual sizes. That is a fifth of all its time. The replacement computes the same
-// bytes, row by row without a division. It is written only over exactly the known
-// machine code: in any other engine, on any other processor, and where the system
-// forbids it, the engine stays as it is, and is slower.
+// The engine draws in palette colours and then converts the image to RGB pixel by
+// pixel. It divides for each pixel, and multiplies the result by a number that is 0 at
+// all usual sizes. This takes a fifth of its time. The replacement computes the same
+// bytes row by row, without divisions. It overwrites only the exact known machine code:
+// any other engine, or one on another processor or on a system that forbids the write,
+// stays unchanged and is slower.
 #ifndef JAXFACTORY_DOOM_PATCHES_SCREEN_LOOP_H_
 #define JAXFACTORY_DOOM_PATCHES_SCREEN_LOOP_H_
 
@@ -16,12 +16,12 @@
 
 namespace jaxfactory {
 
-// Where the loop begins in an engine's executable file, in bytes; -1 if it is not in
-// there, or more than once.
+// Offset of the loop in an engine's executable file, in bytes; -1 if it does not occur
+// exactly once.
 std::int64_t FindScreenLoop(const std::string& executable);
 
-// Replaces the loop in a process that runs that executable and waits for an order.
-// Returns whether it did. The process's output must be 24-bit RGB.
+// Replaces the loop in a process that runs the executable and is waiting for a request.
+// Returns whether it was replaced. The process's output must be 24-bit RGB.
 bool ReplaceScreenLoop(pid_t pid, const std::string& executable, std::int64_t offset);
 
 }  // namespace jaxfactory

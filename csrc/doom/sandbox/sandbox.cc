@@ -13,8 +13,8 @@
 
 #include "doom/engine/engine_config.h"
 
-// The interface is written down here, as <linux/landlock.h> may be missing, or older
-// than the kernel that this runs on.
+// The interface is declared here because <linux/landlock.h> may be missing, or older
+// than the running kernel.
 #ifndef SYS_landlock_create_ruleset
 #define SYS_landlock_create_ruleset 444
 #define SYS_landlock_add_rule 445
@@ -46,7 +46,8 @@ struct __attribute__((packed)) PathRule {
   std::int32_t folder = -1;
 };
 
-// All that a version of the interface can forbid, and how much of `Rules` it knows.
+// All access rights that a version of the interface can restrict, and the size of its
+// part of `Rules`.
 Rules EverythingIn(int version, std::size_t* size) {
   constexpr std::array<Rights, 6> kCounts = {0, 13, 14, 15, 15, 16};
   Rules rules;
@@ -81,14 +82,15 @@ void Sandbox::Prepare(const std::vector<std::string>& readable,
   std::size_t size = 0;
   const Rules everything = EverythingIn(version, &size);
   const long made = syscall(SYS_landlock_create_ruleset, &everything, size, 0);
-  // The lowest numbers are the child's standard streams and its library.
+  // The lowest descriptors are the child's standard streams and its library.
   rules_ = made < 0 ? -1 : fcntl(static_cast<int>(made), F_DUPFD_CLOEXEC, 10);
   const int error = errno;
   if (made >= 0) close(static_cast<int>(made));
   if (rules_ < 0) {
-    throw EngineError(std::string("Cannot make the rules that confine an engine (") +
+    throw EngineError(std::string("Cannot create the sandbox rules of an engine (") +
                       std::strerror(error) +
-                      "); set JAXFACTORY_ENGINE_SANDBOX=off to go without.");
+                      "); set JAXFACTORY_ENGINE_SANDBOX=off to run engines without "
+                      "a sandbox.");
   }
   for (const std::string& path : readable) Allow(path, false, everything.files);
   for (const std::string& path : writable) Allow(path, true, everything.files);

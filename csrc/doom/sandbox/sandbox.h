@@ -1,7 +1,7 @@
-// What an engine may touch: Landlock, where the kernel has it.
+// The files that an engine may access, enforced by Landlock if the kernel has it.
 //
-// An engine is a large program of the nineties that parses maps and scripts which may
-// come from strangers. It needs to read its own files, and to write its shared memory.
+// An engine is a large program of the nineties that parses untrusted maps and scripts.
+// It needs to read its own files, and to write its shared memory.
 #ifndef JAXFACTORY_DOOM_SANDBOX_SANDBOX_H_
 #define JAXFACTORY_DOOM_SANDBOX_SANDBOX_H_
 
@@ -10,12 +10,11 @@
 
 namespace jaxfactory {
 
-// The version of Landlock's interface that the kernel has; 0 where it has none, or does
-// not let us use it.
+// The version of Landlock's interface in the kernel; 0 if it is missing or disabled.
 int LandlockVersion();
 
-// The rules for one process, made beforehand, so that a child that borrows our memory
-// has to make system calls only.
+// The rules for one process, built before the process starts, so that a child that
+// shares its parent's memory needs only system calls.
 class Sandbox {
  public:
   Sandbox() = default;
@@ -23,16 +22,16 @@ class Sandbox {
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;
 
-  // Files and folders, with all that is in them, that may be read and run, and folders
-  // and files that may be written too. All else is forbidden, and so are TCP, sockets
-  // with abstract names of others, and signals to others, as far as the kernel knows
-  // how. What does not exist is left out. Does nothing without Landlock; throws
-  // EngineError if the kernel has it and does not take the rules.
+  // Files and folders, with all their contents, that may be read and executed, and
+  // those that may also be written. All other files are forbidden. So are TCP, abstract
+  // sockets of other processes, and signals to them, as far as the kernel supports it.
+  // Skips paths that do not exist. Does nothing without Landlock; throws EngineError if
+  // Landlock rejects the rules.
   void Prepare(const std::vector<std::string>& readable,
                const std::vector<std::string>& writable);
 
-  // Puts the calling process under the rules, for good. Only system calls. Returns
-  // false if it failed; true where there are no rules.
+  // Applies the rules to the calling process, permanently. Makes only system calls.
+  // Returns false if it fails, true if there are no rules.
   bool Enter() const;
 
  private:

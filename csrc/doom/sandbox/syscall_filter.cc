@@ -7,8 +7,8 @@
 
 #include <cerrno>
 
-// The C library's headers may be older than the kernel that this runs on; from 424 on,
-// all processors have the same numbers.
+// The C library's headers may be older than the running kernel; from 424 on, the
+// numbers are the same on all processors.
 // NOLINTBEGIN(cppcoreguidelines-macro-usage)
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
@@ -30,8 +30,8 @@ constexpr std::uint32_t kAllow = 0x7fff0000, kRefuse = 0x00050000;
 constexpr int kSetFilter = 1, kFilterMode = 2;
 // Without it, kernels before 5.16 make all memory accesses of the process slower.
 constexpr unsigned kSpeculate = 1 << 2;
-// Where struct seccomp_data has its members. Arguments: the lower halves; these
-// processors are little-endian, and the calls below read no more of them.
+// Offsets in struct seccomp_data. Of an argument, the lower half: these processors are
+// little-endian, and the calls below use only 32 bits.
 constexpr std::uint32_t kNumber = 0, kProcessor = 4;
 constexpr std::uint32_t Argument(unsigned i) { return 16 + 8 * i; }
 
@@ -42,10 +42,10 @@ constexpr std::uint32_t kThisProcessor = 0xC00000B7;
 #else
 constexpr std::uint32_t kThisProcessor = 0;
 #endif
-// The first number of x32, another interface of the same processor.
+// The first call number of x32, another ABI of the same processor.
 constexpr std::uint32_t kX32 = 0x40000000;
 
-// What an engine calls all the time.
+// Frequent calls, which are allowed first.
 constexpr long kFrequent[] = {
     SYS_futex,   SYS_recvfrom,      SYS_sched_yield,     SYS_sendto,
     SYS_read,    SYS_lseek,         SYS_clock_nanosleep, SYS_ppoll,
@@ -55,9 +55,9 @@ constexpr long kFrequent[] = {
 #endif
 };
 
-// Whatever the arguments are.
+// Refused with any arguments.
 constexpr long kForbidden[] = {
-    // Modes, owners and times of files that it cannot open.
+    // Modes, owners and times of files that the engine cannot open.
     SYS_fchmodat,
     452 /* fchmodat2 */,
     SYS_fchownat,
@@ -73,7 +73,7 @@ constexpr long kForbidden[] = {
     466 /* removexattrat */,
     469 /* file_setattr */,
     SYS_truncate,
-#ifdef SYS_chmod  // processors that are newer have the calls above only
+#ifdef SYS_chmod  // newer processors have only the calls above
     SYS_chmod,
     SYS_chown,
     SYS_lchown,
@@ -101,7 +101,7 @@ constexpr long kForbidden[] = {
     438 /* pidfd_getfd */,
     440 /* process_madvise */,
     448 /* process_mrelease */,
-    // Memory and messages that others of the user's share, other than in files.
+    // Shared memory and messages of the user's other processes, except in files.
     SYS_shmget,
     SYS_shmat,
     SYS_shmctl,
@@ -118,7 +118,7 @@ constexpr long kForbidden[] = {
     SYS_add_key,
     SYS_request_key,
     SYS_keyctl,
-    // Parts of the kernel that an engine does not need, and that had holes.
+    // Kernel interfaces that an engine does not need and that had vulnerabilities.
     SYS_socketpair,
     SYS_bpf,
     SYS_perf_event_open,
@@ -140,7 +140,7 @@ constexpr long kForbidden[] = {
     433 /* fspick */,
     442 /* mount_setattr */,
     467 /* open_tree_attr */,
-    // What root may do, as whom engines run in some containers.
+    // Privileged calls: in some containers engines run as root.
     SYS_kexec_load,
     SYS_init_module,
     SYS_finit_module,
@@ -179,7 +179,7 @@ class Program {
   void Refuse(int error = EPERM) {
     Add(kReturn, kRefuse | static_cast<std::uint32_t>(error));
   }
-  // Skips so many instructions unless what was loaded is so.
+  // Skips `skipped` instructions unless the loaded value passes the test.
   void If(std::uint16_t test, std::uint32_t value, std::uint8_t skipped) {
     out_.push_back({test, 0, skipped, value});
   }
@@ -224,7 +224,8 @@ void SyscallFilter::Prepare(bool udp) {
     p.Refuse();
   }
 
-  // Its flags are in memory. The C library then uses the older call.
+  // Its flags are in memory, which a filter cannot read. The C library then falls back
+  // to `clone`.
   p.IfCall(SYS_clone3, 1);
   p.Refuse(ENOSYS);
   p.IfCall(SYS_clone, 4);
@@ -233,22 +234,23 @@ void SyscallFilter::Prepare(bool udp) {
   p.Refuse();
   p.Allow();
 
-  // It sets the mode of the shared memory that it makes. It may have opened its map and
-  // its executable too: nobody may be let write these, or gain rights by them.
+  // The engine sets the mode of the shared memory that it creates. It may also have
+  // opened its map and its executable, which must not become writable by others or
+  // setuid.
   p.IfCall(SYS_fchmod, 4);
   p.Load(Argument(1));
   p.If(kIfAnyBit, static_cast<std::uint32_t>(~0644), 1);
   p.Refuse();
   p.Allow();
 
-  p.IfCall(SYS_prlimit64, 4);  // 0 is the process itself
+  p.IfCall(SYS_prlimit64, 4);  // 0: the process itself
   p.Load(Argument(0));
   p.Unless(kIfEqual, 0, 1);
   p.Refuse();
   p.Allow();
 
-  // A library of the engine listens for game controllers that are plugged in, and
-  // crashes if it cannot. Only the kernel and root send there.
+  // A library of the engine listens for new game controllers and crashes if it cannot.
+  // Only the kernel and root send on this socket.
   p.IfCall(SYS_socket, udp ? 16 : 6);
   p.Load(Argument(0));
   p.If(kIfEqual, AF_NETLINK, 3);
@@ -262,7 +264,7 @@ void SyscallFilter::Prepare(bool udp) {
     p.Mask(kSocketType);
     p.If(kIfEqual, SOCK_DGRAM, 5);
     p.Load(Argument(2));
-    p.Unless(kIfEqual, 0, 2);  // the usual one
+    p.Unless(kIfEqual, 0, 2);  // the default protocol, which is UDP
     p.Unless(kIfEqual, kUdp, 1);
     p.Refuse();
     p.Allow();

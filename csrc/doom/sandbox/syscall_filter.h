@@ -1,8 +1,8 @@
-// What an engine may ask of the kernel: a seccomp filter, beside Landlock's rules.
+// The system calls that an engine may make: a seccomp filter, in addition to Landlock.
 //
-// Landlock is about what files hold. It lets a process change modes, owners and times
-// of the user's files, speak to services over sockets that are files, and slow down
-// other processes.
+// Landlock protects the contents of files. It does not stop a process from changing
+// modes, owners and times of the user's files, connecting to services over Unix domain
+// sockets, or slowing down other processes.
 #ifndef JAXFACTORY_DOOM_SANDBOX_SYSCALL_FILTER_H_
 #define JAXFACTORY_DOOM_SANDBOX_SYSCALL_FILTER_H_
 
@@ -11,22 +11,22 @@
 
 namespace jaxfactory {
 
-// The filter for one process, made beforehand, as a `Sandbox` is.
+// The filter for one process, built before the process starts, like a `Sandbox`.
 class SyscallFilter {
  public:
-  // `udp`: whether it may have UDP sockets. It gets no others. Does nothing on
-  // processors whose calls are not written down here.
+  // `udp`: whether the process may create UDP sockets; others are always refused. Does
+  // nothing on processors whose call numbers are not listed here.
   void Prepare(bool udp);
 
-  // Puts the calling process under the filter, for good. It must have given up gaining
-  // rights. Only system calls. Returns false if it failed; true too where the kernel
-  // has no filters.
+  // Applies the filter to the calling process, permanently. The process must have set
+  // PR_SET_NO_NEW_PRIVS. Makes only system calls. Returns false if it fails, true also
+  // if the kernel has no filters.
   bool Enter() const;
 
-  // An instruction, as the kernel takes it.
+  // An instruction in the kernel's format.
   struct Instruction {
     std::uint16_t code = 0;
-    std::uint8_t if_true = 0, if_false = 0;  // instructions that are skipped
+    std::uint8_t if_true = 0, if_false = 0;  // instructions to skip
     std::uint32_t value = 0;
   };
 

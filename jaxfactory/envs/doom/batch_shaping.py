@@ -25,10 +25,10 @@ class BatchShaping:
 
         Args:
             function: See `shaping.Function`.
-            columns: Names of the game variables that it gets, and their columns.
+            columns: Names of the game variables that it receives, and their columns.
             scale: The scenario's scale of rewards and returns.
             num_envs: Environments, B.
-            trained: Scale and clip of the training reward, applied last.
+            trained: Scaling and clipping of the training reward, applied last.
         """
         self._function = function
         name = getattr(function, "__name__", type(function).__name__)
@@ -42,14 +42,14 @@ class BatchShaping:
         self._paid = np.zeros(num_envs)  # in the episode so far
 
     def reset(self) -> None:
-        """Start new episodes everywhere."""
+        """Reset the state for new episodes in every environment."""
         self._first[:] = True
         self._paid[:] = 0
 
     def apply(
         self, step: Step, variables: Float64[np.ndarray, "b V"], rows: slice
     ) -> None:
-        """Add to a step's rewards and to its returns, in place.
+        """Add the shaping to a step's rewards and returns, in place.
 
         Args:
             step: The step of the environments in `rows`.

@@ -1,4 +1,4 @@
-"""Starts the C++ pool of a resolved environment, and shapes its arrays."""
+"""Starts the C++ pool of a resolved environment and wraps its arrays."""
 
 import numpy as np
 
@@ -28,9 +28,9 @@ def start(
         **options: Further fields of `_core.PoolConfig`.
 
     Raises:
-        UserError: If there is no game variable of such a name.
+        UserError: If a game variable does not exist.
     """
-    doom = env.engine  # The core copies it, so pools of one environment may share it.
+    doom = env.engine  # Copied by the core, so pools can share it.
     doom.variables = [engine_config.variable(name) for name in variables]
     doom.restart_failed = restart_failed
     doom.engine.directory = str(paths.engine_folder())
@@ -47,7 +47,7 @@ def start(
 
 
 def arrays(pool: _core.Pool, image: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Return a pool's arrays: images in their shape, flags as bool, without copies."""
+    """Return views of a pool's arrays: images in shape, flags as bool."""
     found = pool.arrays()
     for name in ("terminated", "truncated", "is_first", "restarted"):
         found[name] = found[name].view(np.bool_)

@@ -32,14 +32,14 @@ def make(
     match: Match | None,
     map_path: Path,
 ) -> _core.DoomConfig:
-    """Return all that the C++ core must know of an environment and its engine.
+    """Return the C++ core's configuration of an environment and its engine.
 
     Args:
         config: Sizes, formats, frame skip.
         scenario: Shaping and scale of the reward, measurements.
-        game: What the scenario's .cfg file says.
+        game: The contents of the scenario's .cfg file.
         heads: Choices of each action head, as names and values of buttons.
-        match: Who plays, in a match.
+        match: The match; None for single player.
         map_path: The map file.
 
     Raises:
@@ -114,7 +114,7 @@ def _set_reward(
         doom.own_variable = variable(scenario.raw_reward_variable)
     doom.reward_scale = scenario.reward_scale
     if callable(scenario.shaping):
-        return  # The pool shapes, scales and clips then; see `batch_shaping`.
+        return  # The pool then shapes, scales and clips; see `batch_shaping`.
     rows = scenario.shaping
     doom.shaping = [_shaping_term(row) for row in rows if isinstance(row, Shaping)]
     for row in rows:
@@ -127,7 +127,7 @@ def _set_reward(
 def _set_actions(
     doom: _core.DoomConfig, game: GameConfig, heads: tuple[Head, ...]
 ) -> None:
-    """Set the buttons, and which of them each choice of a head presses."""
+    """Set the buttons and, for each choice of a head, which of them it presses."""
     doom.buttons = [_button(name) for name in game.buttons]
     doom.max_values = [(_button(n), v) for n, v in game.max_values.items()]
     doom.heads = [
@@ -191,7 +191,7 @@ def variable(name: str) -> int:
     """Return a game variable's index.
 
     Raises:
-        UserError: If there is none of this name.
+        UserError: If it does not exist.
     """
     index = _core.variable_index(name)
     if index < 0:
@@ -225,7 +225,7 @@ def _command_line(
         "+viz_window_hidden", "1",
         "+viz_noxserver", "1",
         "-noidle", "-nojoy", "-nosound", "+viz_nosound", "1",
-        # Engines share one cache folder: without this, one would read the nodes of a
+        # Engines share a cache folder: without this, one would read the nodes of a
         # level while another writes them.
         "+gl_cachenodes", "0",
     ]  # fmt: skip
@@ -240,6 +240,6 @@ def _command_line(
 
 
 def _aspect(width: int, height: int) -> int:
-    """Return the engine's number for an aspect ratio, 0 for any other."""
+    """Return the engine's number for a size's aspect ratio; 0 if it has none."""
     known = {(16, 9): 1, (16, 10): 2, (4, 3): 3, (5, 4): 4}
     return next((n for (w, h), n in known.items() if width * h == height * w), 0)

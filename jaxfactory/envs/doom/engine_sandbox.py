@@ -1,8 +1,8 @@
 """The sandbox of an engine: its environment variables, files and system calls.
 
 Engines parse maps and scripts that may be hostile. They get no environment variables
-with keys or tokens, no files but their own (if the kernel has Landlock), and no system
-calls that they do not need (if it has seccomp filters).
+with keys or tokens, access only to their own files (if the kernel has Landlock), and
+only the system calls that they need (if it has seccomp filters).
 """
 
 import os
@@ -15,15 +15,15 @@ from jaxfactory.envs.doom.extension import _core
 
 SWITCH = "JAXFACTORY_ENGINE_SANDBOX"
 
-# Loaded into the engines of a match; see csrc.
+# Loaded into the engines of a match; see csrc/doom/patches/match_preload.cc.
 PRELOAD = Path(_core.__file__).with_name("_match_preload.so")
 
-# Where libraries lie on systems that keep them elsewhere than the loader looks, and
-# language and time, which C libraries ask for.
+# The library path, for systems with libraries outside of the loader's default folders,
+# and the locale and time zone, which C libraries read.
 _VARIABLES = ("LD_LIBRARY_PATH", "LANG", "LANGUAGE", "TZ")
 _VARIABLE_BEGINNINGS = ("LC_",)
 
-# The dynamic loader and what it loads; locales; what the C library asks for.
+# The dynamic loader and what it loads; locales; other files that the C library reads.
 _SYSTEM = (
     "/lib", "/lib32", "/lib64", "/libx32", "/usr/lib", "/usr/lib32", "/usr/lib64",
     "/usr/libx32", "/usr/local/lib", "/usr/local/lib64", "/nix/store", "/gnu/store",
@@ -31,22 +31,22 @@ _SYSTEM = (
     "/usr/share/locale", "/usr/share/zoneinfo", "/sys/devices/system/cpu",
     "/dev/urandom", "/dev/random",
 )  # fmt: skip
-# The engine makes its segment in the one, and saves its settings to the other.
+# For the engine's shared memory segment and its settings, which it saves to /dev/null.
 _WRITABLE = ("/dev/shm", "/dev/null")
 
 
 def apply(engine: _core.EngineConfig, *, in_match: bool) -> None:
-    """Set what an engine may access, from its executable and arguments.
+    """Set an engine's access rights, derived from its executable and arguments.
 
     Args:
-        engine: Its executable and arguments are set.
+        engine: The configuration to change; its executable and arguments are set.
         in_match: Whether it communicates with other engines over UDP.
 
     Raises:
-        UserError: If the variable `SWITCH` is neither on nor off, or the library that
-            engines of matches need is missing.
+        UserError: If the variable `SWITCH` is neither on nor off, or the library for
+            engines of matches is missing.
     """
-    # Copied here, not when an engine starts: other threads may change variables.
+    # Copied here, not at an engine's start: other threads may change variables.
     engine.environment = environment(os.environ)
     engine.confined = _wanted()
     engine.readable = readable(
@@ -57,15 +57,15 @@ def apply(engine: _core.EngineConfig, *, in_match: bool) -> None:
     if in_match:
         if not PRELOAD.is_file():
             raise UserError(
-                f"the library {PRELOAD} is missing, without which the engines of a "
-                "match would listen on all network addresses; install jaxfactory again"
+                f"the library {PRELOAD} is missing; without it the engines of a match "
+                "would listen on all network addresses; reinstall jaxfactory"
             )
         engine.preload = str(PRELOAD)
         engine.readable += [engine.preload]
 
 
 def environment(variables: Mapping[str, str]) -> list[str]:
-    """Return the variables that an engine is given, each as ``NAME=value``."""
+    """Return the variables that an engine receives, each as ``NAME=value``."""
     return [
         f"{name}={value}"
         for name, value in variables.items()
@@ -86,7 +86,7 @@ def readable(
     folder = Path(executable).parent
     libraries = folder.with_name(f"{folder.name}.libs")
     found = [str(folder), str(libraries)]
-    # Some installers link into their store: the targets count.
+    # Some installers create links into a store; Landlock checks their targets.
     for place in (folder, libraries, folder / "scenarios"):
         if place.is_dir():
             found += [str(p.resolve()) for p in place.iterdir() if p.is_symlink()]

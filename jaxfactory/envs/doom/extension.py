@@ -1,7 +1,7 @@
-"""The C++ extension of Doom, or a stand-in where it is not built.
+"""The C++ extension of Doom, or a stand-in if it is not built.
 
-Doom's modules import `_core` from here. They can therefore be imported without it, and
-training on Gymnasium environments works; starting Doom raises `UserError`.
+Doom's modules import `_core` from here, so they can be imported without the extension.
+Training on Gymnasium environments then works, and starting Doom raises `UserError`.
 """
 
 from typing import Any, NoReturn

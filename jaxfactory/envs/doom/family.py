@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class DoomFamily:
-    """Implements `envs.family.Family`; the engine is imported when it is needed."""
+    """Implements `envs.family.Family`; imports the engine on demand."""
 
     def find(self, scenario: str) -> Scenario:
         """Return a scenario by its name."""
         return scenario_table.find(scenario)
 
     def check(self, config: EnvConfig, *, video: bool = False) -> None:
-        """Check the scenario's name, and a map that was chosen."""
+        """Check the scenario's name and a chosen map."""
         del video  # Every scenario can be recorded.
         scenario = self.find(config.scenario)
         if config.map is not None:
@@ -53,7 +53,7 @@ class DoomFamily:
         frame_skip: int | None,
         fields: Mapping[str, Any],
     ) -> EnvConfig:
-        """Return settings with two groups, if they hold whole matches."""
+        """Return settings with two groups if each can hold whole matches, else one."""
         row = self.find(scenario) if isinstance(scenario, str) else scenario
         chosen = dict(fields)
         if "num_groups" not in chosen:
@@ -97,7 +97,7 @@ class DoomFamily:
         return replay.replay(config, seed, actions, lengths, scenario)
 
     def reference(self, scenario: str | Scenario) -> str:
-        """Return the scenario's name, or the file or variable that holds it."""
+        """Return the scenario's name, or a reference to its file or variable."""
         return scenario_table.reference(scenario)
 
     def is_installed(self, scenario: str) -> bool:
@@ -105,7 +105,7 @@ class DoomFamily:
         return scenario in scenario_table.names()
 
     def agent_id(self, scenario: str) -> str:
-        """Return ``doom_...``, as published agents of this field are named."""
+        """Return ``doom_...``, the naming convention of published agents."""
         _, separator, name = scenario.rpartition(":")
         return f"doom_{name.lower() if separator else Path(scenario).stem}"
 

@@ -27,7 +27,7 @@ from jaxfactory.scenarios import matches
 from jaxfactory.scenarios.scenario import Scenario
 
 
-# An engine that failed and could not be restarted, or must not be.
+# Raised if an engine fails and cannot be restarted, or must not be.
 EngineError = _core.EngineError
 
 
@@ -43,10 +43,10 @@ class EnvPool:
     Attributes:
         spec: Shapes of observations and actions.
         num_envs: Environments, B.
-        num_groups: Groups that they are split into, in order and of equal size.
+        num_groups: Groups of consecutive environments, of equal size.
         seeds: Current seed of each environment's engine, as in `DoomGame.set_seed`.
         variable_names: The game variables in `StepInfo.game_variables`.
-        match: The `Match`, or None; the rows of a match's agents lie side by side.
+        match: The `Match`, or None; the rows of a match's agents are consecutive.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class EnvPool:
             scenario: Instead of the one that `config` names.
             seed: Each environment derives its own seed from it.
             num_steps: Steps per slab, besides the observation before them.
-            num_slabs: Slabs that are used in turn.
+            num_slabs: Number of slabs, which are used in turn.
             env_seeds: One seed per environment, instead of those derived from `seed`.
             variables: Game variables to report, instead of the scenario's.
             on_failure: ``"restart"`` replaces an engine that dies, hangs or reports an
@@ -119,12 +119,12 @@ class EnvPool:
         self.arrays = core_pool.arrays(self._core, self.spec.observation.image)
         self._columns = self.arrays["game_variables"]
         self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
-        # A pool that is dropped without `close` must end its engines, even while one of
+        # A pool that is deleted without `close` must end its engines, even while one of
         # its arrays is still in use.
         self._finalizer = weakref.finalize(self, self._core.close)
 
     def _set_up(self, env: ResolvedDoom, variables: list[str] | None) -> None:
-        """Set attributes from a resolved environment, and its shaping function."""
+        """Set attributes from a resolved environment and its shaping function."""
         self.scenario, self.match, self.spec = env.scenario, env.match, env.spec
         self.num_envs = env.config.num_envs
         self.num_groups = env.config.num_groups
@@ -134,7 +134,7 @@ class EnvPool:
         self._reported = list(self.variable_names)
         self._shaping: BatchShaping | None = None
         if callable(self.scenario.shaping):
-            # The function gets the scenario's variables, whatever is reported.
+            # The function receives the scenario's variables, whichever are reported.
             own = env.game.variables
             self._reported += [name for name in own if name not in self._reported]
             self._shaping = BatchShaping(
@@ -152,7 +152,7 @@ class EnvPool:
         self.close()
 
     def close(self) -> None:
-        """End all engines. Arrays handed out before stay readable."""
+        """End all engines. Arrays returned before stay readable."""
         self._finalizer()
 
     @property
@@ -210,7 +210,7 @@ class EnvPool:
         return self._answer(self._recv_all(), None)
 
     def send(self, group: int, actions: Int32[np.ndarray, "b heads"]) -> None:
-        """Begin a step of one group; returns at once."""
+        """Start a step of one group; return at once."""
         size = self.num_envs // self.num_groups
         self._core.send(group, self._checked(actions, size))
 

@@ -1,4 +1,4 @@
-"""Checks of what a pool is given; each raises one error message."""
+"""Checks of a pool's arguments; each failure raises one error message."""
 
 from collections.abc import Sequence
 
@@ -21,9 +21,9 @@ def check_options(
     start_timeout: float,
     on_failure: str,
 ) -> None:
-    """Raise a `UserError` for an argument of `EnvPool` that cannot work."""
+    """Raise a `UserError` for an invalid argument of `EnvPool`."""
     if not 0 <= seed < 2**64:
-        raise UserError(f"seed {seed} must lie between 0 and 2**64 - 1")
+        raise UserError(f"seed {seed} must be between 0 and 2**64 - 1")
     if env_seeds is not None:
         check_env_seeds(env_seeds, num_envs)
     for name, count in (("num_steps", num_steps), ("num_slabs", num_slabs)):
@@ -35,14 +35,14 @@ def check_options(
     ):
         if not 0 < seconds <= _MAX_TIMEOUT:
             raise UserError(
-                f"{name} {seconds} must lie between 0 and {_MAX_TIMEOUT} seconds"
+                f"{name} {seconds} must be between 0 and {_MAX_TIMEOUT} seconds"
             )
     if on_failure not in ("restart", "raise"):
         raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
 
 
 def check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
-    """Raise a `UserError` unless there is a seed in range, or None, for each one."""
+    """Raise a `UserError` unless each environment has a valid seed or None."""
     if len(env_seeds) != num_envs:
         raise UserError(
             f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
@@ -50,7 +50,7 @@ def check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
         )
     for one in env_seeds:
         if one is not None and not 0 <= one < 2**32:
-            raise UserError(f"env_seeds has {one}, but must lie in 0 to 4294967295")
+            raise UserError(f"env_seeds has {one}, but must be in 0 to 4294967295")
 
 
 def check_actions(actions: np.ndarray, rows: int, heads: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def check_actions(actions: np.ndarray, rows: int, heads: int) -> np.ndarray:
     actions = np.asarray(actions)
     if not np.issubdtype(actions.dtype, np.integer):
         raise ValueError(
-            f"actions have dtype {actions.dtype}, but are indices; give them as int32"
+            f"actions have dtype {actions.dtype}, but must be int32 indices"
         )
     actions = np.ascontiguousarray(actions, dtype=np.int32)
     if actions.shape != (rows, heads):

@@ -1,8 +1,8 @@
 """Replays of Doom episodes at high resolution.
 
-The policy sees small frames. An engine with the same seed and the same actions runs the
-same episode, so its large frames show what the policy did; a match needs as many
-engines as it has agents.
+The policy observes small frames. An engine with the same seed and actions runs the same
+episode, so it can be rendered again in large frames; a match needs one engine per
+agent.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ def _frames(
 
 def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
     """Return settings that render every tic, large and in color."""
-    # The smallest size of the same shape that is large enough for a video.
+    # The smallest size of the same aspect ratio that is large enough for a video.
     width, height = next(
         (
             (wide, high)

@@ -1,4 +1,4 @@
-"""`resolve`: reads all that is known about a Doom environment, once."""
+"""`resolve`: reads everything that defines a Doom environment, once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ class ResolvedDoom:
     Attributes:
         config: The settings that it was resolved from.
         scenario: Its scenario.
-        game: What the scenario's .cfg file says.
-        match: Who plays, in a match.
-        map_path: Where its map file is.
+        game: The contents of the scenario's .cfg file.
+        match: The match; None for single player.
+        map_path: Path of its map file.
         heads: Choices of each action head, as names and values of buttons.
         spec: Shapes of observations and actions.
         engine: Configuration of the C++ environments; a pool adds timeouts and
@@ -44,7 +44,7 @@ class ResolvedDoom:
 
     @property
     def agents(self) -> int:
-        """Environments that share a game: the agents of a match, else 1."""
+        """Number of environments that share a game: the agents of a match, else 1."""
         return self.match.agents if self.match else 1
 
     def map_file(self) -> MapFile:
@@ -52,7 +52,7 @@ class ResolvedDoom:
         return selection.describe(self.map_path, chosen=self.config.map is not None)
 
     def map_notes(self, trained: tuple[MapFile, ...]) -> list[str]:
-        """Return which map it is, and where scores on it do not compare."""
+        """Describe the map, and warn if scores on it do not compare."""
         return map_notes.sentences(
             self.scenario, self.map_path, self.map_file(), trained, self.config.map
         )

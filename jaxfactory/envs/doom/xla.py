@@ -28,7 +28,7 @@ def bind(pool: Any) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
         return token, of_fields(dict(zip(shapes, results, strict=True)))
 
     def reset(token: Any) -> tuple[Any, Step]:
-        # Naming the pool here keeps it alive for as long as the function.
+        # This reference keeps the pool alive as long as the function.
         assert pool is not None
         return call(_RESET, token)
 
@@ -48,8 +48,8 @@ def _register() -> None:
     handlers = getattr(_core, "xla_handlers", None)
     if handlers is None:
         raise UserError(
-            "jaxfactory was built without JAX's headers, so that compiled programs "
-            "cannot step the pool; install jaxlib and build it again"
+            "jaxfactory was built without JAX's headers, so compiled programs cannot "
+            "step the pool; install jaxlib and build jaxfactory again"
         )
     made = handlers()
     for name, handler in ((_RESET, made["reset"]), (_STEP, made["step"])):
@@ -57,13 +57,13 @@ def _register() -> None:
             jax.ffi.register_ffi_target(name, handler, platform="cpu")
         except Exception as error:
             raise UserError(
-                f"JAX {jax.__version__} does not take the pool's calls ({error}); "
+                f"JAX {jax.__version__} rejects the pool's custom calls ({error}); "
                 "build jaxfactory again with this version installed"
             ) from error
 
 
 def _shapes(pool: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shape of each field's result, in the order of the pool's arrays."""
+    """Return the result shape of each field, in the order of the pool's arrays."""
 
     def of(name: str, array: np.ndarray) -> jax.ShapeDtypeStruct:
         dtype = np.dtype(np.float32) if array.dtype == np.float64 else array.dtype

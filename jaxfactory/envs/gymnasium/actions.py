@@ -1,9 +1,9 @@
 """Conversion of a policy's output into Gymnasium actions.
 
-`Discrete`, `MultiDiscrete` and `MultiBinary` are categorical heads, a `Box` is numbers,
-and `Tuple` and `Dict` concatenate those of their parts. Numbers are clipped to the box.
-If it is bounded on both sides, they are first scaled from [-1, 1] to its bounds;
-otherwise they are in the box's own units.
+`Discrete`, `MultiDiscrete` and `MultiBinary` become categorical heads, a `Box` becomes
+continuous values, and `Tuple` and `Dict` concatenate those of their parts. Values are
+clipped to the box. If it is bounded on both sides, they are first scaled from [-1, 1]
+to its bounds; otherwise they are in the box's own units.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,17 @@ class _Field(NamedTuple):
 
 
 class ActionCodec:
-    """Converts rows of indices and numbers into a space's actions.
+    """Converts rows of indices and continuous values into a space's actions.
 
     Attributes:
-        spec: Heads and numbers of a row.
+        spec: Heads and continuous values of a row.
     """
 
     def __init__(self, space: spaces.Space):
         """Prepare the conversion to a space.
 
         Raises:
-            UserError: If a part of it is of a kind that cannot be converted, or it has
-                no part to choose.
+            UserError: If the space has an unsupported part, or no part with a choice.
         """
         self._space = space
         heads: list[int] = []
@@ -55,7 +54,7 @@ class ActionCodec:
                 found[path] = (False, at, decode)
                 heads += sizes
         if not heads and not continuous:
-            raise UserError(f"the action space {space} leaves nothing to choose")
+            raise UserError(f"the action space {space} has no choice to make")
         self.spec = ActionSpec(heads=tuple(heads), continuous=continuous)
         offset = len(heads)
         self._fields = {

@@ -1,4 +1,4 @@
-"""Gymnasium's environments as a family: any of its registry, as ``gymnasium:NAME``."""
+"""The family of Gymnasium's registered environments, as ``gymnasium:NAME``."""
 
 import dataclasses
 import re
@@ -20,13 +20,13 @@ _PLAIN_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 
 class GymnasiumFamily:
-    """Implements `envs.family.Family`; Gymnasium is imported when it is needed."""
+    """Implements `envs.family.Family`; imports Gymnasium on demand."""
 
     def find(self, scenario: str) -> None:
         """Accept every name: the registry is searched when an environment is made."""
 
     def check(self, config: EnvConfig, *, video: bool = False) -> None:
-        """Make the environment once, and render it for a video."""
+        """Create the environment once; for a video, also render it."""
         from jaxfactory.envs.gymnasium import registry, replay
 
         registry.make_env(config.scenario, config.frame_skip, config.timeout).close()
@@ -53,7 +53,7 @@ class GymnasiumFamily:
         frame_skip: int | None,
         fields: Mapping[str, Any],
     ) -> EnvConfig:
-        """Return settings with one group and no repeated actions."""
+        """Return settings with one group and without action repetition."""
         return EnvConfig(
             scenario=scenario,
             num_envs=num_envs,
@@ -85,11 +85,11 @@ class GymnasiumFamily:
         )
 
     def reference(self, scenario: str) -> str:
-        """Return the name as it is."""
+        """Return the name unchanged."""
         return scenario
 
     def is_installed(self, scenario: str) -> bool:
-        """Whether the name has no module that would be imported."""
+        """Whether the name has no module to import."""
         return bool(_PLAIN_NAME.fullmatch(scenario.removeprefix(GYMNASIUM)))
 
     def agent_id(self, scenario: str) -> str:

@@ -1,7 +1,7 @@
 """Conversion of Gymnasium observations into an image and a vector.
 
 A uint8 `Box` of two or three axes is an image, with channels first or last: the smaller
-of the two ends is taken for the channels. Everything else becomes a float32 vector:
+of the first and last axis holds the channels. Everything else becomes a float32 vector:
 `Box` flattened, `Discrete` and `MultiDiscrete` one-hot, `MultiBinary` as 0 and 1. The
 parts of a `Dict` or `Tuple` are concatenated: images of one size along their channels,
 vectors end to end.
@@ -22,7 +22,7 @@ from jaxfactory.envs.gymnasium.space_parts import Path, leaves, named
 from jaxfactory.spec import ObservationSpec
 
 
-# Below this many pixels a side, a uint8 array is numbers and not an image.
+# Below this many pixels per side, a uint8 array is a vector and not an image.
 _SMALLEST_IMAGE = 8
 
 
@@ -37,7 +37,7 @@ class ObservationCodec:
         """Prepare the conversion of a space.
 
         Raises:
-            UserError: If a part of it is of a kind that cannot be converted.
+            UserError: If the space has an unsupported part.
         """
         self._images: list[tuple[Path, Callable[[np.ndarray], np.ndarray]]] = []
         self._vectors: list[tuple[Path, Callable[[np.ndarray], np.ndarray]]] = []
@@ -56,7 +56,7 @@ class ObservationCodec:
             raise UserError(
                 "the observation has images of different sizes ("
                 + ", ".join(f"{h}x{w}" for h, w, _ in sizes)
-                + "); wrap the environment so that they are of one size"
+                + "); wrap the environment so that all have the same size"
             )
         channels = sum(size[2] for size in sizes)
         image = (*sizes[0][:2], channels) if sizes else None
@@ -75,7 +75,7 @@ class ObservationCodec:
     def write(
         self, obs: Any, image: np.ndarray, vector: np.ndarray, rows: Any = slice(None)
     ) -> None:
-        """Write the parts that a batch of observations has into rows of two arrays."""
+        """Write the image and vector of a batch of observations into two arrays."""
         if self._images:
             image[rows] = self.image(obs)
         if self._vectors:
@@ -91,7 +91,7 @@ class ObservationCodec:
 
 
 def image_shape(space: spaces.Space) -> tuple[int, int, int] | None:
-    """Return (height, width, channels) of a space of images, None for any other."""
+    """Return (height, width, channels) of an image space, None for other spaces."""
     if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
         return None
     if len(space.shape) == 2:

@@ -1,4 +1,4 @@
-"""An agent in one environment of Gymnasium's: from its observation to its action."""
+"""A policy for one Gymnasium environment: maps its observations to its actions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,26 +12,26 @@ from jaxfactory.spec import EnvSpec
 
 
 class EnvPolicy:
-    """Decides in an environment, in its own terms; it remembers the episode.
+    """Acts in one environment, in its own spaces; keeps the recurrent state.
 
-    Made by `Agent.for_env`.
+    Created by `Agent.for_env`.
     """
 
     def __init__(self, act: Callable[..., Any], spec: EnvSpec, env: Any):
-        """Plan for an environment.
+        """Prepare the conversions for an environment.
 
         Args:
             act: ``act(obs, carry) -> (action, carry)``, as an agent's.
-            spec: What the agent sees and decides.
+            spec: Shapes of the agent's observations and actions.
             env: The environment, a `gymnasium.Env`.
 
         Raises:
-            UserError: If the agent sees or decides something else.
+            UserError: If the agent has other observations or actions.
         """
         if isinstance(env, gymnasium.vector.VectorEnv):
             raise UserError(
-                "the agent was given a vector of environments to play in, and takes "
-                "one: use make_pool(agent.config.env) and agent.act for several"
+                "for_env takes a single environment, but was given a vector "
+                "environment; use make_pool(agent.config.env) and agent.act for several"
             )
         self._observations = ObservationCodec(env.observation_space)
         self._actions = ActionCodec(env.action_space)
@@ -43,18 +43,18 @@ class EnvPolicy:
             )
             how = " with measurements=False" if blind else ""
             raise UserError(
-                f"the environment has {_told(found)}, and the agent was trained with "
+                f"the environment has {_told(found)}, but the agent was trained with "
                 f"{_told(wanted)}; make the one that agent.config.env names{how}"
             )
         self._act = act
         self.reset()
 
     def reset(self) -> None:
-        """Forget the episode; call it where one begins."""
+        """Reset the recurrent state; call it at the start of each episode."""
         self._carry: Any = None
 
     def __call__(self, obs: Any) -> Any:
-        """Return the action that answers an observation, each as its space has it."""
+        """Return the action for an observation, both in the environment's spaces."""
         batch = self._observations.batch_of_one(obs)
         seen = self._observations.spec
         parts = {}
@@ -67,7 +67,7 @@ class EnvPolicy:
 
 
 def _told(spec: EnvSpec) -> str:
-    """Return what is seen and decided, in words."""
+    """Describe the observations and actions for an error message."""
     seen = []
     if spec.observation.image is not None:
         seen.append(f"an image of {'x'.join(map(str, spec.observation.image))}")
@@ -76,4 +76,4 @@ def _told(spec: EnvSpec) -> str:
     decided = [f"one of {choices}" for choices in spec.action.heads]
     if spec.action.continuous:
         decided.append(f"{spec.action.continuous} numbers")
-    return f"{' and '.join(seen)} to see, {' and '.join(decided)} to decide"
+    return f"{' and '.join(seen)} as observation and {' and '.join(decided)} as action"

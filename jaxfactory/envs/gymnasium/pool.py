@@ -1,6 +1,6 @@
 """`GymnasiumPool`: Gymnasium environments with the interface of `EnvPool`.
 
-Gymnasium's own vector environments step them, all in this process or each in its own.
+Gymnasium's own vector environments step them, in this process or in one process each.
 NumPy only: this module never imports JAX.
 """
 
@@ -22,13 +22,13 @@ class GymnasiumPool:
 
     `Step.obs` has no channels if no part of the observation is an image;
     `Step.measurements` holds everything else. `Step.reward` is the environment's
-    reward, scaled and clipped as `config` says; returns sum unscaled rewards. Actions
-    are clipped to their bounds; see `actions`.
+    reward, scaled and clipped by the settings in `config`; returns sum unscaled
+    rewards. Actions are clipped to their bounds; see `actions`.
 
     Attributes:
         spec: Shapes of observations and actions.
         num_envs: Environments, B.
-        num_groups: Groups that they are split into, in order and of equal size.
+        num_groups: Groups of consecutive environments, of equal size.
         seeds: Seed that each environment was reset with.
         variable_names: Empty: there are no game variables.
         match: None: there are no matches.
@@ -49,20 +49,20 @@ class GymnasiumPool:
         serial: bool = False,
         pin: bool = False,
     ):
-        """Make the environments.
+        """Create the environments.
 
         Args:
             config: Settings, or a resolved environment.
             seed: Each environment derives its own seed from it.
             num_steps: Steps per slab, besides the observation before them.
-            num_slabs: Slabs that are used in turn.
+            num_slabs: Number of slabs, which are used in turn.
             env_seeds: One seed per environment, instead of those derived from `seed`.
-            serial: Step all environments in this process, whatever `config` says.
-            pin: Accepted as by `EnvPool`, and ignored.
+            serial: Step all environments in this process, whatever the settings.
+            pin: Ignored; accepted for compatibility with `EnvPool`.
 
         Raises:
-            UserError: If the environment does not exist, cannot be made, or has a space
-                that is not supported.
+            UserError: If the environment does not exist, cannot be created, or has an
+                unsupported space.
         """
         del pin
         if isinstance(config, EnvConfig):
@@ -143,7 +143,7 @@ class GymnasiumPool:
         """Step every environment once.
 
         Raises:
-            ValueError: If actions have another shape, or an index is out of its head.
+            ValueError: If actions have the wrong shape, or an index is out of range.
         """
         actions = self._checked(actions, self.num_envs)
         self._check_idle()
@@ -154,7 +154,7 @@ class GymnasiumPool:
         return view(self.arrays, *self._position(0), slice(None))
 
     def send(self, group: int, actions: Shaped[np.ndarray, "b A"]) -> None:
-        """Begin a step of one group; with processes this returns at once."""
+        """Start a step of one group; with processes, return at once."""
         if self._sent[group] is not None:
             raise RuntimeError(f"group {group} has been sent actions; call recv first")
         if self._fresh:

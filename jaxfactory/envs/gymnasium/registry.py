@@ -1,4 +1,4 @@
-"""Finds Gymnasium environments in the registry and makes them, one or a vector."""
+"""Finds Gymnasium environments in the registry; creates single or vector ones."""
 
 import importlib
 import warnings
@@ -22,7 +22,7 @@ class HeldAction(gymnasium.Wrapper):
         self._frame_skip = frame_skip
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Repeat an action, at most until the episode ends."""
+        """Repeat an action, or stop when the episode ends."""
         total = 0.0
         for _ in range(self._frame_skip):
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -45,7 +45,7 @@ def find(scenario: str) -> gymnasium.envs.registration.EnvSpec:
     module, _, entry = name.rpartition(":")
     try:
         with warnings.catch_warnings():
-            # Gymnasium warns about every name that has a newer version.
+            # Gymnasium warns about every name of which a newer version exists.
             warnings.simplefilter("ignore")
             if module:
                 with plugins.first_on_path(Path.cwd()):
@@ -65,10 +65,10 @@ def make_env(
     """Find and make one environment.
 
     Args:
-        scenario: As `find` takes it.
+        scenario: A name for `find`.
         frame_skip: Steps that each action is repeated for.
         timeout: Steps until truncation; None keeps the registered limit.
-        render_mode: As Gymnasium has it.
+        render_mode: Gymnasium's render mode.
 
     Raises:
         UserError: If it cannot be made, perhaps because it needs another package.

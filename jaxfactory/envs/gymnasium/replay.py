@@ -72,7 +72,7 @@ def check(scenario: str, frame_skip: int, timeout: int | None) -> None:
             env.close()
     except UserError as error:
         raise UserError(
-            f"there can be no video: {error}; leave out --render-mp4 and --video-every"
+            f"cannot make a video: {error}; leave out --render-mp4 and --video-every"
         ) from error
 
 
@@ -83,6 +83,6 @@ def _frame(env: gymnasium.Env) -> np.ndarray:
         raise UserError(f"{env.spec.id} cannot be rendered: {error}") from error
     if not isinstance(image, np.ndarray) or image.ndim != 3:
         raise UserError(
-            f"{env.spec.id} has no render mode rgb_array, so that there is no video"
+            f"{env.spec.id} has no render mode rgb_array, which videos need"
         )
     return image

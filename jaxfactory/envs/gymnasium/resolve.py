@@ -19,8 +19,8 @@ class ResolvedGymnasium:
     Attributes:
         config: The settings that it was resolved from.
         entry: Its entry in Gymnasium's registry.
-        observations: Translates its observations.
-        actions: Translates its actions.
+        observations: Converts its observations.
+        actions: Converts its actions.
         spec: Shapes of observations and actions.
     """
 
@@ -47,8 +47,8 @@ def resolve(config: EnvConfig) -> ResolvedGymnasium:
     """Find an environment, make it once and read its spaces.
 
     Raises:
-        UserError: If it is not registered, cannot be made, or has a space that is not
-            supported.
+        UserError: If it is not registered, cannot be created, or has an unsupported
+            space.
     """
     entry = registry.find(config.scenario)
     env = registry.make(entry, config.frame_skip, config.timeout, None)

@@ -10,7 +10,7 @@ Path = tuple[Any, ...]
 
 
 def leaves(space: spaces.Space, path: Path = ()) -> Iterator[tuple[Path, spaces.Space]]:
-    """Yield the paths and spaces of a composite space's parts; a plain space is one."""
+    """Yield the path and space of each part; a plain space is one part."""
     if isinstance(space, spaces.Dict):
         for name, part in space.spaces.items():
             yield from leaves(part, (*path, name))

@@ -1,6 +1,6 @@
 """Registers Doom's scenarios as Gymnasium environments.
 
-Gymnasium 1.0 and later load no plug-ins from entry points, so ``import jaxfactory``
+Gymnasium 1.0 and later do not load plug-ins from entry points, so ``import jaxfactory``
 registers the scenarios: at once if Gymnasium has been imported, else right after it is.
 Importing Gymnasium here would add 0.15 s to every start of the command line.
 """
@@ -36,7 +36,7 @@ def register_with_gymnasium() -> None:
 
 
 class _RegisterAfterImport:
-    """A finder that leaves Gymnasium to the others and registers after its import."""
+    """A finder that delegates Gymnasium's import, then registers the scenarios."""
 
     def find_spec(
         self,
@@ -75,8 +75,8 @@ class _RegisterAfterImport:
 def register_scenarios() -> None:
     """Register every scenario, if Gymnasium is installed and none is registered yet.
 
-    A scenario without its map is registered too: making it raises an error that says
-    where to get the map.
+    A scenario whose map is missing is registered too: making it raises an error that
+    names the package with the map.
     """
     try:
         from gymnasium.envs.registration import register, registry

@@ -41,14 +41,14 @@ class DoomEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin a new episode; a seed decides this one and those that follow."""
+        """Start a new episode; a seed determines it and the following ones."""
         super().reset(seed=seed)
         obs, info = self._envs.reset(seed=seed, options=options)
         self._final = None
         return _row(obs), of_row(info, 0)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step the game; at the episode's end the observation is its last one."""
+        """Step the environment; at an episode's end, return its final observation."""
         obs, reward, terminated, truncated, info = self._envs.step(np.array([action]))
         last, facts = _row(obs), of_row(info, 0)
         self._final = facts.pop("final_obs", None)
@@ -59,7 +59,7 @@ class DoomEnv(gymnasium.Env):
         return last, float(reward[0]), bool(terminated[0]), bool(truncated[0]), facts
 
     def render(self) -> UInt8[np.ndarray, "H W 3"] | None:
-        """Return the newest image in RGB."""
+        """Return the latest image in RGB."""
         if self._final is not None and self.render_mode is not None:
             final = self._final
             image = final["image"] if isinstance(final, dict) else final

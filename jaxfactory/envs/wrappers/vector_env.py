@@ -26,7 +26,7 @@ from jaxfactory.spec import ActionSpec, ObservationSpec
 
 
 TICS_PER_SECOND = 35
-# Steps per slab if observations are copied out of it at once.
+# Steps per slab if each step's observations are copied out of it.
 _FEW_STEPS = 4
 _POOL_OPTIONS = (
     *EnvConfig.__dataclass_fields__,
@@ -36,7 +36,7 @@ _POOL_OPTIONS = (
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space:
-    """Return the space of an observation: an image, with measurements a dictionary."""
+    """Return the observation space: a `Box`, or with measurements a `Dict`."""
     image = spaces.Box(0, 255, spec.image, np.uint8)
     if not spec.measurements:
         return image
@@ -59,7 +59,7 @@ def action_space(spec: ActionSpec) -> spaces.Discrete | spaces.MultiDiscrete:
 class DoomVectorEnv(VectorEnv):
     """Doom environments as a Gymnasium vector environment, stepped by the C++ pool.
 
-    Autoreset is SAME_STEP: where an episode ends, `step` returns the first observation
+    Autoreset is SAME_STEP: when an episode ends, `step` returns the first observation
     of the next episode. ``info["final_obs"]`` then holds the last observation of the
     ended episode (an object array, None elsewhere) and ``info["final_info"]`` its info;
     the masks are ``info["_final_obs"]`` and ``info["_final_info"]``.
@@ -95,7 +95,7 @@ class DoomVectorEnv(VectorEnv):
         Args:
             scenario: A scenario's name, the path of a .cfg file, or a scenario.
             num_envs: Environments, one engine process each; in a match, a multiple of
-                its agents, whose environments lie side by side.
+                its agents, whose environments are consecutive.
             copy: Return copies of observations. Otherwise they are views of the pool's
                 memory, valid for `num_slabs * num_steps` (by default 64) further steps.
             render_mode: None or ``"rgb_array"``.
@@ -113,7 +113,7 @@ class DoomVectorEnv(VectorEnv):
             if name not in _POOL_OPTIONS:
                 hint = did_you_mean(name, _POOL_OPTIONS)
                 raise UserError(f"there is no option {name!r}{hint}")
-        # One group, as `step` waits for all of them.
+        # One group, because `step` waits for all environments.
         options = {"num_groups": 1, **options}
         if copy:
             options.setdefault("num_steps", _FEW_STEPS)
@@ -145,8 +145,9 @@ class DoomVectorEnv(VectorEnv):
 
         Args:
             seed: Environment i gets ``seed + i``, or ``seed[i]`` of a list (a match
-                uses that of its first agent). A seed starts a new engine, which takes
-                about 0.1 s. None keeps the current seeds, which are random at first.
+                uses the seed of its first agent). A seed starts a new engine, which
+                takes about 0.1 s. None keeps the current seeds, which are random at
+                first.
             options: No options. Episodes restart automatically, so a ``reset_mask``
                 that leaves environments out is refused.
 
@@ -188,7 +189,7 @@ class DoomVectorEnv(VectorEnv):
         indices = np.asarray(actions)
         if not np.issubdtype(indices.dtype, np.integer):
             raise ValueError(
-                f"actions have dtype {indices.dtype}, but are indices; give integers"
+                f"actions have dtype {indices.dtype}, but must be integer indices"
             )
         indices = indices.astype(np.int32)
         if indices.ndim == 1 and len(self.pool.spec.action.heads) == 1:
@@ -204,7 +205,7 @@ class DoomVectorEnv(VectorEnv):
         )
 
     def render(self) -> tuple[UInt8[np.ndarray, "H W 3"], ...] | None:
-        """Return each environment's latest image in RGB, None without a render mode."""
+        """Return each environment's latest image in RGB; None without a render mode."""
         if self.render_mode is None:
             return None
         if self._last is None:
@@ -250,7 +251,7 @@ def _make_pool(
 
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
-        raise UserError(f"seed {seed} must lie between 0 and 4294967295")
+        raise UserError(f"seed {seed} must be between 0 and 4294967295")
 
 
 def _check_reset_options(options: dict[str, Any] | None) -> None:

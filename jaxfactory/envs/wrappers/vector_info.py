@@ -42,7 +42,7 @@ class InfoBuilder:
                 "_game_variables": self._everywhere.copy(),
             }
         info: dict[str, Any] = {}
-        # Where an episode ended, `info` describes the next one, which is new.
+        # Where an episode ended, `info` describes the next one, which has just started.
         going = ~ended
         _add(info, going, "raw_reward", step.info.raw_reward)
         _add(info, going, "game_variables", step.info.game_variables)
@@ -74,14 +74,14 @@ class InfoBuilder:
 
 
 def parts(observation: dict[str, np.ndarray], *, copy: bool) -> Any:
-    """Return an observation in its space: an image, or a dictionary."""
+    """Return an observation in the form of its space: an array or a dictionary."""
     if copy:
         observation = {name: array.copy() for name, array in observation.items()}
     return observation["image"] if len(observation) == 1 else observation
 
 
 def of_row(info: dict[str, Any], row: int) -> dict[str, Any]:
-    """Return the info of one environment from a batch's info."""
+    """Return one environment's part of a batch's info."""
     result: dict[str, Any] = {}
     for key, value in info.items():
         if key.startswith("_") or not info[f"_{key}"][row]:

@@ -1,1 +1,1 @@
-"""Map files: where they are found, what is in them, and which one a run used."""
+"""Map files: finding them, reading them, and recording which one a run used."""

@@ -1,4 +1,4 @@
-"""A map file as a run's files describe it: its name, its origin and its hash."""
+"""How a run's files describe a map file: name, origin and hash."""
 
 import re
 from typing import Any, NamedTuple
@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from jaxfactory.scenarios.maps import wad_files
 
 
-# Where a map comes from that no package brings. Never its folder: what `push` publishes
-# tells nothing of the user's machine.
+# Origins of maps that no package contains. The folder is not recorded: `push` must not
+# publish paths of the user's machine.
 CHOSEN = "--map"
 LOCAL = "local folder"
 _HEX_SHOWN = 12
@@ -16,12 +16,12 @@ _SHA256 = re.compile("([0-9a-f]{64})?")
 
 
 class MapFile(NamedTuple):
-    """A map file as it is written down.
+    """The record of a map file.
 
     Attributes:
-        file: Its name, without a folder.
-        origin: The package that brings it, `CHOSEN` or `LOCAL`.
-        sha256: Of its bytes, in hexadecimal; "" where only its name is known.
+        file: Its name, without the folder.
+        origin: The package that contains it, `CHOSEN` or `LOCAL`.
+        sha256: Hexadecimal hash of its content; "" if only the name is known.
     """
 
     file: str
@@ -30,13 +30,13 @@ class MapFile(NamedTuple):
 
     @classmethod
     def from_dict(cls, row: Any) -> "MapFile":
-        """Return what `as_dict` made, after a look: it may be a stranger's.
+        """Rebuild a record from the result of `as_dict`; it may be untrusted.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If it is not a valid record.
         """
         if not isinstance(row, dict):
-            raise ValueError(f"{row!r:.60} is no map")
+            raise ValueError(f"{row!r:.60} is not a map record")
         found = cls(row.get("file"), row.get("from"), row.get("sha256"))
         name = found.file
         if not (isinstance(name, str) and name and len(name) <= _LONGEST_NAME):
@@ -44,13 +44,13 @@ class MapFile(NamedTuple):
         if not name.isprintable() or "/" in name:
             raise ValueError(f"{name!r:.60} is no file's name")
         if found.origin not in (CHOSEN, LOCAL, *wad_files.PACKAGES):
-            raise ValueError(f"{found.origin!r:.60} is nowhere that a map comes from")
+            raise ValueError(f"{found.origin!r:.60} is not a known origin of maps")
         if not (isinstance(found.sha256, str) and _SHA256.fullmatch(found.sha256)):
-            raise ValueError(f"{found.sha256!r:.80} is no SHA-256")
+            raise ValueError(f"{found.sha256!r:.80} is not a SHA-256 hash")
         return found
 
     def as_dict(self) -> dict[str, str]:
-        """Return what files of a run hold of it."""
+        """Return the record as it is stored in a run's files."""
         return {"file": self.file, "from": self.origin, "sha256": self.sha256}
 
     @property
@@ -59,7 +59,7 @@ class MapFile(NamedTuple):
         return self.sha256[:_HEX_SHOWN]
 
     def is_same(self, other: "MapFile") -> bool:
-        """Whether both are one file, by its bytes where these are known of both."""
+        """Whether both are the same file: by hash if both are known, else by name."""
         if self.sha256 and other.sha256:
             return self.sha256 == other.sha256
         return wad_files.first_name(self.file) == wad_files.first_name(other.file)

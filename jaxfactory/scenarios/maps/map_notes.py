@@ -1,4 +1,4 @@
-"""What an evaluation says about its map: to its user, in the report, in the card."""
+"""Notes on the map of an evaluation: for the log, the report and the model card."""
 
 import dataclasses
 from pathlib import Path
@@ -18,11 +18,11 @@ def sentences(
     trained: tuple[MapFile, ...],
     chosen: str | None = None,
 ) -> list[str]:
-    """Return which map it is, and where scores on it do not compare with others.
+    """Describe the map, and warn if scores on it do not compare with others.
 
     Args:
         scenario: The scenario.
-        path: Where its map file is.
+        path: Path of its map file.
         used: The map file.
         trained: The maps that the agent was trained on; empty if unknown.
         chosen: What `--map` named, or None.
@@ -43,7 +43,7 @@ def before_training(
 
 
 def of_result(result: dict[str, Any]) -> str:
-    """Return the maps of an evaluation.json in a few words, "" where it names none."""
+    """Return a short text on the maps of an evaluation.json, "" if it names none."""
     if result.get("map") is None:
         return ""
     rows = (result["map"], *(result.get("trained_on") or ()))
@@ -59,7 +59,7 @@ def _difference(scenario: Scenario, used: MapFile, trained: tuple[MapFile, ...])
     if last.file == used.file:
         return (
             f"trained on another {last.file} (SHA-256 {last.short_hash}): scores on "
-            "another map differ; --map FILE chooses a map"
+            "another map differ; --map FILE selects a map"
         )
     return (
         f"trained on {_names(trained)}, evaluated on {used.file} ({used.origin}): "
@@ -68,19 +68,19 @@ def _difference(scenario: Scenario, used: MapFile, trained: tuple[MapFile, ...])
 
 
 def _remedy(scenario: Scenario, wanted: MapFile) -> str:
-    """Say how to evaluate on a map that the agent was trained on."""
+    """Return how to evaluate on a map that the agent was trained on."""
     game = dataclasses.replace(scenario.load(), wads=[wanted.file])
     try:
         path = wad_files.find_wad(game)
     except UserError:
         command = wad_files.brings(wanted.file)
-        brought = f"`{command}` brings {wanted.file}, " if command else ""
-        return f"{brought}--map FILE chooses a map"
-    return f"--map {path} takes {wanted.file}"
+        brought = f"`{command}` installs {wanted.file}, " if command else ""
+        return f"{brought}--map FILE selects a map"
+    return f"--map {path} selects {wanted.file}"
 
 
 def _second_choice(scenario: Scenario, used: MapFile, chosen: str | None) -> str:
-    """Return that a scenario's first choice of a map is missing, or ""."""
+    """Return a note if the map replaces the scenario's first choice, else ""."""
     if chosen is not None or not scenario.wads:
         return ""
     first = wad_files.first_name(Path(scenario.wads[0]).name)
@@ -88,7 +88,7 @@ def _second_choice(scenario: Scenario, used: MapFile, chosen: str | None) -> str
     if wad_files.first_name(used.file) == first or not command:
         return ""
     return (
-        f", in place of {first}, which `{command}` brings: scores on the two do not "
+        f", in place of {first}, which `{command}` installs: scores on the two do not "
         "compare"
     )
 

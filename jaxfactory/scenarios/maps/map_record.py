@@ -1,7 +1,7 @@
-"""The map files that an agent was trained on, as its run's directory records them.
+"""The record in a run directory of the map files that its agent was trained on.
 
-A score holds for one map: an agent's frags on another map are another number. The
-record stays with the run when it is pushed, pulled and resumed.
+Scores on different maps do not compare. The record stays with the run when it is
+pushed, pulled and resumed.
 """
 
 import json
@@ -13,17 +13,17 @@ from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.maps.map_file import MapFile
 
 
-# The package whose maps an imported agent was trained on; their hashes are not known.
+# The package that contains the maps of imported agents; the hashes are unknown.
 _FIELD = "sample-factory"
-# More than any run's record has; one that was pulled may hold anything.
+# More than any valid record needs; a pulled run is untrusted.
 _MOST_BYTES = 100_000
 
 
 def trained_on(run: Path) -> tuple[MapFile, ...]:
     """Return the maps that a run's agent was trained on, oldest first.
 
-    None where the run does not say, as older ones do not, or its record cannot be read:
-    that is no reason not to evaluate it.
+    Empty if the run has no record, as in older runs, or the record cannot be read. The
+    agent can be evaluated all the same.
     """
     file = run / runs.TRAINED_ON
     try:
@@ -34,16 +34,16 @@ def trained_on(run: Path) -> tuple[MapFile, ...]:
 
 
 def differs(one: MapFile, trained: tuple[MapFile, ...]) -> bool:
-    """Whether a map is none of those that an agent is known to be trained on."""
+    """Whether a map is known not to be one that an agent was trained on."""
     return bool(trained) and not any(one.is_same(other) for other in trained)
 
 
 def record(run: Path, trained: MapFile | None) -> None:
-    """Add a map to those that a run's agent was trained on.
+    """Add a map to a run's record.
 
     Args:
         run: The run's directory, which exists.
-        trained: The map; None for none, as of Gymnasium's environments.
+        trained: The map; None for environments without maps, such as Gymnasium's.
     """
     before = trained_on(run)
     if trained is None or (before and not differs(trained, before)):
@@ -53,16 +53,16 @@ def record(run: Path, trained: MapFile | None) -> None:
 
 
 def record_imported(run: Path, scenario: str | None) -> None:
-    """Record the map that Sample Factory trains on in an environment of its own.
+    """Record the map that Sample Factory uses for a scenario.
 
     Args:
         run: The run's directory, which exists.
-        scenario: Our name of the environment that the agent was trained in there;
-            nothing is recorded of one that is none of ours.
+        scenario: This package's name of the scenario that the agent was trained in;
+            nothing is recorded if it is not a built-in one.
     """
     if scenario not in scenario_table.names():
         return
     row = scenario_table.find(scenario)
-    # The first choice of each scenario is the map that is used there.
+    # The first choice of each scenario is the map that Sample Factory uses.
     first = (row.wads or (row.load().scenario_path,))[0]
     record(run, MapFile(Path(first).name, _FIELD, ""))

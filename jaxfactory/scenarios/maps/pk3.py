@@ -1,7 +1,7 @@
-"""What is in a map file: a WAD, or an archive (PK3) of them. It may be a stranger's.
+"""Reads the contents of a map file: a WAD, or an archive (PK3) of WADs.
 
-The engine believes what a WAD file's directory says, so that one whose lumps lie
-elsewhere than in the file is refused here, in an archive too.
+The file may be hostile. The engine trusts a WAD file's directory, so this module
+refuses one whose lumps are outside of the file, in an archive too.
 """
 
 import io
@@ -16,9 +16,9 @@ from jaxfactory._util import plain_archive, plain_files, plain_json
 from jaxfactory._util.errors import UserError
 
 
-# The largest collections of maps that people play have some tens of thousands.
+# The largest collections of maps in use have some tens of thousands.
 _MAX_LUMPS = 1 << 20
-# What one map file of an archive, and all members together, may have unpacked.
+# Limits of the unpacked size: of one map file in an archive, and of all members.
 _MAX_MEMBER = 256 << 20
 _MAX_UNPACKED = 1 << 30
 _MAGIC = (b"IWAD", b"PWAD")
@@ -26,12 +26,12 @@ _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Content(NamedTuple):
-    """What a map file holds; names are upper case.
+    """The contents of a map file; names are upper case.
 
     Attributes:
-        lumps: The names of a WAD's lumps; none of an archive.
+        lumps: The names of a WAD's lumps; empty for an archive.
         maps: The names of its maps.
-        archived: Whether it is an archive.
+        archived: Whether the file is an archive.
     """
 
     lumps: list[str]
@@ -40,9 +40,9 @@ class Content(NamedTuple):
 
 
 def read(path: Path) -> Content:
-    """Return what a map file holds.
+    """Return the contents of a map file.
 
-    What a file is decide its first bytes and not its name, as for the engine.
+    Like the engine, this decides by the file's first bytes, not by its name.
 
     Raises:
         UserError: If it is neither a WAD file nor an archive (PK3), or is damaged.
@@ -70,17 +70,18 @@ def read(path: Path) -> Content:
         ) from error
 
 
-class _NoWad(Exception):  # noqa: N818 - it is the file that is wrong
-    """What was read is no WAD file, or not all of it."""
+class _NoWad(Exception):  # noqa: N818 - the file is wrong
+    """The file is not a WAD file, or is truncated."""
 
 
 def _archived(archive: zipfile.ZipFile) -> list[str]:
-    """Return the maps of an archive: it keeps each as ``maps/NAME.wad``.
+    """Return the maps of an archive, which are stored as ``maps/NAME.wad``.
 
-    WAD files beside its folders are opened by the engine as if they were named.
+    The engine loads WAD files at the top level of an archive as if they were named on
+    its command line.
 
     Raises:
-        Refused: If it would unpack to too much, or keeps a map that is none.
+        Refused: If it would unpack to too much, or contains a damaged map.
     """
     members = archive.infolist()
     if sum(member.file_size for member in members) > _MAX_UNPACKED:
@@ -89,17 +90,16 @@ def _archived(archive: zipfile.ZipFile) -> list[str]:
         )
     if any(member.compress_type not in _PACKINGS for member in members):
         raise plain_archive.Refused(
-            "it is compressed in a way that is not zip's usual one (deflate); pack it "
-            "again"
+            "its compression method is not zip's usual one (deflate); pack it again"
         )
     maps = []
     seen = set()
     for member in members:
-        # (Python's name ends at a zero byte, which the engine may read further.)
+        # (Python's name ends at a zero byte; the engine may read beyond it.)
         name = member.orig_filename.replace("\\", "/").lower()
         if "\0" in name or name in seen:
             raise plain_archive.Refused(
-                f"its member {name[:80]!r} is there twice, or no name of a file"
+                f"its member {name[:80]!r} appears twice, or is not a valid file name"
             )
         seen.add(name)
         if not name.endswith(".wad"):
@@ -123,7 +123,7 @@ def _archived(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _maps(lumps: list[str]) -> list[str]:
-    """Return which of a WAD's lumps are maps: their parts follow them."""
+    """Return the lumps that are maps: a map's parts follow its name."""
     return [a for a, b in itertools.pairwise(lumps) if b in ("THINGS", "TEXTMAP")]
 
 
@@ -131,7 +131,7 @@ def _lumps(file: BinaryIO | io.BufferedIOBase) -> list[str]:
     """Return the names in a WAD file's directory (https://doomwiki.org/wiki/WAD).
 
     Raises:
-        _NoWad: If it is none, or a lump is not whole.
+        _NoWad: If it is not a WAD file, or a lump is incomplete.
     """
     header = file.read(12)
     magic, count, start = struct.unpack("<4sii", header.ljust(12, b"\0"))
@@ -139,14 +139,14 @@ def _lumps(file: BinaryIO | io.BufferedIOBase) -> list[str]:
         raise _NoWad
     if start < 0:
         raise _NoWad
-    # In an archive what lies before is unpacked for it, and only once in this order.
+    # Seeking in an archive unpacks everything before; this order does so once.
     file.seek(start)
     directory = file.read(16 * count)
     size = file.seek(0, os.SEEK_END)
     if len(directory) < 16 * count or start > size:
         raise _NoWad
     entries = list(struct.iter_unpack("<ii8s", directory))
-    # (A lump of no bytes, as a map's name is, may lie anywhere.)
+    # (An empty lump, such as a map's name, may have any offset.)
     if any(
         length < 0 or (length and not 0 <= at <= size - length)
         for at, length, _ in entries

@@ -1,4 +1,4 @@
-"""The map file of a scenario, or one chosen instead: found, checked, described."""
+"""Finds, checks and describes the map file of a scenario, or a chosen one."""
 
 import dataclasses
 import hashlib
@@ -25,8 +25,8 @@ def find(game: GameConfig, chosen: str | None, iwad: Path) -> Path:
     if chosen is None:
         return wad_files.find_map(game, iwad)
     path = _chosen(chosen)
-    # The game's data contain a map of the usual name, which the engine would load if
-    # this file had none: so it must be in this file.
+    # This file must contain the map: the game's own data have one of the same name,
+    # which the engine would load instead.
     return wad_files.find_map(dataclasses.replace(game, wads=[str(path)]), path)
 
 
@@ -36,7 +36,7 @@ def check(scenario: Scenario, chosen: str) -> None:
 
 
 def describe(path: Path, *, chosen: bool) -> MapFile:
-    """Return a map file with its origin and hash, as a run records it.
+    """Return the record of a map file, with its origin and hash.
 
     Args:
         path: The file.
@@ -58,7 +58,7 @@ def _chosen(name: str) -> Path:
         )
     if not path.is_file():
         raise UserError(
-            f"the map file {path} is not there; give its place, or another map, with "
+            f"the map file {path} does not exist; give its path, or another map, with "
             "--map FILE"
         )
     return path

@@ -1,6 +1,6 @@
-"""Map files: where they may lie, and what is in them.
+"""Finds map files, and checks that they contain the map.
 
-The packages that bring them are only looked for, never imported.
+The packages that contain them are located, but never imported.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from jaxfactory.scenarios.maps import pk3
 
 WAD_PATH_VARIABLE = "JAXFACTORY_WAD_PATH"
 
-# Distribution, the package that it installs, and the folder in it.
+# Distribution, the package that it installs, and the folder of maps in it.
 _PACKAGES = (
     ("vizdoom", "vizdoom", "scenarios"),
     ("envpool-assets", "envpool_assets", "vizdoom/maps"),
@@ -22,9 +22,9 @@ _PACKAGES = (
 )
 PACKAGES = tuple(name for name, *_ in _PACKAGES)
 _ASSETS = "pip install envpool-assets"
-# For its maps alone: what it depends on is large, and wants an older NumPy.
+# Only for its maps: its dependencies are large and need an older NumPy.
 _FIELD = "pip install --no-deps sample-factory"
-# Map files that the vizdoom package has not, and what brings them.
+# Map files that the vizdoom package lacks, and the commands that install them.
 _BROUGHT_BY = {
     "D3_battle.wad": _ASSETS,
     "D4_battle2.wad": _ASSETS,
@@ -34,12 +34,12 @@ _BROUGHT_BY = {
     "dwango5.wad": _FIELD,
     "freedm.wad": _FIELD,
 }
-# The same map files under the names that another package gives them.
+# Names of the same map files in another package.
 _OTHER_NAMES = {"battle.wad": "D3_battle.wad", "battle2.wad": "D4_battle2.wad"}
 
 
 def vizdoom_folder() -> Path:
-    """Return where the vizdoom package lies.
+    """Return the folder of the vizdoom package.
 
     Raises:
         UserError: If it is not installed.
@@ -56,9 +56,9 @@ def wheel_scenarios() -> Path:
 
 
 def iwad() -> Path:
-    """Return the file of the game itself, which maps are added to."""
+    """Return the game's data file, to which maps are added."""
     folder = vizdoom_folder()
-    # As DoomGame does: the original game's data where the user has put them there.
+    # As in DoomGame: the original game's data, if the user has put them there.
     original = folder / "doom2.wad"
     return original if original.is_file() else folder / "freedoom2.wad"
 
@@ -89,8 +89,8 @@ def find_wad(config: GameConfig) -> Path:
     """Return the map file of a scenario.
 
     Raises:
-        UserError: If it is nowhere; the sentence says where it was looked for and
-            which package brings it.
+        UserError: If it is not found; the message lists the folders that were searched
+            and the package that contains it.
     """
     wanted = [Path(name) for name in config.wads or [config.scenario_path] if name]
     if not wanted:
@@ -105,7 +105,7 @@ def find_wad(config: GameConfig) -> Path:
                     return candidate.resolve()
     looked = ", ".join(str(folder) for folder in folders)
     command = brought_by(config)
-    remedy = f"`{command}` brings it; or " if command else ""
+    remedy = f"`{command}` installs it; or " if command else ""
     raise UserError(
         f"the map {' or '.join(name.name for name in wanted)} of {config.path.name} is "
         f"not in {looked}; {remedy}put it into one of them or set {WAD_PATH_VARIABLE} "
@@ -114,23 +114,23 @@ def find_wad(config: GameConfig) -> Path:
 
 
 def brought_by(config: GameConfig) -> str:
-    """Return the command that brings a scenario's map, "" where none is known."""
+    """Return the command that installs a scenario's map, "" if none is known."""
     names = [Path(name).name for name in config.wads or [config.scenario_path]]
     return next((_BROUGHT_BY[name] for name in names if name in _BROUGHT_BY), "")
 
 
 def brings(name: str) -> str:
-    """Return the command that brings a map file, "" where none is known."""
+    """Return the command that installs a map file, "" if none is known."""
     return _BROUGHT_BY.get(first_name(name), "")
 
 
 def first_name(name: str) -> str:
-    """Return the one name of a map file that packages give several."""
+    """Return the canonical name of a map file whose name differs by package."""
     return _OTHER_NAMES.get(name, name)
 
 
 def home(wad: Path) -> str:
-    """Return the package that a map file lies in, or else its folder."""
+    """Return the package that contains a map file, or else its folder."""
     for name, package, _ in _PACKAGES:
         folder = _package_folder(package)
         if folder is not None and wad.is_relative_to(folder.resolve()):
@@ -139,16 +139,16 @@ def home(wad: Path) -> str:
 
 
 def find_map(config: GameConfig, iwad: Path) -> Path:
-    """Return the map file of a scenario, once it is sure that it holds the map.
+    """Return the map file of a scenario, after checking that it contains the map.
 
-    The engine itself says nothing: it plays some other map then.
+    The engine reports no error: it loads another map instead.
 
     Raises:
-        UserError: If the file is missing or broken, or its map is nowhere in it.
+        UserError: If the file is missing or broken, or does not contain the map.
     """
     wad = find_wad(config)
     found = pk3.read(wad)
-    # An archive that holds maps is there for them, and not for the game's own.
+    # An archive with maps must contain the map; the game's own maps do not count.
     others = found.archived and found.maps
     own = [] if others else pk3.read(iwad).lumps
     if config.map.upper() not in {*found.lumps, *found.maps, *own}:
@@ -162,5 +162,5 @@ def find_map(config: GameConfig, iwad: Path) -> Path:
     return wad
 
 
-# Maps that a message names at most.
+# The most maps that a message lists.
 _NAMED = 40

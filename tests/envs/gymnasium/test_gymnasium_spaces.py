@@ -123,5 +123,5 @@ def test_observations_that_cannot_be_read(space, says):
 def test_actions_that_cannot_be_decided():
     with pytest.raises(UserError, match="the action 'x' is a Sequence space"):
         ActionCodec(spaces.Dict({"x": spaces.Sequence(spaces.Discrete(2))}))
-    with pytest.raises(UserError, match="leaves nothing to choose"):
+    with pytest.raises(UserError, match="has no choice to make"):
         ActionCodec(spaces.Tuple(()))
