@@ -133,7 +133,7 @@ class _Captured(io.StringIO):
         self._stdout = sys.stdout
 
     @property
-    def encoding(self) -> str:
+    def encoding(self) -> str | None:
         """The encoding of standard output."""
         return self._stdout.encoding
 
