@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import Any
 
+from jaxfactory.config import families
 from jaxfactory.config.train import Config
 from jaxfactory.scenarios.maps.map_file import CHOSEN, LOCAL, MapFile
 
@@ -178,7 +179,9 @@ def _use(repo: str, config: Config, result: dict[str, Any]) -> str:
         ("encoder", config.network.encoder, "--network"),
         ("scenario", config.env.scenario, "--scenario"),
     ):
-        if ":" in place and not place.startswith("gymnasium:"):
+        # Names such as "gymnasium:CartPole-v1" are a library's and not the author's.
+        public = what == "scenario" and families.of(place) is not families.FAMILIES[""]
+        if ":" in place and not public:
             pull_flags += f" {flag} FILE.py:NAME"
             name = _harmless(place)
             custom += f"""

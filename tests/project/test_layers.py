@@ -114,3 +114,6 @@ def test_folders_and_modules_stay_small():
     for folder in [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]:
         modules = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
         assert len(modules) <= 12, f"{folder.name} has {len(modules)} modules"
+    for module, file in MODULES.items():
+        lines = len(file.read_text().splitlines())
+        assert lines <= 300, f"{module} has {lines} lines"

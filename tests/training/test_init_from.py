@@ -244,7 +244,9 @@ def test_nothing_that_fits_is_refused():
 def test_another_encoder_of_ours_is_refused():
     config = config_of("basic", encoder="another")
     runs.open_run(Path("source"), config)
-    with pytest.raises(UserError, match="another kind of encoder, conv instead of another; leave"):
+    with pytest.raises(
+        UserError, match="another kind of encoder, conv instead of another; leave"
+    ):
         parsed("--init-from", "source", "--encoder", "conv")
 
 
