@@ -39,7 +39,7 @@ HOSTS = [
     ({"episodes": {**EPISODES, "rows": [[1.0]]}}, "its episodes is {"),
     ({"episodes": {**EPISODES, "rows": [["a", 1.0, 1.0]]}}, "its episodes is {"),
     ({"episodes": {**EPISODES, "rows": [[1.0] * 3] * 20_000}}, "its episodes is {"),
-    ({"leaves": []}, "its leaves are not"),
+    ({"leaves": []}, "its leaves do not"),
     ({"leaves": {"a": 3}}, "its leaf a is 3"),
     ({"leaves": {"a": "object[3]"}}, "its leaf a is 'object[3]'"),
     ({"leaves": {"a": "float32[-3]"}}, "its leaf a is 'float32[-3]'"),
@@ -48,7 +48,7 @@ HOSTS = [
     ({"leaves": {"a": "float32[9999999999]"}}, "GiB in total"),
     ({"leaves": {"a": "float32[" + "9," * 40 + "9]"}}, "its leaf a is 'float32[9,9"),
     ({"leaves": {"\x1b[2J": "float32[]"}}, "invalid name"),
-    ({"leaves": {f"x{n}": "float32[]" for n in range(20_000)}}, "its leaves are not"),
+    ({"leaves": {f"x{n}": "float32[]" for n in range(20_000)}}, "its leaves do not"),
 ]
 
 

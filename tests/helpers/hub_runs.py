@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import huggingface_hub.utils
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -124,7 +124,9 @@ def test_an_agent_that_sees_the_image_alone(hub, capsys):
     height, width = agent.config.env.height, agent.config.env.width
     options = {"height": height, "width": width, "frame_skip": 2}
     name = "jaxfactory/DeathmatchBots-v0"
-    with pytest.raises(UserError, match=r"and 23 numbers to see.*measurements=False"):
+    with pytest.raises(
+        UserError, match=r"and 23 numbers as observation.*measurements=False"
+    ):
         agent.for_env(FakeEnv(name, **options))
     env = gymnasium.make(name, measurements=False, **options)
     policy = agent.for_env(env)

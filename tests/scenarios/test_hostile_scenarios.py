@@ -309,7 +309,7 @@ def test_an_archive_that_is_damaged_or_says_too_much(tmp_path):
     with zipfile.ZipFile(pk3, "w") as file:
         file.writestr("maps/map01.wad", basic)
         file.writestr("MAPS/MAP01.WAD", basic)
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="appears twice"):
         found_in(pk3)
 
 
