@@ -1,47 +1,28 @@
 """Runs that start from another run's weights: what is copied, and what is not."""
 
 import dataclasses
-import json
-import re
 import shutil
 from pathlib import Path
 
-import hub_runs
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from hub_runs import CONFIG, EVALUATION, FRAMES, push
 from places import EXPERIMENTS
-from tiny import NETWORK, tiny_config
+from source_runs import begun, config_of, fresh, parsed, refused, roots, trained
+from tiny import tiny_config
 
 import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
-from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import commands, main
 from jaxfactory.config import flat_text, runs
-from jaxfactory.config.train import Config, EnvConfig, PPOConfig
-from jaxfactory.envs.pool import env_spec
-from jaxfactory.hub.push import _portable
-from jaxfactory.metrics.progress import Progress
-from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import init_normalizer
-from jaxfactory.ppo.learner import TrainState
-from jaxfactory.ppo.optimizer import make_optimizer
+from jaxfactory.config.train import PPOConfig
 from jaxfactory.sample_factory import convert
 from jaxfactory.sweep import sweep_file
 from jaxfactory.training import init_from, transfer
-from jaxfactory.training import options as train_options
 
-
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-# The Hub on loopback.
-server = hub_runs.server
 
 GRU = EXPERIMENTS / "gru"
-SMALL = dataclasses.replace(NETWORK, measurements_sizes=(8,))
 # Each rollout has 4 environments x 8 steps.
 CARTPOLE = tiny_config(
     "gymnasium:CartPole-v1", updates=2, env={"num_groups": 1, "frame_skip": 1},
@@ -55,85 +36,6 @@ def in_an_empty_directory(tmp_path, monkeypatch):
     # It sets flags for a JAX that has long been started here.
     monkeypatch.setattr(commands, "_prepare_jax", lambda: None)
     init_from._pulled.cache_clear()
-
-
-def config_of(scenario: str, **network) -> Config:
-    return Config(
-        env=EnvConfig(scenario=scenario, num_envs=8),
-        network=dataclasses.replace(SMALL, **network),
-        seed=1,
-    )
-
-
-def fresh(config: Config) -> tuple[ActorCritic, TrainState]:
-    """A network and a state of its; random, without compiling the initialisation."""
-    network = ActorCritic(env_spec(config.env), config.network)
-    rng = np.random.default_rng(config.seed)
-    key = jax.random.key(config.seed)
-    params = jax.tree.map(
-        lambda leaf: jnp.array(rng.normal(size=leaf.shape), leaf.dtype),
-        jax.eval_shape(lambda: network.init(jax.random.key(0))),
-    )
-    return network, TrainState(
-        params=params,
-        opt_state=make_optimizer(config.ppo).init(params),
-        normalizer=init_normalizer(network.spec.observation),
-        step=jnp.int32(0),
-        frames=0,
-        key=key,
-    )
-
-
-def arrays_of(state: TrainState) -> dict[str, np.ndarray]:
-    return checkpoint_files.named_arrays(state)
-
-
-def trained(path: Path, config: Config, frames: int = 4096) -> dict[str, np.ndarray]:
-    """Write a run whose state is nothing like a fresh one; return its leaves."""
-    _, state = fresh(dataclasses.replace(config, seed=7))
-    rng = np.random.default_rng(0)
-    arrays = {
-        name: rng.uniform(1, 2, array.shape).astype(array.dtype)
-        for name, array in arrays_of(state).items()
-        if name.startswith(("params", "opt_state", "normalizer"))
-    }
-    state = checkpoint_files.with_arrays(state, arrays)._replace(frames=frames)
-    with Checkpointer(path, config) as checkpointer:
-        checkpointer.save(state, Progress())
-    return arrays_of(state)
-
-
-def begun(source: str | Path, config: Config) -> tuple[set[str], str]:
-    """Begin a run; return the names of the leaves that are the source's, and the line.
-
-    All others are those of a run that begins from nothing.
-    """
-    config = dataclasses.replace(config, init_from=str(source))
-    network, before = fresh(config)
-    start = transfer.prepare(config, Path("new"), network)
-    after = arrays_of(transfer.begin(before, start))
-    found = load_for_evaluation(init_from.find(str(source)), "best").path
-    theirs = checkpoint_files.read_arrays(found)[1]
-    taken = set()
-    for name, array in arrays_of(before).items():
-        if name in start.arrays:
-            np.testing.assert_array_equal(after[name], theirs[name])
-            taken.add(name)
-        else:
-            np.testing.assert_array_equal(after[name], array)
-        assert after[name].dtype == array.dtype
-    return taken, start.report
-
-
-def roots(names: set[str]) -> set[str]:
-    """Where the leaves are: encoder.conv, core, ..., obs.image, returns."""
-    found = set()
-    for name in names:
-        section, *parts = name.split(".")
-        at = 2 if parts[0] in ("encoder", "obs") else 1
-        assert section in ("params", "normalizer")
-        found.add(re.sub(r"_\d$", "", ".".join(parts[:at])))
-    return found
 
 
 def test_all_of_it_on_the_same_scenario():
@@ -250,10 +152,6 @@ def test_another_encoder_of_ours_is_refused():
         parsed("--init-from", "source", "--encoder", "conv")
 
 
-def parsed(*args: str) -> Config:
-    return train_options.as_config(train_options.parse_train([*args]))
-
-
 def test_the_defaults_are_the_sources():
     source = config_of("health_gathering", core="lstm")
     env = dataclasses.replace(
@@ -283,14 +181,6 @@ def test_the_defaults_are_the_sources():
     # A run of Gymnasium's takes no observation of Doom's.
     config = parsed("--init-from=source", "--scenario=gymnasium:CartPole-v1")
     assert (config.env.width, config.env.frame_skip) == (128, 1)
-
-
-def refused(capsys, *args: str) -> str:
-    assert main.main(["train", *args]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1, captured.err
-    return captured.err
 
 
 def test_mistakes_are_one_sentence(capsys):
@@ -353,60 +243,6 @@ def test_an_agent_of_sample_factorys(tmp_path):
     ppo = dataclasses.replace(config.ppo, gamma=0.97)
     _, said = begun("imported", dataclasses.replace(config, ppo=ppo))
     assert said.endswith("return statistics")
-
-
-@pytest.fixture
-def pushed(server) -> dict[str, np.ndarray]:
-    """An agent on the Hub, ada/doom; returns its leaves."""
-    run = Path("mine")
-    arrays = trained(run, CONFIG, FRAMES)
-    (run / "evaluation.json").write_text(json.dumps(EVALUATION))
-    push(run)
-    return arrays
-
-
-def test_an_agent_on_the_hub(pushed, capsys):
-    config = parsed("--init-from", "ada/doom")
-    assert config.network == CONFIG.network
-    assert config.init_from == "ada/doom"
-    taken, said = begun("ada/doom", config)
-    assert said.startswith(f"copied from ada/doom ({FRAMES:,} frames): encoder, core,")
-    saved = load_for_evaluation(init_from.find("ada/doom"))
-    assert not saved.path.is_relative_to(Path.cwd())
-    pulled = checkpoint_files.read_arrays(saved.path)[1]
-    for name in taken:
-        np.testing.assert_array_equal(pulled[name], pushed[name])
-    # A directory of that name comes first.
-    trained(Path("ada/doom"), config_of("basic"))
-    assert parsed("--init-from", "ada/doom").env.scenario == "basic"
-    words = refused(capsys, "--init-from", "ada/dome")
-    assert "ada/dome is not a directory, and pulling it from the Hugging" in words
-    assert "there is no repository ada/dome on" in words
-
-
-@pytest.mark.usefixtures("pushed")
-def test_code_of_a_repository_is_not_imported(server, capsys):
-    mark = Path("imported")
-    Path("evil.py").write_text(f"open({str(mark)!r}, 'w')\nx = 1\n")
-    files = server.files("ada/doom")
-
-    def publish(repo: str, **changes) -> None:
-        config = json.loads(files["config.json"])
-        for key, value in changes.items():
-            config[key] = {**config[key], **value}
-        text = json.dumps(config).encode()
-        server.make(repo, {**files, "config.json": text})
-
-    publish("eve/net", network={"encoder": "evil.py:x"})
-    publish("eve/maze", env={"scenario": "evil.py:x"})
-    publish("eve/gym", env={"scenario": "gymnasium:evil:x"})
-    for name in ("eve/net", "eve/maze", "eve/gym"):
-        refused(capsys, "--init-from", name)
-    assert not mark.exists()
-    # It is the user who names what is run.
-    own = ("--init-from", "eve/net", "--network", "conv")
-    assert parsed(*own).network.encoder == "conv"
-    assert not mark.exists()
 
 
 @pytest.fixture
@@ -490,13 +326,3 @@ def test_a_sweep(cartpole):
         assert "--init-from=source" in job.args
         assert job.config.init_from == str(Path("source").resolve())
         assert job.config.network == CARTPOLE.network
-
-
-def test_a_push_keeps_names_and_drops_directories():
-    for origin, kept in (
-        ("ada/doom", "ada/doom"),
-        ("/home/me/run", None),
-        (None, None),
-    ):
-        config = dataclasses.replace(CONFIG, init_from=origin)
-        assert _portable(config, "basic").init_from == kept
