@@ -169,8 +169,9 @@ PROBE = """
     def x32():
         if libc.syscall(0x40000000 + 90, f"{home}/secret".encode(), 0o666) < 0:
             raise OSError(ctypes.get_errno(), "chmod")
-    own = os.open(f"/dev/shm/{os.path.basename(report)}.own", os.O_CREAT | os.O_RDWR)
-    os.unlink(f"/dev/shm/{os.path.basename(report)}.own")
+    own_path = f"/dev/shm/{os.path.basename(report)}.{os.getpid()}"
+    own = os.open(own_path, os.O_CREAT | os.O_RDWR)
+    os.unlink(own_path)
     os.fchmod(own, 0o644)  # as the engine does
     secret = f"{home}/secret".encode()
     filtered = {
