@@ -15,7 +15,7 @@ episode. Episodes restart in the same step (SAME_STEP autoreset): ``obs[t+1]``
 already belongs to the next episode, and there are no dummy transitions. The recurrent
 carry is reset where ``is_first``.
 
-``value`` and ``final_value`` are in the units of the normalised return, as the value
+``value`` and ``final_value`` are in the units of the normalized return, as the value
 head predicts them; ``reward`` is in the environment's units.
 """
 
@@ -47,13 +47,13 @@ class Rollout(NamedTuple):
         is_first: Whether ``obs[t]`` opens an episode.
         action: One index per head, int32; float32 if there are continuous actions.
         log_prob: Log-probability of the joint action under the policy that acted.
-        value: Normalised value prediction when acting.
+        value: Normalized value prediction when acting.
         reward: The training reward: shaped and scaled.
         terminated: Whether the episode ended in a terminal state.
         truncated: Whether it was truncated (time-out, engine restart).
-        final_value: Normalised value of the final observation; read only where
+        final_value: Normalized value of the final observation; read only where
             ``truncated``.
-        bootstrap_value: Normalised value of ``obs[T]``, from the acting parameters.
+        bootstrap_value: Normalized value of ``obs[T]``, from the acting parameters.
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
         policy_version: Number of updates of the parameters that acted, per transition;
             fractional in the middle of an update.
@@ -80,11 +80,11 @@ class Batch(NamedTuple):
         obs: Observations; leaves ``[T, E, ...]``.
         log_prob: Log-probability of the joint action under the policy that the update
             started from.
-        value: Normalised value prediction when acting.
+        value: Normalized value prediction when acting.
         weight: Importance weight of the sample: the action's probability under that
             policy divided by its probability under the policy that acted.
-        advantage: Advantage, not yet normalised.
-        target: Normalised return, the regression target of the value head.
+        advantage: Advantage, not yet normalized.
+        target: Normalized return, the regression target of the value head.
         carry: Recurrent state before the chunk; leaves ``[E, features]``.
     """
 

@@ -159,8 +159,8 @@ def observations(space: gym.spaces.Dict, count: int, seed: int) -> dict:
     """Return random observations; each element has its own mean and variance."""
     rng = np.random.default_rng(seed)
     image = space["obs"].shape
-    centre = np.random.default_rng(0).uniform(30, 220, image)
-    obs = {"obs": rng.normal(centre, 40, (count, *image)).clip(0, 255)}
+    center = np.random.default_rng(0).uniform(30, 220, image)
+    obs = {"obs": rng.normal(center, 40, (count, *image)).clip(0, 255)}
     obs["obs"] = obs["obs"].astype(np.uint8)
     if "measurements" in space.spaces:
         scale = np.linspace(0.5, 4, NUM_MEASUREMENTS)

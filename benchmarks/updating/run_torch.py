@@ -99,9 +99,9 @@ def main() -> None:
         log_p = functional.log_softmax(logits, -1)
         log_prob = log_p.gather(-1, action[..., None])[..., 0]
         ratio = torch.exp(log_prob - old_log_prob)
-        centred = (advantage - advantage.mean()) / advantage.std()
+        centered = (advantage - advantage.mean()) / advantage.std()
         clipped = torch.clamp(ratio, 1 / 1.1, 1.1)
-        policy_loss = -torch.minimum(ratio * centred, clipped * centred).mean()
+        policy_loss = -torch.minimum(ratio * centered, clipped * centered).mean()
         near = old_value + torch.clamp(value - old_value, -0.2, 0.2)
         errors = torch.maximum((value - target) ** 2, (near - target) ** 2)
         gap = (log_p.exp() - 1 / ACTIONS) * log_p

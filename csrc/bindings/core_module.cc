@@ -71,7 +71,7 @@ void BindFunctions(nb::module_& m) {
         }
       },
       "source"_a, "out"_a, "reference"_a = false,
-      "Resize a uint8 [H, W, C] image to the shape of `out`, nearest neighbour.");
+      "Resize a uint8 [H, W, C] image to the shape of `out`, nearest neighbor.");
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace jaxfactory {
 
 // The policy's image: the screen, and other buffers as further channels, resized by
-// nearest neighbour.
+// nearest neighbor.
 struct FrameSpec {
   int screen_width = 160, screen_height = 120;
   int width = 128, height = 72;

@@ -1,4 +1,4 @@
-// Nearest-neighbour resizing of interleaved images, directly into the batch.
+// Nearest-neighbor resizing of interleaved images, directly into the batch.
 #ifndef JAXFACTORY_DOOM_FRAME_H_
 #define JAXFACTORY_DOOM_FRAME_H_
 

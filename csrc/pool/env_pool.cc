@@ -8,7 +8,7 @@
 namespace jaxfactory {
 
 std::uint32_t EnvSeed(std::uint64_t seed, int index) {
-  // SplitMix64 (Steele et al. 2014): neighbouring inputs give unrelated outputs.
+  // SplitMix64 (Steele et al. 2014): neighboring inputs give unrelated outputs.
   std::uint64_t x = seed * 0x100000001B3ULL + static_cast<std::uint64_t>(index) + 1;
   x += 0x9E3779B97F4A7C15ULL;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;

@@ -52,10 +52,10 @@ void TestSizes() {
 
 // Two buffers interleaved into one image do not overwrite each other's channels.
 void TestStride() {
-  const std::vector<std::uint8_t> colour = {1, 2, 3, 4, 5, 6};  // 2 x 1, RGB
+  const std::vector<std::uint8_t> color = {1, 2, 3, 4, 5, 6};  // 2 x 1, RGB
   const std::vector<std::uint8_t> depth = {7, 8};
   std::vector<std::uint8_t> out(8, 0);
-  Resizer(2, 1, 2, 1, 3, 4)(colour.data(), out.data());
+  Resizer(2, 1, 2, 1, 3, 4)(color.data(), out.data());
   Resizer(2, 1, 2, 1, 1, 4)(depth.data(), out.data() + 3);
   CHECK((out == std::vector<std::uint8_t>{1, 2, 3, 7, 4, 5, 6, 8}));
 }

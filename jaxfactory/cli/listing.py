@@ -143,7 +143,7 @@ def _timeout_text(scenario: Scenario, config: GameConfig) -> str:
 
 
 def _shortened(choices: list[str]) -> str:
-    """List choices, each discretised button once."""
+    """List choices, each discretized button once."""
     return ", ".join(dict.fromkeys(name.partition("=")[0] for name in choices))
 
 

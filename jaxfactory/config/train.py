@@ -52,7 +52,7 @@ class PPOConfig:
     """Advantage estimator; vtrace corrects for policy lag."""
     objective: Literal["decoupled", "clipped"] = "decoupled"
     """With --mode async, clip relative to the policy at the start of the update
-    (decoupled; importance weights correct for the behaviour policy) or to the behaviour
+    (decoupled; importance weights correct for the behavior policy) or to the behavior
     policy (clipped). With --mode sync they are the same."""
     clip_eps: float = 0.1
     """The probability ratio is clipped to [1/(1+eps), 1+eps]."""

@@ -76,8 +76,8 @@ class ResolvedEnv(Protocol):
     def map_file(self) -> MapFile | None:
         """Return the map file, or None if the family has no maps."""
 
-    def map_notes(self, trained: tuple[MapFile, ...]) -> list[str]:
-        """Return notes on its map, given the maps that an agent was trained on."""
+    def map_notes(self, used: MapFile, trained: tuple[MapFile, ...]) -> list[str]:
+        """Return notes on its map file, given those that an agent was trained on."""
 
     def map_warning(self) -> str:
         """Return a warning about its map before training, or ""."""

@@ -167,7 +167,7 @@ class Agent:
         *,
         is_first: Bool[np.ndarray, " B"] | None = None,
     ) -> Float32[np.ndarray, "B logits"]:
-        """Return the unnormalised log-probabilities of all heads, one after another.
+        """Return the unnormalized log-probabilities of all heads, one after another.
 
         Arguments as in `act`; pass the carry that you would pass to `act`.
         """

@@ -240,7 +240,7 @@ def _add_map(
         return []
     result["map"] = used.as_dict()
     result["trained_on"] = [map_file.as_dict() for map_file in trained]
-    return environment.map_notes(trained)
+    return environment.map_notes(used, trained)
 
 
 def _match_result(episodes: list[Episode]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _explain_status(repo: str, status: int, error: BaseException) -> str:
     messages = {
         401: f"{host} does not accept your token; {LOGIN}",
         403: f"{host} does not let your token write to {repo}; use a token that has "
-        "write access, and a repository of your own or of your organisation",
+        "write access, and a repository of your own or of your organization",
         404: f"{host} has no repository {repo}, or is not a Hub; check the name, and "
         "HF_ENDPOINT if it is set",
         429: f"{host} received too many requests from you; wait some minutes and retry",

@@ -208,12 +208,12 @@ class ActorCritic:
 
         Args:
             params: Parameters.
-            obs: Normalised observations; leaves float32 ``[B, ...]``.
+            obs: Normalized observations; leaves float32 ``[B, ...]``.
             carry: Recurrent state before the step; leaves ``[B, features]``.
             is_first: Where an episode begins; the carry is reset there first.
 
         Returns:
-            ``(logits, value, carry)``; the value is in normalised units.
+            ``(logits, value, carry)``; the value is in normalized units.
         """
         return self._bind(params).answer(_Tower.step, obs, is_first, carry)
 
@@ -228,7 +228,7 @@ class ActorCritic:
 
         Args:
             params: Parameters.
-            obs: Normalised observations; leaves float32 ``[T, B, ...]``.
+            obs: Normalized observations; leaves float32 ``[T, B, ...]``.
             is_first: Where an episode begins; the carry is reset there first.
             carry: Recurrent state before the first step; leaves ``[B, features]``.
 

@@ -124,7 +124,7 @@ class ResidualEncoder(Encoder):
 
 # A Flax NNX class, constructed as ``Class(spec, config, rngs)`` from an
 # `ObservationSpec`, a `NetworkConfig` and an `nnx.Rngs`. Instances have an attribute
-# ``num_features``, F, and map normalised observations, float32 ``[N, ...]``, to
+# ``num_features``, F, and map normalized observations, float32 ``[N, ...]``, to
 # features, float32 ``[N, F]``. Their only state may be parameters (`nnx.Param`).
 EncoderClass = Callable[..., Any]
 
@@ -227,7 +227,7 @@ _TRIED = 2
 
 
 def _abstract_obs(spec: ObservationSpec) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the shapes of normalised observations."""
+    """Return the shapes of normalized observations."""
     return {
         name: jax.ShapeDtypeStruct((_TRIED, *shape), jnp.float32)
         for name, shape in spec.shapes.items()

@@ -53,7 +53,7 @@ ACTIVATIONS = {"elu": elu, "relu": nnx.relu, "tanh": jnp.tanh}
 
 
 class Dense(nnx.Module):
-    """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialisation."""
+    """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialization."""
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         self.kernel = uniform(rngs, (inputs, outputs), inputs)

@@ -4,7 +4,7 @@ Statistics start at mean 0, variance 1, count 1, and a batch is merged into them
 the parallel formula of Chan, Golub and LeVeque (1979), which subtracts means before
 squaring and so stays accurate in float32. Statistics that are never updated do not
 change their input (except for epsilon and the clip), so not updating them switches
-normalisation off.
+normalization off.
 
 Images are uint8. Their sums are computed exactly, in integers, without a float32 copy
 of the rollout: that copy makes the plain formula slow on a CPU.
@@ -42,7 +42,7 @@ class RunningStats(NamedTuple):
 
 
 class Normalizer(NamedTuple):
-    """Statistics that normalise the network's inputs and outputs.
+    """Statistics that normalize the network's inputs and outputs.
 
     Attributes:
         obs: Statistics for each part of the observation; those of the image are of
@@ -100,9 +100,9 @@ def update(
             stats = merge(stats, pixel_moments(chunk))
         return stats
     mean = batch.mean(axes)
-    centred = batch - jnp.expand_dims(mean, axes)
+    centered = batch - jnp.expand_dims(mean, axes)
     count = batch.size // mean.size
-    var = jnp.square(centred).mean(axes)
+    var = jnp.square(centered).mean(axes)
     return merge(stats, RunningStats(mean, var, jnp.float32(count)))
 
 
@@ -114,21 +114,21 @@ def update_obs(stats: dict[str, RunningStats], obs: Observation) -> dict:
 def pixel_moments(samples: UInt8[Array, "n *shape"]) -> RunningStats:
     """Return mean and variance over at most 66,000 images, in units of pixel / 255.
 
-    The sums are exact integers. They are recentred at the integer nearest to the mean,
-    exactly, because the results fit into arithmetic modulo 2^32. The recentred squares
+    The sums are exact integers. They are recentered at the integer nearest to the mean,
+    exactly, because the results fit into arithmetic modulo 2^32. The recentered squares
     have the magnitude of the variance, for which float32 is accurate.
     """
     n = samples.shape[0]
     total, squares = lax.platform_dependent(
         samples, cpu=_pixel_sums_loop, default=_pixel_sums_reduce
     )
-    centre = (total + jnp.uint32(n // 2)) // jnp.uint32(n)
-    rest = (total - centre * jnp.uint32(n)).astype(jnp.int32).astype(jnp.float32)
+    center = (total + jnp.uint32(n // 2)) // jnp.uint32(n)
+    rest = (total - center * jnp.uint32(n)).astype(jnp.int32).astype(jnp.float32)
     # sum (x - c)^2 = sum x^2 - c (2 sum x - n c)
-    spread = squares - centre * (jnp.uint32(2) * total - jnp.uint32(n) * centre)
+    spread = squares - center * (jnp.uint32(2) * total - jnp.uint32(n) * center)
     offset = rest / n
     var = jnp.maximum(spread.astype(jnp.float32) / n - offset**2, 0.0)
-    mean = (centre.astype(jnp.float32) + offset) / _PIXEL
+    mean = (center.astype(jnp.float32) + offset) / _PIXEL
     return RunningStats(mean, var / _PIXEL**2, jnp.float32(n))
 
 
@@ -182,5 +182,5 @@ def denormalize(
 
 
 def normalize_obs(obs: Observation, stats: dict[str, RunningStats]) -> Observation:
-    """Normalise every part of an observation with leaves ``[..., *S]``."""
+    """Normalize every part of an observation with leaves ``[..., *S]``."""
     return {name: normalize(jnp.asarray(obs[name]), stats[name]) for name in stats}

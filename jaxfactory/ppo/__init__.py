@@ -1,1 +1,1 @@
-"""Proximal policy optimisation: advantages, targets, losses, optimizer, update."""
+"""Proximal policy optimization: advantages, targets, losses, optimizer, update."""

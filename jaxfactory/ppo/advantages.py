@@ -29,7 +29,7 @@ def gae(
 
     Args:
         reward: Reward of each step.
-        value: Value of each observation, in the reward's units, not normalised.
+        value: Value of each observation, in the reward's units, not normalized.
         terminated: Whether the step ended its episode in a terminal state; takes
             precedence where both flags are set.
         truncated: Whether the step's episode was truncated.

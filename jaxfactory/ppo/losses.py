@@ -50,8 +50,8 @@ class LossMetrics(NamedTuple):
 
 def normalize_advantage(advantage: Float[Array, "T E"]) -> Float[Array, "T E"]:
     """Shift to mean 0 and scale to standard deviation 1 over the minibatch."""
-    centred = advantage - advantage.mean()
-    return centred / jnp.maximum(jnp.std(advantage), _MIN_STD)
+    centered = advantage - advantage.mean()
+    return centered / jnp.maximum(jnp.std(advantage), _MIN_STD)
 
 
 def policy_loss(
@@ -83,7 +83,7 @@ def value_loss(
     """Return the mean of the larger squared error, unclipped or clipped.
 
     Args:
-        value: Prediction; like the other arguments, in normalised units.
+        value: Prediction; like the other arguments, in normalized units.
         old_value: Prediction when acting.
         target: Return.
         value_clip: Largest change from `old_value` in the clipped error; 0 disables
@@ -129,7 +129,7 @@ def ppo_loss(
         params: Parameters, the argument to differentiate with respect to.
         batch: Minibatch, with observations as the environment returned them.
         network: The actor-critic.
-        normalizer: Statistics to normalise the observations with.
+        normalizer: Statistics to normalize the observations with.
         config: Coefficients of the loss.
 
     Returns:

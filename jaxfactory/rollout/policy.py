@@ -1,7 +1,7 @@
 """The jitted policy and value function that act at every step.
 
 They take observations as the pool made them (uint8 images, raw measurements) and
-normalise inside. On the CPU backend a NumPy array given to a jitted function may be
+normalize inside. On the CPU backend a NumPy array given to a jitted function may be
 aliased and not copied (https://github.com/jax-ml/jax/issues/37830): leave an
 observation alone until what was computed from it has been fetched.
 """
@@ -30,7 +30,7 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
     Returns:
         ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
         log_prob, value, carry)`` with action ``[B, A]`` (int32 indices of the heads, or
-        float32 if there are continuous actions), log_prob and (normalised) value
+        float32 if there are continuous actions), log_prob and (normalized) value
         float32 ``[B]``. Use each (key, count) once: folding in the count here saves
         the caller a dispatch per key. A deterministic policy takes both too and ignores
         them.
@@ -69,7 +69,7 @@ def make_value(network: ActorCritic) -> Act:
 
     Returns:
         ``value(params, normalizer, obs, carry, is_first) -> value``, float32 ``[B]``,
-        normalised. For a final observation pass the carry that `act` returned at that
+        normalized. For a final observation pass the carry that `act` returned at that
         step and ``is_first`` false; for ``obs[T]`` pass ``is_first[T]``.
     """
 

@@ -19,7 +19,7 @@ from jaxfactory.config.train import Config
 _SEEN = ("frame_skip", "screen_width", "screen_height", "wide")
 # Settings that determine the scale of the rewards, and so that of the values.
 _REWARDS = ("reward_scale", "reward_clip")
-# Settings that determine how the network's inputs and outputs are normalised.
+# Settings that determine how the network's inputs and outputs are normalized.
 _NORMALIZED = ("normalize_obs", "normalize_returns")
 
 

@@ -242,8 +242,8 @@ def test_every_buffer_equals_doom_games(grayscale):
         for action, image in zip(actions, reference, strict=True):
             seen = pool.step(action[None]).obs[0]
             np.testing.assert_array_equal(seen, image)
-        colours = 1 if grayscale else 3
-        for channel in (0, colours, colours + 1, colours + 2):
+        colors = 1 if grayscale else 3
+        for channel in (0, colors, colors + 1, colors + 2):
             assert np.unique(seen[:, :, channel]).size > 1, channel
 
 

@@ -76,7 +76,7 @@ def test_it_computes_what_its_network_does(agent, parts):
     np.testing.assert_allclose(some, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_normalised_returns_the_values_are_the_network_s(agent, parts):
+def test_without_normalized_returns_the_values_are_the_network_s(agent, parts):
     config = Config(network=NETWORK)
     ppo = dataclasses.replace(config.ppo, normalize_returns=False)
     plain = Agent(TrainedPolicy(*parts, dataclasses.replace(config, ppo=ppo), 0))

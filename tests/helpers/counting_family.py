@@ -23,7 +23,7 @@ class Resolved:
     def map_file(self):
         return None
 
-    def map_notes(self, trained):
+    def map_notes(self, used, trained):
         return []
 
     def map_warning(self):

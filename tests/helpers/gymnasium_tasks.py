@@ -26,7 +26,7 @@ class Task(gymnasium.Env):
 
 
 class Aim(Task):
-    """One number, which must be 1 + 2 x; its box is not centred at 0."""
+    """One number, which must be 1 + 2 x; its box is not centered at 0."""
 
     observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
     action_space = spaces.Box(-2.0, 4.0, (1,), np.float64)

@@ -36,7 +36,7 @@ def config_of(scenario: str, **network) -> Config:
 
 
 def fresh(config: Config) -> tuple[ActorCritic, TrainState]:
-    """A network and a state of its; random, without compiling the initialisation."""
+    """A network and a state of its; random, without compiling the initialization."""
     network = ActorCritic(env_spec(config.env), config.network)
     rng = np.random.default_rng(config.seed)
     key = jax.random.key(config.seed)

@@ -64,6 +64,6 @@ def test_lowerings_agree(image, size, stride, inputs, outputs, lanes):
 def test_by_hand():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     kernel = jnp.array([[1.0, 0.0], [0.0, 10.0]]).reshape(2, 2, 1, 1)
-    # Corners 0, 2, 8, 10 plus ten times their lower right neighbours 5, 7, 13, 15.
+    # Corners 0, 2, 8, 10 plus ten times their lower right neighbors 5, 7, 13, 15.
     got = convolution.conv2d(x, kernel, 2)
     np.testing.assert_allclose(got[0, :, :, 0], [[50.0, 72.0], [138.0, 160.0]])

@@ -46,7 +46,7 @@ def test_parameters_are_plain_dictionaries():
         assert leaf.dtype == jnp.float32
 
 
-def test_initialisation():
+def test_initialization():
     _, params = make("gru")
     # 1/sqrt(4*4*3) = 0.1443, 1/sqrt(8) = 0.3536
     conv, core = params["encoder"]["conv_0"], params["core"]

@@ -21,7 +21,7 @@ CONFIG = NetworkConfig(core_size=8)
 
 
 class Own(nnx.Module):
-    """The image's mean colour and the measurements, through a list of layers."""
+    """The image's mean color and the measurements, through a list of layers."""
 
     def __init__(self, spec, config, rngs):
         inputs = spec.image[2] + spec.measurements

@@ -123,7 +123,7 @@ def test_prepare_matches_numpy():
     np.testing.assert_allclose(stats.obs["image"].mean, image.sum(0) / 25, rtol=1e-5)
 
 
-def test_normalisation_can_be_off():
+def test_normalization_can_be_off():
     config = dataclasses.replace(PPO, normalize_obs=False, normalize_returns=False)
     rollout = make_rollout()
     rollout = rollout._replace(reward=rollout.reward + 100)

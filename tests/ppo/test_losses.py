@@ -48,7 +48,7 @@ def test_symmetric_kl_is_capped_for_each_sample():
     np.testing.assert_allclose(got, 15.0, rtol=1e-6)
 
 
-def test_advantages_are_normalised():
+def test_advantages_are_normalized():
     # Mean 2, standard deviation sqrt(2/3).
     got = losses.normalize_advantage(row(1, 2, 3))
     np.testing.assert_allclose(got, row(-1.224745, 0.0, 1.224745), rtol=1e-5)

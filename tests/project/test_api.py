@@ -18,7 +18,7 @@ OWN = """
 import jax.numpy as jnp
 from flax import nnx
 
-class MeanColour(nnx.Module):
+class MeanColor(nnx.Module):
     def __init__(self, spec, config, rngs):
         self.layer = nnx.Linear(spec.image[2], config.hidden_size, rngs=rngs)
         self.num_features = config.hidden_size
@@ -26,7 +26,7 @@ class MeanColour(nnx.Module):
     def __call__(self, obs):
         return nnx.relu(self.layer(obs["image"].mean((1, 2))))
 
-class Other(MeanColour):
+class Other(MeanColor):
     pass
 
 def note(iteration):
@@ -75,7 +75,7 @@ def test_a_network_of_ones_own_is_found_again(folder):
     config = jaxfactory.Config(
         env=jaxfactory.EnvConfig(scenario="basic", num_envs=2, width=32, height=24),
         network=jaxfactory.NetworkConfig(
-            encoder="own.py:MeanColour", hidden_size=6, core="none"
+            encoder="own.py:MeanColor", hidden_size=6, core="none"
         ),
         ppo=jaxfactory.PPOConfig(num_steps=4, num_minibatches=1, num_epochs=1),
         total_frames=64,
@@ -83,11 +83,11 @@ def test_a_network_of_ones_own_is_found_again(folder):
     state = jaxfactory.train(config, "own")
     assert state.params["encoder"]["layer"]["kernel"].shape == (3, 6)
     stored = json.loads((folder / "own" / runs.CONFIG).read_text())
-    assert stored["network"]["encoder"] == f"{folder / 'own.py'}:MeanColour"
+    assert stored["network"]["encoder"] == f"{folder / 'own.py'}:MeanColor"
     agent = jaxfactory.load("own", checkpoint="latest")
     assert agent.frames == 64
     obs = np.full((2, 24, 32, 3), 128, np.uint8)
-    # Its normaliser and layers, by hand.
+    # Its normalizer and layers, by hand.
     image = state.normalizer.obs["image"]
     x = (obs / 255.0 - np.asarray(image.mean)) / np.sqrt(np.asarray(image.var) + 1e-5)
     x = np.clip(x, -5, 5).mean((1, 2))
@@ -106,10 +106,10 @@ def command(*args):
 
 def test_a_network_that_does_not_fit_leaves_nothing(folder):
     (folder / "wrong.py").write_text(
-        OWN + "class Wrong(MeanColour):\n"
+        OWN + "class Wrong(MeanColor):\n"
         "    def __call__(self, obs):\n"
         "        return obs['image'].mean((1, 2))\n"
-        "class Raising(MeanColour):\n"
+        "class Raising(MeanColor):\n"
         "    def __call__(self, obs):\n"
         "        return obs['picture']\n"
     )
@@ -143,7 +143,7 @@ def test_a_network_that_has_moved_is_a_sentence(folder):
         "--episodes",
         "1",
         "--network",
-        "moved.py:MeanColour",
+        "moved.py:MeanColor",
     )
     assert moved.returncode == 0, moved.stderr
     wrong = command(
@@ -153,7 +153,7 @@ def test_a_network_that_has_moved_is_a_sentence(folder):
     now = f"cannot resume with --encoder {folder / 'moved.py'}:Other; leave that out"
     assert now in wrong.stderr
     on = command(
-        "train", "--run", "own", "--network", "moved.py:MeanColour",
+        "train", "--run", "own", "--network", "moved.py:MeanColor",
         "--total-frames", "128", "--callback", "moved.py:note",
     )  # fmt: skip
     assert on.returncode == 0, on.stderr
@@ -161,14 +161,14 @@ def test_a_network_that_has_moved_is_a_sentence(folder):
     lines = (folder / "own" / runs.METRICS).read_text().splitlines()
     assert json.loads(lines[-1])["own/length"] == 4.0
     stored = json.loads((folder / "own" / runs.CONFIG).read_text())
-    assert stored["network"]["encoder"] == f"{folder / 'moved.py'}:MeanColour"
+    assert stored["network"]["encoder"] == f"{folder / 'moved.py'}:MeanColor"
 
 
 def test_a_callback_stops_and_one_that_fails_saves(folder):
     config = jaxfactory.Config(
         env=jaxfactory.EnvConfig(scenario="basic", num_envs=2, width=32, height=24),
         network=jaxfactory.NetworkConfig(
-            encoder=f"{folder / 'moved.py'}:MeanColour", hidden_size=6, core="none"
+            encoder=f"{folder / 'moved.py'}:MeanColor", hidden_size=6, core="none"
         ),
         ppo=jaxfactory.PPOConfig(num_steps=4, num_minibatches=1, num_epochs=1),
         total_frames=32 * 10,

@@ -55,7 +55,7 @@ def test_the_table(name):
     assert [[dict(choice) for choice in head] for head in found] == EXPECTED[name]
 
 
-def test_weapons_share_a_head_and_turning_is_discretised():
+def test_weapons_share_a_head_and_turning_is_discretized():
     weapons = [f"SELECT_WEAPON{i}" for i in range(1, 8)]
     config = GameConfig(
         path=scenario_table.CFG_FOLDER,
@@ -116,7 +116,7 @@ def test_each_index_does_what_its_buttons_do(name):
 
 
 @pytest.mark.vizdoom
-def test_a_discretised_index_turns_by_its_degrees(tmp_path):
+def test_a_discretized_index_turns_by_its_degrees(tmp_path):
     cfg = tmp_path / "turning.cfg"
     cfg.write_text(
         "doom_scenario_path = basic.wad\nepisode_start_time = 20\n"

@@ -281,7 +281,7 @@ def test_where_scores_do_not_compare_it_is_one_line():
     line = f"map: cig.wad (vizdoom, SHA-256 {used.short_hash})"
 
     def said(*trained: MapFile) -> list[str]:
-        return found.map_notes(trained)
+        return found.map_notes(used, trained)
 
     # Our own run of it, and one of which nothing is known.
     second = f"{line}, in place of dwango5.wad, which {FIELD} installs: scores on "
@@ -321,7 +321,7 @@ def test_a_map_that_was_chosen_is_no_second_choice(tmp_path):
     assert used is not None
     # It is the package's, however it was named.
     assert used.origin == "vizdoom"
-    [line] = found.map_notes(())
+    [line] = found.map_notes(used, ())
     assert line == f"map: cig.wad (vizdoom, SHA-256 {used.short_hash})"
     own = copied(tmp_path, of="cig.wad")
     chosen = resolve(dataclasses.replace(env, map=str(own)))

@@ -17,9 +17,9 @@ def test_a_module_s_name():
 
 
 def test_a_file_is_imported_once_and_named_by_its_path(tmp_path, monkeypatch):
-    (tmp_path / "neighbour.py").write_text("NUMBER = 3\n")
+    (tmp_path / "neighbor.py").write_text("NUMBER = 3\n")
     file = tmp_path / "own.py"
-    file.write_text("import neighbour\nclass Own:\n    number = neighbour.NUMBER\n")
+    file.write_text("import neighbor\nclass Own:\n    number = neighbor.NUMBER\n")
     monkeypatch.chdir(tmp_path)
     own = plugins.load("own.py:Own", "--network")
     assert own.number == 3

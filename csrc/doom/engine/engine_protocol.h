@@ -43,7 +43,7 @@ enum Code : std::uint8_t {
 };
 
 // A bool of the engine. The engine may write any byte there, which as a bool would be
-// undefined behaviour.
+// undefined behavior.
 using Flag = std::uint8_t;
 
 struct Message {

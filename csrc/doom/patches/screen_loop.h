@@ -1,6 +1,6 @@
 // Replaces the engine's slowest loop by a faster one, in a running engine's memory.
 //
-// The engine draws in palette colours and then converts the image to RGB pixel by
+// The engine draws in palette colors and then converts the image to RGB pixel by
 // pixel. It divides for each pixel, and multiplies the result by a number that is 0 at
 // all usual sizes. This takes a fifth of its time. The replacement computes the same
 // bytes row by row, without divisions. It overwrites only the exact known machine code:

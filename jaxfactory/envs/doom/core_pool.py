@@ -47,10 +47,8 @@ def start(
 
 
 def arrays(pool: _core.Pool, image: tuple[int, int, int]) -> dict[str, np.ndarray]:
-    """Return views of a pool's arrays: images in shape, flags as bool."""
+    """Return views of a pool's arrays, with images in shape."""
     found = pool.arrays()
-    for name in ("terminated", "truncated", "is_first", "restarted"):
-        found[name] = found[name].view(np.bool_)
     for name in ("obs", "final_obs"):
         found[name] = found[name].reshape(*found[name].shape[:-1], *image)
     return found

@@ -11,6 +11,7 @@ from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.family import Replay
 from jaxfactory.scenarios import matches, scenario_table
 from jaxfactory.scenarios.maps import selection
+from jaxfactory.scenarios.match_of import match_of
 from jaxfactory.scenarios.scenario import Scenario
 
 
@@ -72,13 +73,7 @@ class DoomFamily:
     ) -> EnvConfig:
         """Return settings for whole matches."""
         scenario = scenario or self.find(config.scenario)
-        match = matches.resolve(
-            scenario.match,
-            scenario.name,
-            num_agents=config.num_agents,
-            num_bots=config.num_bots,
-            queued=config.tics == "queued",
-        )
+        match = match_of(config, scenario)
         if match is not None:
             num_envs = matches.whole(num_envs, match.agents)
         return dataclasses.replace(config, num_envs=num_envs, num_groups=1)

@@ -7,11 +7,12 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import engine_config
 from jaxfactory.envs.doom.extension import _core
-from jaxfactory.scenarios import action_heads, matches, scenario_table
+from jaxfactory.scenarios import action_heads, scenario_table
 from jaxfactory.scenarios.action_heads import Head
 from jaxfactory.scenarios.cfg_file import GameConfig
 from jaxfactory.scenarios.maps import map_notes, selection, wad_files
 from jaxfactory.scenarios.maps.map_file import MapFile
+from jaxfactory.scenarios.match_of import match_of
 from jaxfactory.scenarios.matches import Match
 from jaxfactory.scenarios.scenario import Scenario
 from jaxfactory.spec import EnvSpec, ObservationSpec
@@ -51,10 +52,10 @@ class ResolvedDoom:
         """Return the map file with its hash."""
         return selection.describe(self.map_path, chosen=self.config.map is not None)
 
-    def map_notes(self, trained: tuple[MapFile, ...]) -> list[str]:
+    def map_notes(self, used: MapFile, trained: tuple[MapFile, ...]) -> list[str]:
         """Describe the map, and warn if scores on it do not compare."""
         return map_notes.sentences(
-            self.scenario, self.map_path, self.map_file(), trained, self.config.map
+            self.scenario, self.map_path, used, trained, self.config.map
         )
 
     def map_warning(self) -> str:
@@ -79,13 +80,7 @@ def resolve(config: EnvConfig, scenario: Scenario | None = None) -> ResolvedDoom
     heads = scenario.action_heads(game)
     if not heads:
         raise UserError(f"{game.path} has no buttons that make an action")
-    match = matches.resolve(
-        scenario.match,
-        scenario.name,
-        num_agents=config.num_agents,
-        num_bots=config.num_bots,
-        queued=config.tics == "queued",
-    )
+    match = match_of(config, scenario)
     engine_config.check(game, allow_game_args=config.allow_game_args)
     map_path = selection.find(game, config.map, wad_files.iwad())
     engine = engine_config.make(config, scenario, game, heads, match, map_path)

@@ -33,9 +33,9 @@ class ResolvedGymnasium:
     def map_file(self) -> None:
         """Return None: there are no maps."""
 
-    def map_notes(self, trained: tuple[MapFile, ...]) -> list[str]:
+    def map_notes(self, used: MapFile, trained: tuple[MapFile, ...]) -> list[str]:
         """Return nothing: there are no maps."""
-        del trained
+        del used, trained
         return []
 
     def map_warning(self) -> str:

@@ -214,8 +214,8 @@ class DoomVectorEnv(VectorEnv):
 
     def to_rgb(self, image: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W 3"]:
         """Return an observation's RGB image, without depth, labels and automap."""
-        colours = image[..., : 1 if self._grayscale else 3]
-        return np.broadcast_to(colours, (*image.shape[:2], 3)).copy()
+        colors = image[..., : 1 if self._grayscale else 3]
+        return np.broadcast_to(colors, (*image.shape[:2], 3)).copy()
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the engines."""
