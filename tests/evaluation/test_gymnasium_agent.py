@@ -53,7 +53,13 @@ def agent(tmp_path_factory):
     return trained
 
 
-@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in ("image", "mixed") else pytest.mark.slow)
+        for kind in IDS
+    ],
+)
 def test_it_acts_in_the_pool_and_in_an_environment_alike(kind, agent):
     one = agent(kind)
     assert one.frames == 128

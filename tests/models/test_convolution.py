@@ -1,5 +1,7 @@
 """The convolution's CPU lowering against XLA's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,13 +52,15 @@ def test_lowerings_agree(image, size, stride, inputs, outputs, lanes):
     kernel = jax.random.normal(keys[1], (size, size, inputs, outputs))
     kernel = kernel / np.sqrt(size * size * inputs)
 
-    def run(function):
+    # As arguments: XLA would fold constants while it compiles, which takes seconds.
+    @partial(jax.jit, static_argnums=0)
+    def run(function, x, kernel):
         y, pullback = jax.vjp(lambda x, k: function(x, k, stride), x, kernel)
         weight = jax.random.normal(keys[2], y.shape) / np.sqrt(y[..., 0].size)
         return y, *pullback(weight)
 
-    got = jax.jit(lambda: run(convolution.conv2d))()
-    expected = jax.jit(lambda: run(convolution.plain_conv2d))()
+    got = run(convolution.conv2d, x, kernel)
+    expected = run(convolution.plain_conv2d, x, kernel)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 

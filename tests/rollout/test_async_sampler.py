@@ -133,7 +133,9 @@ def test_one_thread_cannot_be_two():
 
 
 @pytest.mark.vizdoom
-@pytest.mark.parametrize("advantages", ["gae", "vtrace"])
+@pytest.mark.parametrize(
+    "advantages", [pytest.param("gae", marks=pytest.mark.slow), "vtrace"]
+)
 def test_trains_on_the_real_pool(tmp_path, advantages):
     config = tiny_config(
         updates=6, env={"timeout": 30}, ppo={"advantages": advantages}, mode="async"

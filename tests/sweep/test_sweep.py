@@ -332,6 +332,7 @@ def test_a_killed_sweep_leaves_no_run_behind(tmp_path):
         assert int(runs.checkpoint_dirs(folder, "latest")[-1].name) == played
 
 
+@pytest.mark.slow
 def test_a_sweep_over_one_of_gymnasiums_environments(capsys):
     text = CARTPOLE.replace("seeds = 2", "evaluate = 2").replace("{frames}", "64")
     written(text + "[sweep.grid]\nlearning_rate = [1e-3, 1e-2]\n")

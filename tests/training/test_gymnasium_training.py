@@ -61,6 +61,7 @@ def learn(task: str, iterations: int, **changes) -> float:
     return float(np.mean(last))
 
 
+@pytest.mark.slow
 def test_a_number_is_learned():
     # At most 1; always saying 1 is worth 0 on average, 1 - E|2 x|.
     assert learn("Aim", 150) > 0.7
@@ -71,6 +72,7 @@ def test_a_choice_a_number_and_switches_are_learned_together():
     assert learn("Everything", 120) > 2.3
 
 
+@pytest.mark.slow
 def test_an_image_and_two_heads_are_learned():
     # At most 1, by chance 1/2. With the step size of the others it stays at 0.87 on
     # some CPUs, whose rounding is another.

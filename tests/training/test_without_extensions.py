@@ -28,12 +28,12 @@ image = jax.random.normal(jax.random.key(1), (2, 72, 128, 3))
 first, carry = jnp.zeros(2, bool), network.initial_carry(2)
 
 
-def loss(params):
+def loss(params, image):
     logits, value, _ = network.apply(params, {"image": image}, carry, first)
     return (jax.nn.log_softmax(logits)[:, 0] + value).sum()
 
 
-value, gradients = jax.value_and_grad(loss)(params)
+value, gradients = jax.jit(jax.value_and_grad(loss))(params, image)
 total = sum(float(abs(leaf).sum()) for leaf in jax.tree.leaves(gradients))
 print(len(convolution._targets()), float(value), total)
 """
