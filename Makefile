@@ -18,14 +18,13 @@ train: $(STAMP)
 evaluate: $(STAMP)
 	$(BIN)/jaxfactory evaluate --render-mp4 $(ARGS)
 
-# On a process for each core and one more, because some wait for others, up to four, in which a file's tests stay together, in the
+# On a process for each core, up to four, in which a file's tests stay together, in the
 # order of tests/conftest.py; then those that need the machine to themselves. With ARGS
 # in one process.
-WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, len(os.sched_getaffinity(0)) + 1))")
 ORDINARY := not slow and not learning and not gpu
 test: $(STAMP)
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/python -m pytest -n $(WORKERS) \
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder \
 	  -m "$(ORDINARY) and not alone"
 	$(BIN)/python -m pytest -m "$(ORDINARY) and alone"

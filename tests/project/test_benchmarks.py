@@ -55,6 +55,7 @@ def test_quick_run(tmp_path):
     assert (out / "fps.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.vizdoom
 def test_matches_of_a_size(tmp_path):
     done = run("--match", "2", "--quick", "--seconds", "0.3", "--out", tmp_path)

@@ -34,7 +34,14 @@ def test_every_example_is_tested():
         assert any(path.stem in text for text in tests), f"no test runs {path.name}"
 
 
-@pytest.mark.parametrize("name", SAYS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # test_api trains custom networks too.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "own_network.py" else [])
+        for name in SAYS
+    ],
+)
 def test_it_runs(name, folder):
     result = subprocess.run(
         [sys.executable, EXAMPLES / name],

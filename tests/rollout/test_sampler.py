@@ -23,7 +23,9 @@ CONFIG = tiny_config(env={"timeout": 30}, ppo={"num_steps": 10}, seed=5)
 
 
 # Without measurements and with them.
-@pytest.fixture(scope="module", params=["basic", "deathmatch"])
+@pytest.fixture(
+    scope="module", params=["basic", pytest.param("deathmatch", marks=pytest.mark.slow)]
+)
 def env(request):
     return dataclasses.replace(CONFIG.env, scenario=request.param)
 

@@ -23,7 +23,7 @@ from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 
 spec = EnvSpec(ObservationSpec((72, 128, 3), 0), ActionSpec((3,)))
 network = ActorCritic(spec, NetworkConfig())
-params = network.init(jax.random.key(0))
+params = jax.jit(network.init)(jax.random.key(0))
 image = jax.random.normal(jax.random.key(1), (2, 72, 128, 3))
 first, carry = jnp.zeros(2, bool), network.initial_carry(2)
 
