@@ -1,8 +1,9 @@
-"""Compares the sample efficiency of asynchronous and synchronous training.
+"""Compares the scores of training with different values of one setting.
 
-The same seeds are trained in both modes, in turns, for the same number of frames. Each
-latest checkpoint is then evaluated on new seeds. Compare the difference between the
-modes with the spread over the seeds of one mode.
+By default the setting is the mode, asynchronous or synchronous. The same seeds are
+trained with each value, in turns, for the same number of frames. Each latest checkpoint
+is then evaluated on new seeds. Compare the difference between the values with the
+spread over the seeds of one value.
 """
 
 import argparse
@@ -19,10 +20,10 @@ from rich.table import Table
 _POINTS = 100
 
 
-def attempt(seed: int, mode: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and evaluate one seed in one mode."""
+def attempt(seed: int, value: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Train and evaluate one seed with one value."""
     flags = [
-        "--scenario", options.scenario, "--mode", mode, "--seed", seed,
+        "--scenario", options.scenario, f"--{options.flag}", value, "--seed", seed,
         "--total-frames", options.frames, *options.arguments,
     ]  # fmt: skip
     run = training.train_and_evaluate(flags, options.episodes, "latest")
@@ -47,30 +48,30 @@ def _curve(rows: list[dict[str, float]]) -> list[tuple[int, float]]:
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
-    """Print one row per seed and mode, and each mode's mean over the seeds."""
+    """Print one row per seed and value, and each value's mean over the seeds."""
     table = Table(
         title=f"{report['scenario']} after {report['frames']:,} frames, "
         f"{report['episodes']} evaluation episodes each"
     )
-    for name in ("mode", "seed", "raw return", "shaped return", "seconds"):
+    for name in (report["flag"], "seed", "raw return", "shaped return", "seconds"):
         table.add_column(name, justify="right")
-    for mode, rows in report["modes"].items():
+    for value, rows in report["values"].items():
         for row in rows:
             raw, shaped = row["raw_return"], row["shaped_return"]
             table.add_row(
-                mode,
+                value,
                 str(row["seed"]),
                 f"{raw['mean']:.2f} +- {raw['std']:.2f}",
                 f"{shaped['mean']:.2f} +- {shaped['std']:.2f}",
                 f"{row['seconds']:.0f}",
             )
     console.print(table)
-    for mode, rows in report["modes"].items():
+    for value, rows in report["values"].items():
         means = [row["raw_return"]["mean"] for row in rows]
         spread = statistics.stdev(means) if len(means) > 1 else 0.0
         console.print(
-            f"{mode}: raw return over the seeds {statistics.mean(means):.2f} "
-            f"+- {spread:.2f}",
+            f"{value}: raw return over the seeds {statistics.mean(means):.2f} "
+            f"+- {spread:.2f} (standard error {spread / len(means) ** 0.5:.2f})",
             highlight=False,
         )
 
@@ -79,7 +80,8 @@ def parse() -> argparse.Namespace:
     """Read the command line; unknown flags go to `jaxfactory train`."""
     parser = argparse.ArgumentParser(prog="modes.py", description=__doc__)
     parser.add_argument("--scenario", default="health_gathering_supreme")
-    parser.add_argument("--modes", nargs="+", default=["sync", "async"])
+    parser.add_argument("--flag", default="mode", help="the setting to compare")
+    parser.add_argument("--values", nargs="+", default=["sync", "async"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--episodes", type=int, default=100)
@@ -92,12 +94,12 @@ def main() -> int:
     options = parse()
     console = Console()
     where = machine.describe()
-    found: dict[str, list[dict]] = {mode: [] for mode in options.modes}
+    found: dict[str, list[dict]] = {value: [] for value in options.values}
     try:
         for seed in options.seeds:
-            for mode in options.modes:
-                with console.status(f"{mode}, seed {seed}"):
-                    found[mode].append(attempt(seed, mode, options))
+            for value in options.values:
+                with console.status(f"{value}, seed {seed}"):
+                    found[value].append(attempt(seed, value, options))
     except training.FailedError as error:
         raise SystemExit(f"modes.py: {error}") from error
     report = {
@@ -106,7 +108,8 @@ def main() -> int:
         "episodes": options.episodes,
         "arguments": options.arguments,
         "machine": where,
-        "modes": found,
+        "flag": options.flag,
+        "values": found,
     }
     print_table(console, report)
     output.write(console, report, options.out / f"{options.name}.json")

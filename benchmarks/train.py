@@ -48,14 +48,17 @@ class Contender(NamedTuple):
     frames: Callable[[Path, bytes], int | None]
 
 
-def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
-    """Return the contender for jaxfactory with a preset and a mode."""
+def ours(
+    preset: str, mode: str, precision: str, options: argparse.Namespace
+) -> Contender:
+    """Return the contender for jaxfactory with a preset, a mode and a precision."""
 
     def command(folder: Path) -> list[str]:
         return [
             *training.JAXFACTORY, "train",
             "--scenario", options.scenario, "--run", str(folder / "run"),
-            "--preset", preset, "--mode", mode, "--total-frames", _FOREVER,
+            "--preset", preset, "--mode", mode, "--precision", precision,
+            "--total-frames", _FOREVER,
             *options.arguments,
         ]  # fmt: skip
 
@@ -71,7 +74,10 @@ def ours(preset: str, mode: str, options: argparse.Namespace) -> Contender:
                 continue  # an incomplete line
         return None
 
-    return Contender(f"jaxfactory {preset}, {mode}", command, frames)
+    label = f"jaxfactory {preset}, {mode}"
+    if precision != "auto":
+        label += f", {precision}"
+    return Contender(label, command, frames)
 
 
 def sample_factory(options: argparse.Namespace) -> Contender:
@@ -177,6 +183,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenario", default="health_gathering_supreme")
     parser.add_argument("--presets", nargs="+", default=["reference", "default"])
     parser.add_argument("--modes", nargs="+", default=["sync", "async"])
+    parser.add_argument("--precisions", nargs="+", default=["auto"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=float, default=25.0, help="seconds")
     parser.add_argument("--seconds", type=float, default=30.0, help="measured seconds")
@@ -200,9 +207,10 @@ def main() -> int:
     console = Console()
     where = machine.describe()
     contenders = [
-        ours(preset, mode, options)
+        ours(preset, mode, precision, options)
         for preset in options.presets
         for mode in options.modes
+        for precision in options.precisions
     ]
     if options.sample_factory:
         contenders.append(sample_factory(options))

@@ -22,6 +22,7 @@ _HERE = Path(__file__).resolve().parent
 OURS = "jaxfactory"
 CONTENDERS = {
     OURS: "JAX, as jaxfactory train runs it",
+    f"{OURS}-float32": "the same with --precision float32",
     "torch": "PyTorch, contiguous",
     "torch-channels-last": "PyTorch, channels last",
     "torch-bf16": "PyTorch, channels last, bf16 autocast",
@@ -40,9 +41,10 @@ class Contender:
 
     def __init__(self, name: str, preset: str, torch: Path | None):
         """Start the process; it sets itself up in the background."""
-        module = "updating.run_jax" if name == OURS else "updating.run_torch"
+        is_ours = name.startswith(OURS)
+        module = "updating.run_jax" if is_ours else "updating.run_torch"
         python, paths = sys.executable, [_HERE, os.environ.get("PYTHONPATH")]
-        if torch and name != OURS:
+        if torch and not is_ours:
             python = str(torch / "bin" / "python")
             # This environment has no jaxfactory; the worker reads its presets only.
             paths = [_HERE, _HERE.parent]
@@ -149,6 +151,7 @@ def parse() -> argparse.Namespace:
         help="virtual environment with PyTorch; by default this one",
     )
     parser.add_argument("--out", type=Path, default=output.FOLDER)
+    parser.add_argument("--name", default="update", help="name of the results file")
     options = parser.parse_args()
     if options.rounds < 1 or not options.seconds > 0:
         parser.error("--rounds must be 1 or more and --seconds greater than 0")
@@ -172,7 +175,7 @@ def main() -> int:
         found[preset] = measure(preset, options, console)
         print_table(console, preset, found[preset])
     report = {"machine": where, "seconds": options.seconds, "presets": found}
-    output.write(console, report, options.out / "update.json")
+    output.write(console, report, options.out / f"{options.name}.json")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Worker of update.py: acting and updating in jaxfactory."""
 
+import dataclasses
 import sys
 
 from jaxfactory._util import jax_setup
@@ -23,7 +24,10 @@ from updating.worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa:
 def main() -> None:
     """Set up and serve."""
     spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
-    network = ActorCritic(spec, PRESETS[sys.argv[2]].network)
+    config = PRESETS[sys.argv[2]].network
+    if sys.argv[1].endswith("float32"):
+        config = dataclasses.replace(config, precision="float32")
+    network = ActorCritic(spec, config)
     # One epoch of one minibatch, like the PyTorch worker.
     ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)
     state = init_train_state(network, ppo, jax.random.key(0))

@@ -1,7 +1,9 @@
 // The module _kernels: convolutions on the CPU, which models use wherever they run.
 #include <nanobind/nanobind.h>
 
+#include "kernels/bf16.h"
 #include "kernels/convolution.h"
+#include "xla/xla_bf16.h"
 #include "xla/xla_convolution.h"
 
 namespace nb = nanobind;
@@ -22,6 +24,18 @@ NB_MODULE(_kernels, m) {
         return handlers;
       },
       "XLA FFI handlers of the kernels; empty if the processor lacks AVX2 and FMA.");
+  m.def(
+      "xla_bf16",
+      [] {
+        nb::dict handlers;
+        if (!Bf16Supported()) return handlers;
+        for (const auto& [name, handler] : XlaBf16Handlers()) {
+          handlers[name.c_str()] = nb::capsule(handler);
+        }
+        return handlers;
+      },
+      "XLA FFI handlers of the bfloat16 kernels; empty if the processor lacks "
+      "AVX-512-BF16.");
   m.def("limit_convolution_lanes", &LimitConvolutionLanes, "lanes"_a,
         "Use vectors of at most this many floats, 8 or 16; for tests of both.");
 }

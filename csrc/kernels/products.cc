@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/convolution.h"
+#include "kernels/instructions.h"
 
 namespace jaxfactory {
 namespace {
@@ -146,13 +147,12 @@ Machine Make256(std::integer_sequence<int, kRows...>) {
 #if defined(__x86_64__)
 const Machine& ThisMachine() {
   static const Machine none;
-  static const Machine wide = __builtin_cpu_supports("avx512f")
+  static const Machine wide = BestInstructions() >= Instructions::kAvx512
                                   ? Make512(std::make_integer_sequence<int, kMaxRows>())
                                   : none;
-  static const Machine narrow =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-          ? Make256(std::make_integer_sequence<int, 6>())
-          : none;
+  static const Machine narrow = BestInstructions() >= Instructions::kAvx2
+                                    ? Make256(std::make_integer_sequence<int, 6>())
+                                    : none;
   return widest >= 16 && wide.lanes > 0 ? wide : narrow;
 }
 #else

@@ -6,6 +6,13 @@
 #include <utility>
 
 namespace jaxfactory {
+namespace {
+
+// Engines of a worker that run at the same time: each finishes its whole step before
+// another begins, so that fewer push each other out of the caches.
+constexpr int kEnginesAtOnce = 2;
+
+}  // namespace
 
 std::uint32_t EnvSeed(std::uint64_t seed, int index) {
   // SplitMix64 (Steele et al. 2014): neighboring inputs give unrelated outputs.
@@ -168,8 +175,9 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
   };
   const int first_row = static_cast<int>(&group - groups_.data()) * group_size();
   std::vector<StepSlot> slots(static_cast<std::size_t>(config_.rows_per_env));
-  for (const int first : envs) {
-    Env* env = envs_[static_cast<std::size_t>(first / config_.rows_per_env)].get();
+  // Starts the reset or the step of an environment; returns whether it runs now.
+  const auto begin = [&](int first) {
+    Env& env = *envs_[static_cast<std::size_t>(first / config_.rows_per_env)];
     for (int i = 0; i < config_.rows_per_env; ++i) {
       slots[static_cast<std::size_t>(i)] = arrays_.SlotOf(first + i, position);
       if (position.slot == 1 && group.steps > 1) {
@@ -179,17 +187,28 @@ void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
     const std::int32_t* actions =
         group.actions.data() +
         static_cast<std::size_t>(first - first_row) * kind_.head_sizes.size();
-    const bool failed = guarded([&] {
+    return !guarded([&] {
       if (reset) {
-        env->BeginReset(slots);
+        env.BeginReset(slots);
       } else {
-        env->BeginStep(actions, slots);
+        env.BeginStep(actions, slots);
       }
       return false;
     });
-    if (!failed) active.push_back(env);
-  }
-  while (!active.empty() && !workers_->stopping()) {
+  };
+  // A reset may have to wait for processes that start, so all begin at once.
+  const std::size_t most = reset ? envs.size()
+                                 : static_cast<std::size_t>(std::max(
+                                       1, kEnginesAtOnce / config_.rows_per_env));
+  std::size_t next = 0;
+  while ((next < envs.size() || !active.empty()) && !workers_->stopping()) {
+    while (next < envs.size() && active.size() < most) {
+      const int first = envs[next++];
+      if (begin(first)) {
+        active.push_back(
+            envs_[static_cast<std::size_t>(first / config_.rows_per_env)].get());
+      }
+    }
     // Wait first for the environment that received its request last: when it is done,
     // the others on this core are too, so the worker wakes once per round and not once
     // per environment.

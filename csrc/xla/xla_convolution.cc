@@ -1,17 +1,12 @@
 #include "xla/xla_convolution.h"
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <functional>
-#include <memory>
-#include <mutex>
-#include <utility>
 #include <vector>
 
 #include "kernels/convolution.h"
 #include "xla/ffi/api/ffi.h"
+#include "xla/pieces.h"
 
 namespace jaxfactory {
 namespace {
@@ -20,51 +15,6 @@ namespace ffi = xla::ffi;
 
 using Array = ffi::Buffer<ffi::F32>;
 using Out = ffi::Result<ffi::Buffer<ffi::F32>>;
-
-// The number of pieces of a batch. It is independent of the number of threads, so that
-// sums over pieces are too.
-constexpr int kPieces = 16;
-
-// Work shared by the idle threads. It outlives the call, because a thread of the pool
-// may start only after everything is done.
-struct Shared {
-  std::function<void(int)> work;
-  int pieces = 0;
-  std::atomic<int> next{0};
-  std::mutex mutex;
-  std::condition_variable done;
-  int finished = 0;
-
-  void Help() {
-    int count = 0;
-    for (int piece = next++; piece < pieces; piece = next++, ++count) work(piece);
-    if (count == 0) return;
-    const std::scoped_lock lock(mutex);
-    finished += count;
-    if (finished == pieces) done.notify_all();
-  }
-};
-
-// Runs pieces 0 to `pieces` - 1 on the caller's thread and on those of XLA that are
-// idle. The caller works as well, so it never waits for a thread that has not started.
-void InPieces(ffi::ThreadPool& pool, int pieces, std::function<void(int)> work) {
-  auto shared = std::make_shared<Shared>();
-  shared->work = std::move(work);
-  shared->pieces = pieces;
-  const int helpers =
-      static_cast<int>(std::min<std::int64_t>(pool.num_threads(), pieces)) - 1;
-  for (int i = 0; i < helpers; ++i) {
-    pool.Schedule([shared] { shared->Help(); });
-  }
-  shared->Help();
-  std::unique_lock lock(shared->mutex);
-  shared->done.wait(lock, [&] { return shared->finished == shared->pieces; });
-}
-
-// First image of a piece.
-int FirstOf(int piece, int pieces, int images) {
-  return static_cast<int>(static_cast<std::int64_t>(images) * piece / pieces);
-}
 
 template <typename Images, typename Kernel>
 ConvShape ShapeOf(const Images& images, const Kernel& kernel, std::int64_t stride) {

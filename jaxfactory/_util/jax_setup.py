@@ -1,9 +1,11 @@
 """Process settings that must precede the start of JAX. Does not import JAX."""
 
 import ctypes
+import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -20,6 +22,13 @@ _KNOWS_FLAG = {"0.10.2": True}
 
 _PROBE_SECONDS = 60
 
+# Keep programs that took longer than this to compile, and the last used 512 MiB.
+_CACHE_SETTINGS = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**29),
+}
+
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _MADV_HUGEPAGE = 14
@@ -32,6 +41,7 @@ def configure() -> None:
     """Configure the process for JAX. Call this before JAX's backend starts."""
     keep_freed_memory()
     configure_xla()
+    keep_compiled_programs()
 
 
 def keep_freed_memory() -> None:
@@ -46,9 +56,10 @@ def keep_freed_memory() -> None:
         libc.mallopt, libc.madvise, libc.malloc, libc.free  # noqa: B018 - are they there?
     except (OSError, AttributeError):
         return
-    # One heap, which only grows.
+    # A heap that only grows; a single one on the CPU.
     settings = (
-        (_M_ARENA_MAX, 1),
+        # Threads that feed a GPU would wait for each other.
+        *([] if _has_gpu() else [(_M_ARENA_MAX, 1)]),
         (_M_MMAP_MAX, 0),
         (_M_TRIM_THRESHOLD, 2**31 - 1),
         (_M_TOP_PAD, 2**26),
@@ -68,6 +79,13 @@ def keep_freed_memory() -> None:
     libc.free(block)
 
 
+def _has_gpu() -> bool:
+    """Whether JAX may use a GPU of NVIDIA's or AMD's."""
+    if os.environ.get("JAX_PLATFORMS", "") == "cpu":
+        return False
+    return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd"))
+
+
 def configure_xla() -> None:
     """Add flags that make JAX faster to ``XLA_FLAGS``, if jaxlib supports them.
 
@@ -81,6 +99,38 @@ def configure_xla() -> None:
     addition = f"{CPU_FUSION_FLAG}={CPU_FUSION_VALUE}"
     if _knows_flag(addition):
         os.environ["XLA_FLAGS"] = f"{flags} {addition}".strip()
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX keep compiled programs in the user's cache folder for the next start.
+
+    Compiling takes most of the time before a run's first frames. Does nothing if the
+    user has set ``JAX_COMPILATION_CACHE_DIR`` or ``JAX_ENABLE_COMPILATION_CACHE``, or
+    if other users can write to the folder: compiled programs are code.
+    """
+    if {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & set(os.environ):
+        return
+    # Compiled for the instructions of this processor, which another machine with the
+    # same home folder may lack.
+    folder = paths.cache() / "programs" / _processor()
+    try:
+        if paths.make_private(folder):
+            return
+    except OSError:
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    for name, value in _CACHE_SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def _processor() -> str:
+    """Return a name of the processor's model and instructions."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = {line for line in file if line.startswith(("model name", "flags"))}
+    except OSError:
+        lines = {platform.machine(), platform.processor()}
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
 def _knows_flag(flag: str) -> bool:

@@ -52,6 +52,10 @@ class NetworkConfig:
     separate_critic: bool = False
     """Give the value function its own encoder, core and decoder, instead of sharing the
     policy's."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the factors of convolutions, dense layers and the GRU; sums, parameters
+    and their updates are float32. auto is bfloat16 where the CPU has instructions for
+    it, else float32."""
 
     def __post_init__(self) -> None:
         validation.positive(

@@ -175,6 +175,8 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
     pairs += [
         (field.name, getattr(stored.network, field.name), value)
         for field in dataclasses.fields(stored.network)
+        # Parameters are the same in either precision.
+        if field.name != "precision"
         for value in [getattr(new.network, field.name)]
     ]
     pairs.append(("seed", stored.seed, new.seed))

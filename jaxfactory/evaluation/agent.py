@@ -14,7 +14,7 @@ from jaxfactory.envs.gymnasium.policy import EnvPolicy
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import EncoderClass
-from jaxfactory.models.normalization import denormalize, normalize_obs
+from jaxfactory.models.normalization import denormalize
 from jaxfactory.types import Carry, Observation
 
 
@@ -59,7 +59,7 @@ class Agent:
         self._value = policy.make_value()
         self._logits = jax.jit(
             lambda params, normalizer, obs, carry, is_first: network.apply(
-                params, normalize_obs(obs, normalizer.obs), carry, is_first
+                params, network.normalize(obs, normalizer.obs), carry, is_first
             )[0]
         )
         self.seed(seed)

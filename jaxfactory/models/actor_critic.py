@@ -16,12 +16,15 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxfactory.config.train import NetworkConfig
-from jaxfactory.models import distributions
+from jaxfactory.models import distributions, precision
+from jaxfactory.models.activations import ACTIVATIONS
+from jaxfactory.models.bfloat16.image_encoder import Pixels
 from jaxfactory.models.cores import CORES
 from jaxfactory.models.encoders import EncoderClass as EncoderClass
 from jaxfactory.models.encoders import check_encoder, find_encoder
 from jaxfactory.models.encoders import with_encoder as with_encoder
-from jaxfactory.models.layers import ACTIVATIONS, OrthogonalDense
+from jaxfactory.models.layers import OrthogonalDense
+from jaxfactory.models.normalization import RunningStats, normalize_obs, scale_and_shift
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
 
@@ -57,9 +60,16 @@ class _Tower(nnx.Module):
     ) -> tuple[Array, Carry]:
         """Take one step, ``[B, ...] -> [B, features]``, after resetting the carry."""
         x = self.encoder(obs)
+        half = x.dtype == jnp.bfloat16
         carries = []
         for core, before in zip(self._cores(), self._split(carry), strict=True):
-            after, x = core.step(_reset(before, is_first), core.project(x))
+            projected = core.project(x)
+            if half and core.has_unroll:
+                # The same kernel as in `unroll`: it rounds alike.
+                _, x = core.unroll(before, projected[None], is_first[None])
+                after = x = x[0]
+            else:
+                after, x = core.step(_reset(before, is_first), projected)
             carries.append(after)
         return self._decode(x), self._joined(carries)
 
@@ -68,12 +78,12 @@ class _Tower(nnx.Module):
     ) -> tuple[Array, Carry]:
         """Take T steps, ``[T, B, ...] -> [T, B, features]``."""
         lead = is_first.shape
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), obs)
-        x = self.encoder(flat)
+        x = self.encoder({name: _merged(part) for name, part in obs.items()})
+        half = x.dtype == jnp.bfloat16
         carries = []
         for core, before in zip(self._cores(), self._split(carry), strict=True):
             projected = core.project(x).reshape(*lead, -1)
-            after, x = _scan(core, before, projected, is_first)
+            after, x = _scan(core, before, projected, is_first, half)
             carries.append(after)
         return self._decode(x), self._joined(carries)
 
@@ -152,6 +162,7 @@ class ActorCritic:
         distribution: The action distribution; the "logits" of `apply` and `unroll` are
             its parameters.
         num_parameters: Number of trained floats.
+        precision: Type of the products' factors, "float32" or "bfloat16".
 
     Raises:
         UserError: If a convolution's kernel is larger than its input, or a user's own
@@ -173,6 +184,7 @@ class ActorCritic:
         self._plan = _Plan(spec, config, encoder)
         abstract = nnx.eval_shape(lambda: _Network(self._plan, nnx.Rngs(0)))
         self._graph, state = nnx.split(abstract)
+        self.precision = precision.resolve(spec.observation, config, encoder)
         self.num_parameters = sum(math.prod(p.shape) for p in jax.tree.leaves(state))
 
     def init(self, key: Key[Array, ""]) -> Params:
@@ -197,6 +209,22 @@ class ActorCritic:
 
         return (tower(), tower()) if config.separate_critic else tower()
 
+    def normalize(
+        self, obs: Observation, stats: dict[str, RunningStats]
+    ) -> Observation:
+        """Normalize raw observations with their statistics.
+
+        Returns:
+            float32 leaves; of bfloat16 networks, `Pixels` that the first layer
+            normalizes.
+        """
+        if self.precision == "float32":
+            return normalize_obs(obs, stats)
+        rest = {name: part for name, part in stats.items() if name != "image"}
+        scale, shift = scale_and_shift(stats["image"], pixels=True)
+        pixels = Pixels(jnp.asarray(obs["image"]), scale, shift)
+        return {"image": pixels, **normalize_obs(obs, rest)}
+
     def apply(
         self,
         params: Params,
@@ -208,7 +236,7 @@ class ActorCritic:
 
         Args:
             params: Parameters.
-            obs: Normalized observations; leaves float32 ``[B, ...]``.
+            obs: What `normalize` returns; leaves ``[B, ...]``.
             carry: Recurrent state before the step; leaves ``[B, features]``.
             is_first: Where an episode begins; the carry is reset there first.
 
@@ -228,7 +256,7 @@ class ActorCritic:
 
         Args:
             params: Parameters.
-            obs: Normalized observations; leaves float32 ``[T, B, ...]``.
+            obs: What `normalize` returns; leaves ``[T, B, ...]``.
             is_first: Where an episode begins; the carry is reset there first.
             carry: Recurrent state before the first step; leaves ``[B, features]``.
 
@@ -242,9 +270,11 @@ class ActorCritic:
 
 
 def _scan(
-    core: Any, carry: Carry, projected: Array, is_first: Array
+    core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
 ) -> tuple[Carry, Array]:
-    """Run one layer of a core over T steps."""
+    """Run one layer of a core over T steps; `half` if its products are bfloat16."""
+    if half and core.has_unroll:
+        return core.unroll(carry, projected, is_first)
     if not jax.tree.leaves(carry):
         return carry, projected
 
@@ -253,6 +283,13 @@ def _scan(
         return core.step(_reset(carry, first), x)
 
     return lax.scan(step, carry, (projected, is_first))
+
+
+def _merged(part: Array | Pixels) -> Array | Pixels:
+    """Merge the axes of steps and environments."""
+    if isinstance(part, Pixels):
+        return part._replace(values=_merged(part.values))
+    return part.reshape(-1, *part.shape[2:])
 
 
 def _reset(carry: Carry, is_first: Array) -> Carry:

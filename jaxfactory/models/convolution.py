@@ -76,7 +76,7 @@ def _call(
     name: str, shape: tuple[int, ...], stride: int, one: Array, other: Array
 ) -> Array:
     result = jax.ShapeDtypeStruct(shape, jnp.float32)
-    call = jax.ffi.ffi_call(f"jaxfactory_{name}", result)
+    call = jax.ffi.ffi_call(f"jaxfactory_{name}", result, vmap_method="sequential")
     return call(one, other, stride=np.int64(stride))
 
 

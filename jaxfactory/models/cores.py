@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from jaxfactory.models.bfloat16.gru import gru, usable
 from jaxfactory.models.layers import affine, uniform
 from jaxfactory.types import Carry
 
@@ -27,6 +28,22 @@ class GRU(nnx.Module):
         """Apply the input weights; needs no carry, so all steps run at once."""
         return affine(x, self.kernel[...], self.bias[...])
 
+    @property
+    def has_unroll(self) -> bool:
+        """Whether a kernel takes all steps."""
+        return usable(self.size)
+
+    def unroll(
+        self, h: Array, projected: Array, is_first: Array
+    ) -> tuple[Array, Array]:
+        """Take T steps with bfloat16 products, ``-> (carry, [T, B, size])``.
+
+        Only where `has_unroll`.
+        """
+        kernel, bias = self.recurrent_kernel[...], self.recurrent_bias[...]
+        states = gru(projected, is_first, h, kernel, bias)
+        return states[-1], states
+
     def step(self, h: Array, projected: Array) -> tuple[Array, Array]:
         """Take one step, ``[B, size]`` and ``[B, 3 size] -> (carry, output)``."""
         recurrent = affine(h, self.recurrent_kernel[...], self.recurrent_bias[...])
@@ -41,6 +58,8 @@ class GRU(nnx.Module):
 
 class LSTM(nnx.Module):
     """Long short-term memory; gates in the order input, forget, cell, output."""
+
+    has_unroll = False
 
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
         self.kernel = uniform(rngs, (inputs, 4 * size), size)
@@ -68,13 +87,15 @@ class LSTM(nnx.Module):
 class NoCore(nnx.Module):
     """No recurrence: returns the features unchanged, with an empty carry."""
 
+    has_unroll = False
+
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
         del size, rngs
         self.size = inputs
 
     def project(self, x: Array) -> Array:
-        """Return the features."""
-        return x
+        """Return the features, float32."""
+        return x.astype(jnp.float32)
 
     def step(self, carry: Carry, projected: Array) -> tuple[Carry, Array]:
         """Return both unchanged."""

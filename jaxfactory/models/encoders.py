@@ -13,7 +13,10 @@ from jaxtyping import Array
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserCodeError, UserError, did_you_mean
 from jaxfactory.config.train import Config, NetworkConfig
-from jaxfactory.models.layers import ACTIVATIONS, Conv, Dense, OrthogonalDense
+from jaxfactory.models.activations import ACTIVATIONS
+from jaxfactory.models.bfloat16.image_encoder import Layers, Pixels, image_features
+from jaxfactory.models.layers import Conv, Dense, OrthogonalDense
+from jaxfactory.models.normalization import CLIP
 from jaxfactory.models.residual import ResidualStage
 from jaxfactory.types import Observation, ObservationSpec
 
@@ -76,11 +79,16 @@ class Encoder(nnx.Module):
         self.num_more_dense = len(config.dense_sizes)
         self.num_features += sizes[-1]
 
-    def _convolved(self, x: Array) -> Array:
+    def _convolved(self, x: Array | Pixels) -> Array:
         """Return the last convolution's activations, ``[N, P, Q, channels]``."""
+        convs = [getattr(self, f"conv_{index}") for index in range(self.num_convs)]
+        if isinstance(x, Pixels):
+            weights = tuple((conv.kernel[...], conv.bias[...]) for conv in convs)
+            strides = tuple(conv.stride for conv in convs)
+            return image_features(x, weights, Layers(strides, self.nonlinearity, CLIP))
         activation = ACTIVATIONS[self.nonlinearity]
-        for index in range(self.num_convs):
-            x = activation(getattr(self, f"conv_{index}")(x))
+        for conv in convs:
+            x = activation(conv(x))
         return x
 
     def __call__(self, obs: Observation) -> Array:
@@ -89,15 +97,15 @@ class Encoder(nnx.Module):
         features = []
         if self.has_image:
             x = self._convolved(obs["image"])
-            x = activation(self.dense(x.reshape(x.shape[0], -1)))
+            x = self.dense(x.reshape(x.shape[0], -1), self.nonlinearity)
             for index in range(1, self.num_more_dense + 1):
-                x = activation(getattr(self, f"dense_{index}")(x))
+                x = getattr(self, f"dense_{index}")(x, self.nonlinearity)
             features.append(x)
         if self.has_measurements:
             y = obs["measurements"]
             for index in range(self.num_measurement_layers):
                 y = activation(getattr(self, f"measurements_{index}")(y))
-            features.append(y)
+            features.append(y.astype(features[0].dtype) if features else y)
         return features[0] if len(features) == 1 else jnp.concatenate(features, -1)
 
 

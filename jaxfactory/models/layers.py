@@ -1,4 +1,7 @@
-"""Layers of the networks, and activations."""
+"""Layers of the networks.
+
+What they compute of bfloat16 inputs is in `bfloat16`.
+"""
 
 import math
 
@@ -7,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxfactory.models.activations import ACTIVATIONS
+from jaxfactory.models.bfloat16.dense import dense
 from jaxfactory.models.convolution import conv2d
 
 
@@ -23,45 +28,29 @@ def affine(
     kernel: Float[Array, "inputs outputs"],
     bias: Float[Array, "outputs"],
 ) -> Float[Array, "... outputs"]:
-    """Return ``x @ kernel + bias``."""
+    """Return ``x @ kernel + bias``, float32."""
+    if x.dtype == jnp.bfloat16:
+        return dense(x, kernel, bias, "float32")
     y = x @ kernel
     return y + jnp.broadcast_to(bias, y.shape)
 
 
-@jax.custom_vjp
-def elu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return x where it is positive, else exp(x) - 1.
-
-    The gradient is computed from the result, which saves a second exponential.
-    """
-    return nnx.elu(x)
-
-
-def _elu_forward(x: Array) -> tuple[Array, Array]:
-    y = elu(x)
-    return y, y
-
-
-def _elu_backward(y: Array, dy: Array) -> tuple[Array]:
-    return (jnp.where(y > 0.0, dy, dy * (y + 1.0)),)
-
-
-elu.defvjp(_elu_forward, _elu_backward)
-
-
-ACTIVATIONS = {"elu": elu, "relu": nnx.relu, "tanh": jnp.tanh}
-
-
 class Dense(nnx.Module):
-    """Affine layer, ``[..., inputs] -> [..., outputs]``, uniform initialization."""
+    """Affine layer and activation, ``[..., inputs] -> [..., outputs]``.
+
+    The initialization is uniform; the results have the type of the inputs.
+    """
 
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
         self.kernel = uniform(rngs, (inputs, outputs), inputs)
         self.bias = uniform(rngs, (outputs,), inputs)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, activation: str = "identity") -> Array:
         """Return the layer's output."""
-        return affine(x, self.kernel[...], self.bias[...])
+        kernel, bias = self.kernel[...], self.bias[...]
+        if x.dtype == jnp.bfloat16:
+            return dense(x, kernel, bias, activation)
+        return ACTIVATIONS[activation](affine(x, kernel, bias))
 
 
 class OrthogonalDense(nnx.Module):

@@ -149,6 +149,15 @@ def _pixel_sums_loop(samples: Array) -> tuple[Array, Array]:
     return lax.fori_loop(0, samples.shape[0], add, (zeros, zeros), unroll=8)
 
 
+def scale_and_shift(
+    stats: RunningStats, eps: float = EPS, *, pixels: bool
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Return what normalizes: ``x * scale + shift``; `pixels` are uint8 values."""
+    scale = lax.rsqrt(stats.var + eps)
+    shift = -stats.mean * scale
+    return scale / _PIXEL if pixels else scale, shift
+
+
 def normalize(
     x: Shaped[Array, "..."], stats: RunningStats, clip: float = CLIP, eps: float = EPS
 ) -> Float[Array, "..."]:
@@ -164,10 +173,7 @@ def normalize(
     Returns:
         float32 of `x`'s shape.
     """
-    scale = lax.rsqrt(stats.var + eps)
-    shift = -stats.mean * scale
-    if x.dtype == jnp.uint8:
-        scale = scale / _PIXEL
+    scale, shift = scale_and_shift(stats, eps, pixels=x.dtype == jnp.uint8)
     x = x.astype(jnp.float32)
     x = x * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(shift, x.shape)
     return jnp.clip(x, -clip, clip)

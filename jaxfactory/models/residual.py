@@ -11,8 +11,9 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxfactory.models.activations import ACTIVATIONS
 from jaxfactory.models.convolution import conv2d
-from jaxfactory.models.layers import ACTIVATIONS, Conv
+from jaxfactory.models.layers import Conv
 
 
 _SIZE = 3

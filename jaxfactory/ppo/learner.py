@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key
 
+from jaxfactory._util.devices import computes_in_host_memory
 from jaxfactory.config.train import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
@@ -136,8 +137,11 @@ def make_update(
         state: TrainState, rollout: Rollout, publish: Publish | None = None
     ) -> tuple[TrainState, Metrics]:
         check_minibatches(rollout.reward.shape[1], config.num_minibatches)
+        if not computes_in_host_memory():
+            # Once, and not again for each minibatch.
+            rollout = jax.device_put(rollout)
         progress = state.frames / total_frames if total_frames else 0.0
-        learning_rate = np.float32(learning_rate_at(config, progress))
+        learning_rate = jax.device_put(np.float32(learning_rate_at(config, progress)))
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
         proximal_log_prob = None

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from jaxfactory.config.train import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.distributions import Distribution
-from jaxfactory.models.normalization import Normalizer, normalize_obs
+from jaxfactory.models.normalization import Normalizer
 from jaxfactory.types import Batch, Params
 
 
@@ -135,7 +135,7 @@ def ppo_loss(
     Returns:
         The loss and its parts.
     """
-    obs = normalize_obs(batch.obs, normalizer.obs)
+    obs = network.normalize(batch.obs, normalizer.obs)
     logits, value, _ = network.unroll(params, obs, batch.is_first, batch.carry)
     log_ratio = network.distribution.log_prob(logits, batch.action)
     log_ratio = log_ratio - batch.log_prob

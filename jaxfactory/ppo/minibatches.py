@@ -4,7 +4,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Int32, Key
 
@@ -32,7 +31,7 @@ class MinibatchStep(Protocol):
         normalizer: Normalizer,
         batch: Batch,
         envs: Int32[Array, "E"] | None,
-        learning_rate: np.float32,
+        learning_rate: Array,
     ) -> tuple[Params, Any, Metrics]:
         """Return parameters and optimizer state after the step, and its metrics."""
 

@@ -59,7 +59,7 @@ def make_reevaluate(network: ActorCritic) -> Reevaluate:
     ) -> Array:
         steps = slice(0, rollout.reward.shape[0])
         obs = jax.tree.map(lambda x: x[steps], rollout.obs)
-        obs = normalization.normalize_obs(obs, normalizer.obs)
+        obs = network.normalize(obs, normalizer.obs)
         is_first = rollout.is_first[steps]
         logits, _, _ = network.unroll(params, obs, is_first, rollout.carry)
         return network.distribution.log_prob(logits, rollout.action)

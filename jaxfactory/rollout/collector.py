@@ -88,6 +88,7 @@ class RolloutCollector:
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]
+        self._storages: dict[int, Storage] = {}
         self._restarts = 0
         self._rollouts = 0
         self.timer = Stopwatch()
@@ -124,10 +125,13 @@ class RolloutCollector:
         return self._finish(rollout, carry)
 
     def _start(self, number: int, newest: Callable[[], Policy]) -> _Unfinished:
-        slab = self._pool.slab(self._rollouts % self._pool.num_slabs)
+        index = self._rollouts % self._pool.num_slabs
+        slab = self._pool.slab(index)
+        if index not in self._storages:
+            self._storages[index] = make_storage(slab)
         key = jax.random.fold_in(self._key, number)
         return _Unfinished(
-            slab, make_storage(slab), self._columns(), key, newest, [], []
+            slab, self._storages[index], self._columns(), key, newest, [], []
         )
 
     def _columns(self) -> _Columns:
@@ -213,6 +217,7 @@ class RolloutCollector:
                 rollout.truncations,
                 (self._num_steps, self._pool.num_envs),
                 lambda *x: self._value_fn(policy.params, policy.normalizer, *x),
+                self._pool.num_envs // self._pool.num_groups,
             )
         self._rollouts += 1
         self._latest = (slab, self._num_steps)

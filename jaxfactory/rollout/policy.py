@@ -13,7 +13,7 @@ import jax
 from jaxtyping import Array, Bool, Key
 
 from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import Normalizer, normalize_obs
+from jaxfactory.models.normalization import Normalizer
 from jaxfactory.types import Carry, Observation, Params
 
 
@@ -55,7 +55,7 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
         key: Key[Array, ""],
         count: Any = 0,
     ) -> tuple[Array, Array, Array, Carry]:
-        inputs = normalize_obs(obs, normalizer.obs)
+        inputs = network.normalize(obs, normalizer.obs)
         logits, value, carry = network.apply(params, inputs, carry, is_first)
         action = choose(jax.random.fold_in(key, count), logits)
         log_prob = network.distribution.log_prob(logits, action)
@@ -81,7 +81,7 @@ def make_value(network: ActorCritic) -> Act:
         carry: Carry,
         is_first: Bool[Array, "B"],
     ) -> Array:
-        inputs = normalize_obs(obs, normalizer.obs)
+        inputs = network.normalize(obs, normalizer.obs)
         return network.apply(params, inputs, carry, is_first)[1]
 
     return value

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxfactory._util.devices import computes_in_host_memory
 from jaxfactory.envs.step import observation
 from jaxfactory.types import Observation
 
@@ -42,7 +43,8 @@ class DeviceStorage:
     """A buffer on an accelerator; each observation is transferred once.
 
     The copy that the policy acts on is written into the buffer in place, so the
-    learner's rollout is already on the device.
+    learner's rollout is already on the device. Like the slab, the buffer is written
+    again for another rollout when the learner has read it.
     """
 
     def __init__(self, slab: dict[str, np.ndarray]):
@@ -70,8 +72,8 @@ def observations(slab: dict[str, np.ndarray]) -> Observation:
 
 
 def make_storage(slab: dict[str, np.ndarray]) -> Storage:
-    """Return the storage that suits JAX's default backend."""
-    if jax.default_backend() == "cpu":
+    """Return the storage that suits JAX's default device."""
+    if computes_in_host_memory():
         return HostStorage(slab)
     return DeviceStorage(slab)
 

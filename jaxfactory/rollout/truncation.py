@@ -10,9 +10,6 @@ from jaxtyping import Array
 from jaxfactory.types import Carry, Observation
 
 
-_SMALLEST_BATCH = 8
-
-
 class Truncation(NamedTuple):
     """Episodes of one group that were truncated at step t."""
 
@@ -44,16 +41,18 @@ def final_values(
     truncations: list[Truncation],
     shape: tuple[int, int],
     value: Callable[[Observation, Carry, np.ndarray], Array],
+    batch: int,
 ) -> np.ndarray:
     """Return the values of the final observations, float32 [T, B], 0 elsewhere.
 
-    All of a rollout's are computed at once, in batches of a few fixed sizes, so that
-    few programs are compiled.
+    All of a rollout's are computed in batches of one size, that of a group, for which
+    the program is compiled anyway.
 
     Args:
         truncations: All truncations of one rollout.
         shape: T and B.
         value: From observations, carry and ``is_first`` to values.
+        batch: Observations per call of `value`.
     """
     result = np.zeros(shape, np.float32)
     if not truncations:
@@ -62,10 +61,14 @@ def final_values(
     carry = _joined([_picked(cut) for cut in truncations])
     rows = np.concatenate([cut.rows for cut in truncations])
     times = np.concatenate([np.full(len(cut.rows), cut.t) for cut in truncations])
-    size = max(_SMALLEST_BATCH, 1 << (len(rows) - 1).bit_length())
+    size = -(-len(rows) // batch) * batch
     obs, carry = jax.tree.map(lambda leaf: _padded(leaf, size), (obs, carry))
-    values = value(obs, carry, np.zeros(size, bool))
-    result[times, rows] = np.asarray(values)[: len(rows)]
+    first = np.zeros(batch, bool)
+    values = []
+    for start in range(0, size, batch):
+        part = jax.tree.map(lambda x, at=start: x[at : at + batch], (obs, carry))
+        values.append(value(*part, first))
+    result[times, rows] = np.concatenate(values)[: len(rows)]
     return result
 
 

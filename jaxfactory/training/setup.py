@@ -20,6 +20,7 @@ from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.metrics.wandb_writer import WandbWriter
 from jaxfactory.metrics.writers import CompositeWriter, Writer
+from jaxfactory.models import precision
 from jaxfactory.models.actor_critic import ActorCritic, EncoderClass
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
 from jaxfactory.rollout.async_sampler import AsyncSampler
@@ -113,6 +114,7 @@ def open_session(
             state = checkpointer.restore_or(state, progress)
             map_record.record(run_dir, environment.map_file())
             output.begin(progress.frames)
+            output.note(precision.describe(network.precision))
             if start:
                 output.note(start.report)
             yield Session(

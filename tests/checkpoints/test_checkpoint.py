@@ -263,7 +263,11 @@ def test_another_run_is_refused_by_name(tmp_path, config, words):
 
 def test_what_may_change_changes(tmp_path):
     save(tmp_path / "run", make_state(10))
-    config = Config(total_frames=7, ppo=PPOConfig(learning_rate=0.5))
+    config = Config(
+        total_frames=7,
+        ppo=PPOConfig(learning_rate=0.5),
+        network=NetworkConfig(precision="float32"),
+    )
     restored = restore(tmp_path / "run", config)
     assert restored.frames == 10
     assert runs.load_config(tmp_path / "run") == config

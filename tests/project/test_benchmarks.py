@@ -163,7 +163,7 @@ def test_modes_trains_and_scores_both(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "modes.json").read_text())
     for mode in ("sync", "async"):
-        (row,) = report["modes"][mode]
+        (row,) = report["values"][mode]
         assert row["frames"] >= 4096
         assert row["raw_return"]["mean"] > 0
 

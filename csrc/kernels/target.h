@@ -1,0 +1,26 @@
+// Compiles what lies between the two macros for processors with AVX-512-BF16.
+//
+// Functions from headers must be included before, so that none of them is compiled for
+// instructions that another processor lacks and then shared by the linker.
+#ifndef JAXFACTORY_KERNELS_TARGET_H_
+#define JAXFACTORY_KERNELS_TARGET_H_
+
+#if defined(__x86_64__) && (defined(__clang__) || __GNUC__ >= 10)
+#define JAXFACTORY_HAS_AVX512BF16 1
+#endif
+
+#if defined(__clang__)
+#define JAXFACTORY_BEGIN_AVX512BF16                                             \
+  _Pragma(                                                                      \
+      "clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq," \
+      "avx512vl,avx512bf16,avx2,fma\"))), apply_to = function)")
+#define JAXFACTORY_END_AVX512BF16 _Pragma("clang attribute pop")
+#else
+#define JAXFACTORY_BEGIN_AVX512BF16                                 \
+  _Pragma("GCC push_options")                                       \
+      _Pragma("GCC target(\"avx512f,avx512bw,avx512dq,avx512vl\")") \
+          _Pragma("GCC target(\"avx512bf16,avx2,fma\")")
+#define JAXFACTORY_END_AVX512BF16 _Pragma("GCC pop_options")
+#endif
+
+#endif  // JAXFACTORY_KERNELS_TARGET_H_

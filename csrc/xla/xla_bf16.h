@@ -1,0 +1,16 @@
+// The bfloat16 kernels as XLA custom calls.
+#ifndef JAXFACTORY_XLA_XLA_BF16_H_
+#define JAXFACTORY_XLA_XLA_BF16_H_
+
+#include <map>
+#include <string>
+
+namespace jaxfactory {
+
+// XLA FFI handlers for the CPU backend by name, in the form that
+// jax.ffi.register_ffi_target takes. Types and shapes are in xla_bf16.cc.
+std::map<std::string, void*> XlaBf16Handlers();
+
+}  // namespace jaxfactory
+
+#endif  // JAXFACTORY_XLA_XLA_BF16_H_
