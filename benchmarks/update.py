@@ -22,7 +22,7 @@ _HERE = Path(__file__).resolve().parent
 OURS = "jaxfactory"
 CONTENDERS = {
     OURS: "JAX, as jaxfactory train runs it",
-    f"{OURS}-float32": "the same with --precision float32",
+    f"{OURS}-bfloat16": "the same with --precision bfloat16",
     "torch": "PyTorch, contiguous",
     "torch-channels-last": "PyTorch, channels last",
     "torch-bf16": "PyTorch, channels last, bf16 autocast",

@@ -25,8 +25,8 @@ def main() -> None:
     """Set up and serve."""
     spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
     config = PRESETS[sys.argv[2]].network
-    if sys.argv[1].endswith("float32"):
-        config = dataclasses.replace(config, precision="float32")
+    if sys.argv[1].endswith("bfloat16"):
+        config = dataclasses.replace(config, precision="bfloat16")
     network = ActorCritic(spec, config)
     # One epoch of one minibatch, like the PyTorch worker.
     ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)

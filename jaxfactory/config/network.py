@@ -54,8 +54,8 @@ class NetworkConfig:
     policy's."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the factors of convolutions, dense layers and the GRU; sums, parameters
-    and their updates are float32. auto is bfloat16 where the CPU has instructions for
-    it, else float32."""
+    and their updates are float32. bfloat16 is faster on CPUs with AVX-512-BF16; auto is
+    float32."""
 
     def __post_init__(self) -> None:
         validation.positive(

@@ -67,7 +67,9 @@ def image_features(
     pixels: Pixels, weights: Weights, layers: Layers
 ) -> Float[Array, "N P Q O"]:
     """Return the last layer's activations, bfloat16."""
-    if not kernels.used():
+    shapes = [kernel.shape for kernel, _ in weights]
+    channels = (pixels.values.shape[-1], *(shape[-1] for shape in shapes))
+    if not (kernels.used() and fits(channels, tuple(shape[0] for shape in shapes))):
         return plain_image_features(pixels, weights, layers)
     return _features(tuple(pixels), weights, layers)
 
