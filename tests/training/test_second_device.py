@@ -58,7 +58,10 @@ def guarded(*args, **options):
 
 
 @pytest.mark.usefixtures("xla_only")
-@pytest.mark.parametrize("scenario", ["basic", "health_gathering_supreme"])
+@pytest.mark.parametrize(
+    "scenario",
+    ["basic", pytest.param("health_gathering_supreme", marks=pytest.mark.slow)],
+)
 def test_it_learns_the_same(tmp_path, monkeypatch, scenario):
     # Rollouts in each buffer twice, and episodes that are truncated.
     config = tiny_config(scenario, updates=4, env={"timeout": 30})

@@ -31,6 +31,6 @@ def test_memory_is_not_taken_anew():
         int(subprocess.check_output([sys.executable, "-c", _PROGRAM, how], text=True))
         for how in ("keep", "")
     )
-    # 4 x 64 MiB are 65,536 small pages, or 128 huge ones, of which the kernel may choose.
+    # 4 x 64 MiB are 65,536 small pages or 128 huge ones, as the kernel chooses.
     assert given_back >= 100
     assert 4 * kept < given_back

@@ -235,7 +235,14 @@ def observations(*lead):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"core": "lstm"}, {"separate_critic": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"core": "lstm"}, marks=pytest.mark.slow),
+        pytest.param({"separate_critic": True}, marks=pytest.mark.slow),
+    ],
+)
 def test_gradients_of_the_network_point_the_same_way(changes):
     obs = observations(8, 6)
     normalizer = init_normalizer(SPEC.observation)
