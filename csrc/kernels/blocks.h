@@ -1,10 +1,16 @@
-// Cutting ranges into blocks.
+// Places in matrices, and cutting ranges into blocks.
 #ifndef JAXFACTORY_KERNELS_BLOCKS_H_
 #define JAXFACTORY_KERNELS_BLOCKS_H_
 
 #include <algorithm>
+#include <cstddef>
 
 namespace jaxfactory {
+
+// Where a row of a matrix begins.
+inline std::ptrdiff_t At(int row, int columns) {
+  return static_cast<std::ptrdiff_t>(row) * columns;
+}
 
 // Cuts `count` into blocks of nearly equal size, at most `most`; the last one overlaps
 // the previous one instead of being shorter.

@@ -6,13 +6,6 @@
 #include "kernels/blocks.h"
 
 namespace jaxfactory {
-namespace {
-
-std::ptrdiff_t At(int row, int columns) {
-  return static_cast<std::ptrdiff_t>(row) * columns;
-}
-
-}  // namespace
 
 void DenseForward(const DenseShape& shape, const Bf16* x, const float* kernel,
                   const float* bias, Finish finish, Range rows, Range columns,

@@ -8,10 +8,6 @@
 namespace jaxfactory {
 namespace {
 
-std::ptrdiff_t At(int row, int columns) {
-  return static_cast<std::ptrdiff_t>(row) * columns;
-}
-
 // Copies the states before step t of some environments.
 void Before(const GruShape& shape, const GruInputs& inputs, const float* states, int t,
             Range batch, float* to) {

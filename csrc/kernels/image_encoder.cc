@@ -14,12 +14,6 @@ std::ptrdiff_t Signed(std::size_t size) { return static_cast<std::ptrdiff_t>(siz
 
 }  // namespace
 
-bool Fits(const ConvShape& shape, bool image_gradient) {
-  const int unit = image_gradient ? 16 : 2;
-  // The gradient of the kernel takes 8 values of a patch's row at once.
-  return shape.outputs % 16 == 0 && shape.patch_row() % std::max(unit, 8) == 0;
-}
-
 ImageEncoder::ImageEncoder(const std::vector<ConvLayer>& layers, Finish activation,
                            bool gradient)
     : layers_(layers), activation_(activation) {

@@ -26,6 +26,8 @@ struct Pixels {
   float clip = 0;
 };
 
+// Layers have a multiple of 8 values in a row of a patch, of 16 where the gradient with
+// respect to their images is computed, and a multiple of 16 outputs.
 struct ConvLayer {
   ConvShape shape;                // `images` is not used
   const float* kernel = nullptr;  // [K, K, C, O]
@@ -33,10 +35,6 @@ struct ConvLayer {
   Bf16* result = nullptr;         // [N, P, Q, O], after the activation function; may be
                                   // null in a forward pass of all but the last layer
 };
-
-// Whether a layer fits: an even number of values in a row of a patch, a multiple of 16
-// outputs; and for the gradient with respect to its images a multiple of 16 in a row.
-bool Fits(const ConvShape& shape, bool image_gradient);
 
 // Layers with their kernels in the layout of the products.
 class ImageEncoder {
