@@ -20,6 +20,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("arguments", &EngineConfig::arguments)
       .def_rw("directory", &EngineConfig::directory)
       .def_rw("preload", &EngineConfig::preload)
+      .def_rw("fork_library", &EngineConfig::fork_library)
       .def_rw("environment", &EngineConfig::environment)
       .def_rw("confined", &EngineConfig::confined)
       .def_rw("readable", &EngineConfig::readable)

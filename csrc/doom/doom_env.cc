@@ -11,8 +11,9 @@ constexpr int kMaxFailures = 3;
 
 }  // namespace
 
-DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row)
-    : config_(config), row_(row), game_seeds_(seed) {
+DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row,
+                 std::shared_ptr<ForkServer> server)
+    : config_(config), row_(row), server_(std::move(server)), game_seeds_(seed) {
   for (int i = 0; i < std::max(config.match.agents, 1); ++i) {
     players_.emplace_back(config);
   }

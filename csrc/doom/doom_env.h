@@ -23,8 +23,10 @@ namespace jaxfactory {
 // awaited, and if one fails the match restarts with new engines.
 class DoomEnv final : public Env {
  public:
-  // `config` must outlive the environment; `row` is its first row in the pool.
-  DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0);
+  // `config` must outlive the environment; `row` is its first row in the pool. `server`
+  // starts engines; environments share it.
+  DoomEnv(const DoomConfig& config, std::uint32_t seed, int row = 0,
+          std::shared_ptr<ForkServer> server = nullptr);
 
   void Seed(std::uint32_t seed) override;
   void BeginReset(std::span<const StepSlot> slots) override;
@@ -78,6 +80,7 @@ class DoomEnv final : public Env {
 
   const DoomConfig& config_;
   const int row_;
+  const std::shared_ptr<ForkServer> server_;
   std::mt19937 game_seeds_;
   std::uint32_t start_seed_ = 0;                 // of the engines that run
   std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines

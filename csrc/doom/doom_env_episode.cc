@@ -29,7 +29,9 @@ void DoomEnv::Start() {
     }
   }
   for (std::size_t i = 0; i < players_.size(); ++i) {
-    players_[i].Start(start_seed_, MatchRole(config_.match, i, ports_, row_));
+    EngineRole role = MatchRole(config_.match, i, ports_, row_);
+    role.server = server_.get();
+    players_[i].Start(start_seed_, role);
   }
 }
 

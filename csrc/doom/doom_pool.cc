@@ -1,11 +1,14 @@
 #include "doom/doom_pool.h"
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "doom/doom_env.h"
 #include "doom/doom_fields.h"
+#include "doom/engine/fork_server.h"
 #include "doom/engine/hung_engines.h"
+#include "doom/match_role.h"
 #include "pool/worker_pool.h"
 
 namespace jaxfactory {
@@ -26,6 +29,13 @@ std::vector<T> OfRows(const EnvPool& pool, Read&& read) {
   return values;
 }
 
+// None if the engines differ in more than their seeds, as those of a match do.
+std::shared_ptr<ForkServer> Server(const DoomConfig& config) {
+  if (config.match.agents > 1 || config.engine.fork_library.empty()) return nullptr;
+  return std::make_shared<ForkServer>(config.engine,
+                                      MatchRole(config.match, 0, {}, 0).arguments);
+}
+
 }  // namespace
 
 EnvKind DoomKind(const DoomConfig& config) {
@@ -36,9 +46,13 @@ EnvKind DoomKind(const DoomConfig& config) {
       .sizes = {config.frame.bytes(), config.measurements.size()},
       .head_sizes = std::move(heads),
       .make =
-          [&config](int row, std::uint32_t seed) {
-            return std::make_unique<DoomEnv>(config, seed, row);
-          },
+          // The server ends with the last environment, when the pool is closed.
+      [&config, shared = std::weak_ptr<ForkServer>()](int row,
+                                                      std::uint32_t seed) mutable {
+        std::shared_ptr<ForkServer> server = shared.lock();
+        if (server == nullptr) shared = server = Server(config);
+        return std::make_unique<DoomEnv>(config, seed, row, std::move(server));
+      },
       .fields = DoomFields(config),
       .on_stall =
           [](Stall stall) {

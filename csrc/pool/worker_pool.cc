@@ -45,7 +45,7 @@ constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
 
 void PinTo(int core) {
   // Only optimizations: errors are ignored.
-  RunOn(0, core);
+  RunOn(0, {core});
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
   // engines inherit this, and yield to the acting and learning threads on their core.
   const sched_param param{};
@@ -70,10 +70,10 @@ std::vector<int> UsableCores() {
   return cores;
 }
 
-void RunOn(pid_t who, int core) {
-  const auto number = static_cast<std::size_t>(core);
-  CoreSet set(std::max(kFewCores, number + 1));
-  set.Add(number);
+void RunOn(pid_t who, const std::vector<int>& cores) {
+  const auto most = static_cast<std::size_t>(*std::ranges::max_element(cores));
+  CoreSet set(std::max(kFewCores, most + 1));
+  for (const int core : cores) set.Add(static_cast<std::size_t>(core));
   sched_setaffinity(who, set.bytes(), set.get());
 }
 

@@ -15,12 +15,12 @@
 
 namespace jaxfactory {
 
-// Cores that this process may use, in ascending order.
+// Cores that the calling thread may use, in ascending order; at least one.
 std::vector<int> UsableCores();
 
-// Restricts a process or thread, 0 for the calling thread, to one core. Ignores
-// errors.
-void RunOn(pid_t who, int core);
+// Restricts a process or thread, 0 for the calling thread, to at least one core.
+// Ignores errors.
+void RunOn(pid_t who, const std::vector<int>& cores);
 
 // Runs jobs on their assigned workers, each worker's in order. Stopping drops jobs that
 // have not started and joins the threads; a long job must check `stopping` itself. Jobs

@@ -17,6 +17,7 @@
 #include "doom/engine/doom_engine.h"
 #include "doom/engine/engine_names.h"
 #include "doom/engine/engine_process.h"
+#include "doom/engine/fork_server.h"
 #include "pool/worker_pool.h"
 #include "tests/check.h"
 #include "tests/fake_game.h"
@@ -180,6 +181,41 @@ void TestALibraryWhoseFileIsGone() {
   close(fd);
 }
 
+// What the third and all later starts give; the first two do not use the server.
+pid_t StartByServer(const std::string& attack, pid_t named) {
+  EngineConfig config = Attack(attack);
+  config.fork_library = "/etc/passwd";  // not a library, so the loader skips it
+  config.start_timeout = config.timeout = 0.5;
+  ForkServer server(config);
+  const std::string id = RandomInstanceId();
+  const auto seed = static_cast<std::uint32_t>(named);
+  for (int i = 0; i < 2; ++i) CHECK(server.Start(id, seed) == ForkServer::kDirectly);
+  pid_t started = ForkServer::kNotYet;
+  while (started == ForkServer::kNotYet) started = server.Start(id, seed);
+  if (started == ForkServer::kDirectly) {
+    CHECK(server.Start(id, seed) == ForkServer::kDirectly);
+  }
+  return started;
+}
+
+// Whatever a server replies, only its children are taken for engines.
+void TestAServerThatIsCompromised() {
+  const pid_t child = fork();
+  if (child == 0) {
+    while (true) pause();
+  }
+  for (const pid_t named : {child, getpid(), getppid(), 1, 0, -1, -child}) {
+    CHECK(StartByServer("server lies", named) == ForkServer::kDirectly);
+  }
+  for (const char* attack : {"server not ready", "server names itself", "server ends",
+                             "server hangs", "server stops short", "silent"}) {
+    CHECK(StartByServer(attack, child) == ForkServer::kDirectly);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, WNOHANG) == 0);
+  EndProcess(child);
+}
+
 }  // namespace
 }  // namespace jaxfactory
 
@@ -192,4 +228,5 @@ int main(int, char** argv) {
   jaxfactory::TestAPortThatIsTaken();
   jaxfactory::TestALibraryThatIsNotLoaded();
   jaxfactory::TestALibraryWhoseFileIsGone();
+  jaxfactory::TestAServerThatIsCompromised();
 }

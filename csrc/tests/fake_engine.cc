@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "doom/engine/engine_protocol.h"
+#include "doom/patches/fork_protocol.h"
 
 namespace {
 
@@ -109,6 +110,27 @@ GameState* MakeSegment(const Plan& plan) {
   return state;
 }
 
+// As a fork server; see fork_server.h. It names the process whose id is the seed.
+[[noreturn]] void Serve(const Plan& plan) {
+  namespace fork_protocol = jaxfactory::fork_protocol;
+  using fork_protocol::kControl;
+  const auto reply = [](std::int32_t pid, std::size_t size) {
+    const fork_protocol::Reply message{pid};
+    if (write(kControl, &message, size) < 0) _exit(1);
+  };
+  if (plan.is("server not ready")) reply(fork_protocol::kFailed, sizeof(std::int32_t));
+  reply(fork_protocol::kReady, sizeof(fork_protocol::Reply));
+  fork_protocol::Request request{};
+  while (read(kControl, &request, sizeof(request)) == sizeof(request)) {
+    if (plan.is("server ends")) _exit(0);
+    if (plan.is("server hangs")) pause();
+    const auto pid = static_cast<std::int32_t>(request.seed);
+    reply(plan.is("server names itself") ? getpid() : pid,
+          plan.is("server stops short") ? 1 : sizeof(fork_protocol::Reply));
+  }
+  _exit(0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -122,6 +144,7 @@ int main(int argc, char** argv) {
     if (word == "+viz_instance_id") plan.id = argv[i + 1];
     if (word == "-attack") plan.attack = argv[i + 1];
   }
+  if (std::getenv(jaxfactory::fork_protocol::kVariable) != nullptr) Serve(plan);
   if (plan.is("port taken")) return 98;
   if (plan.is("silent")) {
     while (true) pause();

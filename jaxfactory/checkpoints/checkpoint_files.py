@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
@@ -62,7 +61,7 @@ def write_arrays(
     (scratch / "host.json").write_text(text)
     # Orbax refuses empty arrays; they are restored from their shape alone.
     full = {name: array for name, array in arrays.items() if array.size}
-    ocp.save((scratch / "state").resolve(), full)
+    _orbax().save((scratch / "state").resolve(), full)
     final = folder / kind / f"{host['frames']:012d}"
     final.parent.mkdir(exist_ok=True)
     if final.exists():  # Damaged: training went back to the one before it.
@@ -146,7 +145,7 @@ def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
     }
     full = {name: array for name, array in blank.items() if array.size}
     with _quiet():
-        return {**blank, **ocp.load((path / "state").resolve(), full)}
+        return {**blank, **_orbax().load((path / "state").resolve(), full)}
 
 
 @contextlib.contextmanager
@@ -237,3 +236,10 @@ def read_host(path: Path) -> dict[str, Any]:
     """
     # An episode's return may be NaN, which Python writes as NaN.
     return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))
+
+
+def _orbax() -> Any:
+    """Return the library. Its import takes a while, and a new run does not need it."""
+    from orbax.checkpoint import v1
+
+    return v1

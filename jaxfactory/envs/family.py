@@ -48,6 +48,9 @@ class Pool(Protocol):
     def slab(self, index: int) -> dict[str, np.ndarray]:
         """Return one slab's arrays, ``[num_steps + 1, B, ...]``, as views."""
 
+    def start(self) -> None:
+        """Begin what the first reset awaits, if anything, and return at once."""
+
     def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
         """Start a new episode everywhere, in slot 0 of slab 0."""
 

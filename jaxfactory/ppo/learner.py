@@ -80,16 +80,23 @@ def init_train_state(
         config: Settings of the optimizer.
         key: A typed key, consumed here.
     """
-    params_key, state_key = jax.random.split(key)
-    params = jax.jit(network.init)(params_key)
-    return TrainState(
-        params=params,
-        opt_state=make_optimizer(config).init(params),
-        normalizer=normalization.init_normalizer(network.spec.observation),
-        step=jnp.zeros((), jnp.int32),
-        frames=0,
-        key=state_key,
-    )
+
+    # One program, which is compiled once for all later runs; operations outside of a
+    # program take longer to prepare than the rest of the initialization.
+    @jax.jit
+    def init(key: Key[Array, ""]) -> TrainState:
+        params_key, state_key = jax.random.split(key)
+        params = network.init(params_key)
+        return TrainState(
+            params=params,
+            opt_state=make_optimizer(config).init(params),
+            normalizer=normalization.init_normalizer(network.spec.observation),
+            step=jnp.zeros((), jnp.int32),
+            frames=0,
+            key=state_key,
+        )
+
+    return init(key)._replace(frames=0)
 
 
 def make_update(

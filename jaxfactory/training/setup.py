@@ -108,6 +108,7 @@ def open_session(
             ) as pool,
             BackgroundEvaluator(config.watch, checkpointer, output) as evaluator,
         ):
+            pool.start()  # The engines start while the network is initialized.
             progress = Progress()
             state = init_train_state(network, config.ppo, jax.random.key(config.seed))
             state = transfer.begin(state, start)

@@ -61,6 +61,9 @@ class CountingPool:
             if not name.startswith("final_")
         }
 
+    def start(self):
+        pass
+
     def reset(self, env_seeds=None):
         self.steps, self.returns = 0, np.zeros(self.num_envs)
         return self.write(0, 0, np.zeros(self.num_envs))

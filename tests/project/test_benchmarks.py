@@ -109,6 +109,17 @@ def test_startup_runs():
 
 
 @pytest.mark.slow
+def test_first_frames_runs(tmp_path):
+    done = run(
+        "--rounds", "1", "--out", tmp_path, script="first_frames.py", timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "first_frames.json").read_text())
+    assert all(row["median"] > 0 for row in report["seconds"].values())
+    assert len(report["seconds"]) == 9
+
+
+@pytest.mark.slow
 def test_update_runs(tmp_path):
     # A module of this name that cannot be imported stands for a missing PyTorch.
     (tmp_path / "torch.py").write_text("raise ImportError('not here')\n")

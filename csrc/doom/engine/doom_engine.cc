@@ -75,10 +75,10 @@ class DoomEngine::Queue {
 
 DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
                        const EngineRole& role)
-    : config_(config) {
+    : config_(config), game_seed_(game_seed), role_(role) {
   try {
     MakeQueues();
-    Spawn(game_seed, role);
+    Spawn();
   } catch (const bip::interprocess_exception& error) {
     RemoveNames();
     throw EngineError(std::string("Cannot create an engine's message queues in shared "
@@ -123,23 +123,34 @@ void DoomEngine::RemoveNames() {
   lock_.Release();
 }
 
-void DoomEngine::Spawn(std::uint32_t game_seed, const EngineRole& role) {
+// Returns false if the server that starts the engine is not ready yet.
+bool DoomEngine::Spawn() {
+  pid_t started = ForkServer::kDirectly;
+  if (role_.server != nullptr) started = role_.server->Start(id_, game_seed_);
+  if (started == ForkServer::kNotYet) return false;
+  pid_ = started == ForkServer::kDirectly ? StartDirectly() : started;
+  spawned_ = true;
+  if (role_.core >= 0) {
+    RunOn(pid_, {role_.core});
+  } else if (started != ForkServer::kDirectly) {
+    RunOn(pid_, UsableCores());  // those of this thread, not of the server's
+  }
+  deadline_ = After(config_.start_timeout);
+  return true;
+}
+
+pid_t DoomEngine::StartDirectly() const {
   std::vector<std::string> words = {config_.executable};
   words.insert(words.end(), config_.arguments.begin(), config_.arguments.end());
-  words.insert(words.end(), role.arguments.begin(), role.arguments.end());
-  for (const std::string& word : {std::string("+viz_instance_id"), id_,
-                                  std::string("-rngseed"), std::to_string(game_seed)}) {
-    words.push_back(word);
-  }
+  words.insert(words.end(), role_.arguments.begin(), role_.arguments.end());
+  words.insert(words.end(),
+               {"+viz_instance_id", id_, "-rngseed", std::to_string(game_seed_)});
   std::vector<std::string> environment = config_.environment;
-  environment.insert(environment.end(), role.environment.begin(),
-                     role.environment.end());
+  environment.insert(environment.end(), role_.environment.begin(),
+                     role_.environment.end());
   if (!config_.preload.empty()) RequireLibrary(config_);
-  pid_ = StartProcess(config_, std::move(words), std::move(environment));
-  spawned_ = true;
-  // Only an optimization: errors are ignored.
-  if (role.core >= 0) RunOn(pid_, role.core);
-  deadline_ = After(config_.start_timeout);
+  return StartProcess(config_, std::move(words), std::move(environment),
+                      {.library = config_.preload});
 }
 
 void DoomEngine::Attach() {
@@ -179,6 +190,7 @@ void DoomEngine::SendCommand(const std::string& command) {
 }
 
 bool DoomEngine::Poll() {
+  if (!spawned_ && !Spawn()) return false;
   protocol::Message message{};
   bool received = false;
   try {
@@ -206,6 +218,7 @@ bool DoomEngine::Poll() {
 }
 
 void DoomEngine::CheckAlive() {
+  if (!spawned_) return;
   int status = 0;
   const pid_t ended = waitpid(pid_, &status, WNOHANG);
   if (ended < 0 && errno == ECHILD) {  // other code in this process has waited for it

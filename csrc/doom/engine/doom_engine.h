@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "doom/engine/engine_names.h"
 #include "doom/engine/engine_protocol.h"
 #include "doom/engine/engine_segment.h"
+#include "doom/engine/fork_server.h"
 
 namespace jaxfactory {
 
@@ -22,6 +24,7 @@ struct EngineRole {
   std::vector<std::string> arguments;    // after those of the configuration
   std::vector<std::string> environment;  // likewise
   int core = -1;                         // the core to run on; -1 for the caller's
+  ForkServer* server = nullptr;          // starts it, if there is one
 };
 
 // Owns an engine process, its two message queues and its shared segment. The
@@ -56,7 +59,8 @@ class DoomEngine {
   std::size_t region_size(protocol::Region region) const {
     return segment_.region_size(region);
   }
-  pid_t pid() const { return pid_; }
+  // 0 if it has not been started yet.
+  pid_t pid() const { return std::max(pid_, 0); }
   const std::string& id() const { return id_; }
   // Whether its screen loop was replaced; see screen_loop.h.
   bool tuned() const { return tuned_; }
@@ -65,17 +69,21 @@ class DoomEngine {
   class Queue;
 
   void MakeQueues();
-  void Spawn(std::uint32_t game_seed, const EngineRole& role);
+  bool Spawn();
+  pid_t StartDirectly() const;
   void Attach();
   void RemoveNames();
   std::string ExitReason(int status) const;
 
   const EngineConfig& config_;
+  const std::uint32_t game_seed_;
+  const EngineRole role_;
   std::string id_;
   IdLock lock_;
   std::unique_ptr<Queue> to_engine_, from_engine_;
   pid_t pid_ = -1;
-  bool spawned_ = false, tuned_ = false;
+  bool spawned_ = false;  // unless it waits for the server that will start it
+  bool tuned_ = false;
   std::chrono::steady_clock::time_point deadline_;
   EngineSegment segment_;
 };

@@ -22,6 +22,7 @@ struct EngineConfig {
   std::vector<std::string> arguments;    // everything but the instance id and the seed
   std::string directory = "/";           // the working directory
   std::string preload;                   // library to load before its own, if any
+  std::string fork_library;              // that of a fork server; empty for none
   std::vector<std::string> environment;  // all of its variables, "NAME=value"
   bool confined = false;                 // see sandbox.h, syscall_filter.h
   std::vector<std::string> readable, writable;

@@ -21,6 +21,7 @@
 #include <tuple>
 #include <utility>
 
+#include "doom/patches/fork_protocol.h"
 #include "doom/sandbox/sandbox.h"
 #include "doom/sandbox/syscall_filter.h"
 
@@ -33,7 +34,8 @@ namespace {
 
 // The descriptor of the library that the child preloads. LD_PRELOAD cannot take every
 // path: the dynamic linker splits it at spaces and colons.
-constexpr int kLibrary = 3;
+using fork_protocol::kLibrary;
+static_assert(kLibrary == 3);
 constexpr char kPreload[] = "LD_PRELOAD=/proc/self/fd/3";
 // If set, the library of a match's engines exits with `kLoaded` as soon as it loads.
 constexpr char kAskLibrary[] = "JAXFACTORY_PRELOAD_PROBE=1";
@@ -92,8 +94,8 @@ int WaitForEnd(pid_t pid) {
 }  // namespace
 
 pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
-                   std::vector<std::string> environment) {
-  const Library library(config.preload);
+                   std::vector<std::string> environment, const Inherited& inherited) {
+  const Library library(inherited.library);
   if (library.fd() >= 0) environment.emplace_back(kPreload);
   Sandbox sandbox;
   SyscallFilter filter;
@@ -134,7 +136,11 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
     }
     if (library.fd() >= 0) dup2(library.fd(), kLibrary);
     // The engine must not hold the trainer's files and sockets open.
-    const int first = library.fd() >= 0 ? kLibrary + 1 : kLibrary;
+    int first = library.fd() >= 0 ? kLibrary + 1 : kLibrary;
+    if (inherited.control >= 0) {
+      dup2(inherited.control, fork_protocol::kControl);
+      first = fork_protocol::kControl + 1;
+    }
     if (syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) != 0) {
       for (int fd = first; fd < 1024; ++fd) close(fd);
     }
@@ -180,7 +186,8 @@ void RequireLibrary(const EngineConfig& config) {
 
   std::vector<std::string> environment = config.environment;
   environment.emplace_back(kAskLibrary);
-  const pid_t child = StartProcess(config, {config.executable}, std::move(environment));
+  const pid_t child = StartProcess(config, {config.executable}, std::move(environment),
+                                   {.library = config.preload});
   const int status = WaitForEnd(child);
   const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
   if (code == kLoaded) {

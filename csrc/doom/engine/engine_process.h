@@ -18,11 +18,17 @@ inline constexpr int kNotStarted = 127;   // as in a shell
 inline constexpr int kPortTaken = 98;
 inline constexpr int kLoaded = 77;
 
+// What an engine inherits besides its standard streams.
+struct Inherited {
+  std::string library = {};  // to load before its own; none if empty
+  int control = -1;          // a socket; see fork_server.h
+};
+
 // Starts an engine. It gets only the given environment variables, runs in the
 // configured folder and sandbox, cannot gain privileges by executing a file, leaves no
 // core dump, and dies with the thread that started it. Throws EngineError.
 pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
-                   std::vector<std::string> environment);
+                   std::vector<std::string> environment, const Inherited& inherited);
 
 // Kills a process. Gives up after a while if it is stuck in the kernel.
 void EndProcess(pid_t pid);

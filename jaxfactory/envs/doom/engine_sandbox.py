@@ -14,9 +14,14 @@ from jaxfactory.envs.doom.extension import _core
 
 
 SWITCH = "JAXFACTORY_ENGINE_SANDBOX"
+# Whether engines may be forked; see csrc/doom/engine/fork_server.h.
+FORKS = "JAXFACTORY_ENGINE_FORKS"
 
 # Loaded into the engines of a match; see csrc/doom/patches/match_preload.cc.
 PRELOAD = Path(_core.__file__).with_name("_match_preload.so")
+
+# Loaded into fork servers; see csrc/doom/patches/fork_preload.cc.
+FORK_LIBRARY = PRELOAD.with_name("_fork_preload.so")
 
 # The library path, for systems with libraries outside of the loader's default folders,
 # and the locale and time zone, which C libraries read.
@@ -48,11 +53,15 @@ def apply(engine: _core.EngineConfig, *, in_match: bool) -> None:
     """
     # Copied here, not at an engine's start: other threads may change variables.
     engine.environment = environment(os.environ)
-    engine.confined = _wanted()
+    engine.confined = _wanted(SWITCH)
     engine.readable = readable(
         engine.executable, engine.arguments, os.environ.get("LD_LIBRARY_PATH", "")
     )
     engine.writable = list(_WRITABLE)
+    # Without its library, which is only an optimization, engines start one by one.
+    if _wanted(FORKS) and FORK_LIBRARY.is_file():
+        engine.fork_library = str(FORK_LIBRARY)
+        engine.readable += [engine.fork_library]
     engine.udp = in_match
     if in_match:
         if not PRELOAD.is_file():
@@ -105,8 +114,8 @@ def _data_files(arguments: Iterable[str]) -> list[str]:
     return found
 
 
-def _wanted() -> bool:
-    choice = os.environ.get(SWITCH, "on")
+def _wanted(switch: str) -> bool:
+    choice = os.environ.get(switch, "on")
     if choice not in ("on", "off"):
-        raise UserError(f"{SWITCH} is {choice!r}, but must be on or off")
+        raise UserError(f"{switch} is {choice!r}, but must be on or off")
     return choice == "on"

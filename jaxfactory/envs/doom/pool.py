@@ -15,11 +15,7 @@ from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom import core_pool
 from jaxfactory.envs.doom.batch_shaping import BatchShaping
 from jaxfactory.envs.doom.extension import _core
-from jaxfactory.envs.doom.pool_checks import (
-    check_actions,
-    check_env_seeds,
-    check_options,
-)
+from jaxfactory.envs.doom.pool_checks import check_actions, check_options, given_seeds
 from jaxfactory.envs.doom.resolve import ResolvedDoom, resolve
 from jaxfactory.envs.step import Step, view
 from jaxfactory.envs.trained_reward import TrainedReward
@@ -100,6 +96,7 @@ class EnvPool:
         self._set_up(config, variables)
         self.num_steps = num_steps
         self.num_slabs = num_slabs
+        self._started = False  # by `start`, and not awaited yet
         self._core = core_pool.start(
             config,
             self._reported,
@@ -170,6 +167,12 @@ class EnvPool:
         size = self.num_envs // self.num_groups
         return slice(group * size, (group + 1) * size)
 
+    def start(self) -> None:
+        """Begin to start the engines and return at once; the next reset awaits them."""
+        self._check_idle()
+        self._send_resets()
+        self._started = True
+
     def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
         """Start a new episode in every environment, in slot 0 of slab 0.
 
@@ -180,15 +183,16 @@ class EnvPool:
         Raises:
             UserError: If their number is wrong, or one is out of range.
         """
-        self._check_idle()
-        if env_seeds is not None:
-            check_env_seeds(env_seeds, self.num_envs)
-            for env, seed in enumerate(env_seeds):
-                if seed is not None:
-                    self._core.seed(env, seed)
+        if self._started and env_seeds is not None:
+            self._recv_all()
+            self._started = False
+        if not self._started:
+            self._check_idle()
+            for env, seed in given_seeds(env_seeds, self.num_envs):
+                self._core.seed(env, seed)
             self.seeds = tuple(self._core.seeds)
-        for group in range(self.num_groups):
-            self._core.send_reset(group)
+            self._send_resets()
+        self._started = False
         position = self._recv_all()
         if self._shaping is not None:
             self._shaping.reset()
@@ -247,6 +251,10 @@ class EnvPool:
             for name, array in self.arrays.items()
             if not name.startswith("final_")
         }
+
+    def _send_resets(self) -> None:
+        for group in range(self.num_groups):
+            self._core.send_reset(group)
 
     def _check_idle(self) -> None:
         # Before anything is sent, so that an error leaves no group half stepped.

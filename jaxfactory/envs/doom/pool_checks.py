@@ -24,8 +24,7 @@ def check_options(
     """Raise a `UserError` for an invalid argument of `EnvPool`."""
     if not 0 <= seed < 2**64:
         raise UserError(f"seed {seed} must be between 0 and 2**64 - 1")
-    if env_seeds is not None:
-        check_env_seeds(env_seeds, num_envs)
+    given_seeds(env_seeds, num_envs)
     for name, count in (("num_steps", num_steps), ("num_slabs", num_slabs)):
         if count < 1:
             raise UserError(f"{name} {count} must be 1 or more")
@@ -41,16 +40,27 @@ def check_options(
         raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
 
 
-def check_env_seeds(env_seeds: Sequence[int | None], num_envs: int) -> None:
-    """Raise a `UserError` unless each environment has a valid seed or None."""
+def given_seeds(
+    env_seeds: Sequence[int | None] | None, num_envs: int
+) -> list[tuple[int, int]]:
+    """Return the environments that are given a seed, each with its seed.
+
+    Raises:
+        UserError: If there are seeds, but not one or None for each environment, or one
+            is out of range.
+    """
+    if env_seeds is None:
+        return []
     if len(env_seeds) != num_envs:
         raise UserError(
             f"{len(env_seeds)} env_seeds were given for {num_envs} environments; give "
             "one for each"
         )
-    for one in env_seeds:
-        if one is not None and not 0 <= one < 2**32:
-            raise UserError(f"env_seeds has {one}, but must be in 0 to 4294967295")
+    given = [(env, seed) for env, seed in enumerate(env_seeds) if seed is not None]
+    for _, seed in given:
+        if not 0 <= seed < 2**32:
+            raise UserError(f"env_seeds has {seed}, but must be in 0 to 4294967295")
+    return given
 
 
 def check_actions(actions: np.ndarray, rows: int, heads: int) -> np.ndarray:

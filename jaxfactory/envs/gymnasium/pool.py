@@ -114,6 +114,9 @@ class GymnasiumPool:
             if not name.startswith("final_")
         }
 
+    def start(self) -> None:
+        """Do nothing: environments start with the first reset."""
+
     def reset(self, env_seeds: Sequence[int | None] | None = None) -> Step:
         """Start a new episode in every environment, in slot 0 of slab 0.
 

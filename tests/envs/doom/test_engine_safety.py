@@ -325,8 +325,8 @@ def test_the_switch_is_on_or_off(monkeypatch):
 
 
 def instance_ids(pool) -> list[str]:
-    lines = [of_process(pid, "cmdline").split("\0") for pid in pool.engine_pids]
-    return [words[words.index("+viz_instance_id") + 1] for words in lines]
+    maps = [of_process(pid, "maps") for pid in pool.engine_pids]
+    return [re.search(r"/dev/shm/ViZDoomSM(\w+)", text)[1] for text in maps]
 
 
 def test_ids_are_random():

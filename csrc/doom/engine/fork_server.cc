@@ -1,0 +1,124 @@
+#include "doom/engine/fork_server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "doom/engine/engine_names.h"
+#include "doom/engine/engine_process.h"
+#include "doom/patches/fork_protocol.h"
+
+namespace jaxfactory {
+namespace {
+
+using std::chrono::steady_clock;
+
+// Duration of one wait for a server that is starting; as in doom_engine.cc.
+constexpr std::chrono::milliseconds kSlice{20};
+
+// So many engines cost less time and memory without a server.
+constexpr int kDirectStarts = 2;
+
+// A seed that no other variable of the engine has by chance.
+std::uint32_t RareSeed() {
+  std::random_device random;
+  return (random() & 0x3FFFFFFF) | 0x40000000;
+}
+
+}  // namespace
+
+ForkServer::~ForkServer() { Close(); }
+
+pid_t ForkServer::Close() {
+  usable_ = false;
+  if (control_ >= 0) close(control_);
+  if (pid_ > 0) EndProcess(pid_);
+  control_ = pid_ = -1;
+  return kDirectly;
+}
+
+pid_t ForkServer::Start(const std::string& id, std::uint32_t seed) {
+  const std::scoped_lock lock(mutex_);
+  if (!usable_) return kDirectly;
+  if (starts_ < kDirectStarts) {
+    ++starts_;
+    return kDirectly;
+  }
+  if (pid_ < 0 && !Launch()) return Close();
+  if (!ready_) {
+    if (!HasReply(kSlice)) return steady_clock::now() < deadline_ ? kNotYet : Close();
+    if (Receive() != fork_protocol::kReady) return Close();
+    ready_ = true;
+  }
+  const pid_t pid = Request(id, seed);
+  return pid > 0 ? pid : Close();
+}
+
+bool ForkServer::Launch() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return false;
+  control_ = ends[0];
+  // Above the descriptors that the child replaces.
+  const int theirs = fcntl(ends[1], F_DUPFD_CLOEXEC, 10);
+  close(ends[1]);
+  if (theirs < 0) return false;
+  const std::string id = RandomInstanceId();
+  const std::string seed = std::to_string(RareSeed());
+  std::vector<std::string> words = {config_.executable};
+  words.insert(words.end(), config_.arguments.begin(), config_.arguments.end());
+  words.insert(words.end(), arguments_.begin(), arguments_.end());
+  words.insert(words.end(), {"+viz_instance_id", id, "-rngseed", seed});
+  std::vector<std::string> environment = config_.environment;
+  environment.push_back(std::string(fork_protocol::kVariable) + "=" + id + " " + seed);
+  try {
+    pid_ = StartProcess(config_, std::move(words), std::move(environment),
+                        {.library = config_.fork_library, .control = theirs});
+  } catch (const EngineError&) {  // the engine is then tried directly
+  }
+  close(theirs);
+  deadline_ =
+      steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
+                                std::chrono::duration<double>(config_.start_timeout));
+  return pid_ > 0;
+}
+
+pid_t ForkServer::Request(const std::string& id, std::uint32_t seed) {
+  fork_protocol::Request request{};
+  if (id.size() != sizeof(request.id)) return -1;
+  std::copy(id.begin(), id.end(), request.id);
+  request.seed = seed;
+  if (send(control_, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request) ||
+      !HasReply(std::chrono::milliseconds(
+          static_cast<std::int64_t>(config_.timeout * 1000)))) {
+    return -1;
+  }
+  const std::int32_t pid = Receive();
+  // A hostile map may control the server. Only a child of the server, which is also
+  // this process's, may be taken for an engine and later be killed.
+  siginfo_t info{};
+  const bool ours =
+      pid > 0 && pid != pid_ && getpgid(pid) == pid_ &&
+      waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+  return ours ? pid : -1;
+}
+
+bool ForkServer::HasReply(std::chrono::milliseconds wait) const {
+  pollfd ready{control_, POLLIN, 0};
+  return poll(&ready, 1, static_cast<int>(wait.count())) == 1;
+}
+
+// After `HasReply`; kFailed if the server has ended.
+std::int32_t ForkServer::Receive() const {
+  fork_protocol::Reply reply{};
+  const ssize_t size = recv(control_, &reply, sizeof(reply), MSG_DONTWAIT);
+  return size == sizeof(reply) ? reply.pid : fork_protocol::kFailed;
+}
+
+}  // namespace jaxfactory
