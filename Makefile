@@ -21,7 +21,10 @@ evaluate: $(STAMP)
 # On a process for each core, up to four, in which a file's tests stay together, in the
 # order of tests/conftest.py; then those that need the machine to themselves. With ARGS
 # in one process.
+# Half of the time goes into compiling small networks that run once: XLA optimizes their
+# machine code less. `make test-long` compiles as users do.
 ORDINARY := not slow and not learning and not gpu
+test: export XLA_FLAGS += --xla_backend_optimization_level=1
 test: $(STAMP)
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 \

@@ -13,7 +13,7 @@ from tiny import FLAGS
 
 
 # Compiled, and so not in the source tree.
-BUILT = {"_core.pyi", "_core.so", "_match_preload.so"}
+BUILT = {"_core.pyi", "_core.so", "_match_preload.so", "_fork_preload.so"}
 
 
 def run(*words, **options):

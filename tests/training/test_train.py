@@ -139,7 +139,7 @@ def test_sigkill_leaves_no_engine(tmp_path):
     process = _start(tmp_path, "--total-frames", "100000000")
     _wait_for(tmp_path / "run" / runs.METRICS, process)
     engines = _engines_of(process.pid)
-    assert len(engines) == 4
+    assert len(engines) == 5  # of four environments, and the fork server
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 10
