@@ -60,7 +60,10 @@ def train(args: list[str]) -> int:
         writer=TerminalWriter(run_dir, config.total_frames),
         callbacks=[plugins.load(name, "--callback") for name in options.callback],
     )
-    early = " (stopped by a callback)" if state.frames < config.total_frames else ""
+    early = ""
+    if state.frames < config.total_frames:
+        what = "a callback" if options.callback else "--train-for-minutes"
+        early = f" (stopped by {what})"
     print(
         f"trained for {state.frames:,} frames{early}; "
         f"see the score with: jaxfactory evaluate --run {run_dir}"

@@ -40,6 +40,8 @@ class PPOConfig:
     """Learning rate of Adam."""
     lr_schedule: Literal["constant", "decay"] = "decay"
     """constant, or decay to a tenth over the second half of training."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's averages of the gradient and of its square."""
     adam_eps: float = 1e-6
     """Epsilon of Adam."""
     max_grad_norm: float = 4.0
@@ -64,6 +66,9 @@ class PPOConfig:
     """Exploration bonus: symmetric KL to the uniform policy, or entropy."""
     ent_coef: float = 0.003
     """Coefficient of the exploration bonus."""
+    kl_coef: float = 0.0
+    """Coefficient of the KL divergence from the policy that the ratio is relative to;
+    0 turns this penalty off."""
     normalize_obs: bool = True
     """Normalize each element of observations by its running mean and variance."""
     normalize_returns: bool = True
@@ -86,6 +91,12 @@ class PPOConfig:
         validation.within(self, "value_clip", 0.0, 1e9)
         validation.within(self, "vf_coef", 0.0, 1e9)
         validation.within(self, "ent_coef", -1e9, 1e9)
+        validation.within(self, "kl_coef", 0.0, 1e9)
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            text = " ".join(map(str, self.adam_betas))
+            raise UserError(
+                f"--adam-betas {text} must both be at least 0 and less than 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +161,9 @@ class Config:
     watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
     """Frames to train for, over all environments; a frame is one Doom tic."""
+    train_for_minutes: float = 0.0
+    """End training after so many minutes, counted anew when a run is resumed; 0 for no
+    limit."""
     seed: int = 0
     """Seed of environments, network initialization and sampled actions."""
     mode: Literal["sync", "async"] = "sync"
@@ -170,6 +184,7 @@ class Config:
         validation.at_most(
             self, total_frames=MAX_FRAMES, checkpoint_minutes=1e6, max_policy_lag=100
         )
+        validation.within(self, "train_for_minutes", 0.0, 1e9)
         validation.seed(self.seed)
         if self.init_from is not None and not (
             isinstance(self.init_from, str) and self.init_from

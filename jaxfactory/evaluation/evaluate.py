@@ -272,7 +272,7 @@ def _print_table(result: dict[str, Any]) -> None:
 
     how = "most probable actions" if result["deterministic"] else "sampled actions"
     table = Table(
-        "", "mean", "std", "mean - std", "min", "max",
+        "", "mean", "std error", "std", "mean - std", "min", "max",
         title=f"{escape(result['scenario'])}, "
         f"{result['frames_trained']:,} frames trained, "
         f"{result['episodes']} episodes, {how}",
@@ -283,7 +283,9 @@ def _print_table(result: dict[str, Any]) -> None:
         row = result.get(name)
         if row is None:
             continue
-        table.add_row(title, *(f"{value:.2f}" for value in row.values()))
+        mean, *others = row.values()
+        numbers = (mean, evaluation_file.standard_error(result, name), *others)
+        table.add_row(title, *(f"{value:.2f}" for value in numbers))
     Console().print(table)
     if "first_places" in result:
         print(f"first in {result['first_places']} of {result['episodes']} episodes")

@@ -4,8 +4,9 @@ Its numbers go into reports and model cards, where a value that is infinite or n
 number would raise an exception. Its texts go into pages that others read.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,11 @@ def summary_titles(scenario: str) -> dict[str, str]:
         "frags": "frags",
         "place": "place",
     }
+
+
+def standard_error(result: Mapping[str, Any], name: str) -> float:
+    """Return the standard error of a statistic's mean over the episodes."""
+    return float(result[name]["std"]) / math.sqrt(result["episodes"])
 
 
 def check_returns(episodes: Iterable["Episode"], path: Path) -> None:

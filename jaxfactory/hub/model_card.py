@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxfactory.config import families
 from jaxfactory.config.train import Config
+from jaxfactory.evaluation.evaluation_file import standard_error
 from jaxfactory.scenarios.maps.map_file import CHOSEN, LOCAL, MapFile
 
 
@@ -130,14 +131,15 @@ All settings are in `config.json`.
 def _scores(config: Config, result: dict[str, Any]) -> str:
     how = "the most probable actions" if result["deterministic"] else "sampled actions"
     lines = [
-        "| | mean | std | mean - std | min | max |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| | mean | std error | std | mean - std | min | max |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for key, title in _ROWS:
         if key in ("frags", "place") and key not in result:
             continue
         row = result[key]
         cells = [row[k] for k in ("mean", "std", "mean_minus_std", "min", "max")]
+        cells.insert(1, standard_error(result, key))
         lines.append(f"| {title} | " + " | ".join(f"{x:.2f}" for x in cells) + " |")
     table = "\n".join(lines)
     return f"""\
@@ -151,7 +153,8 @@ def _scores(config: Config, result: dict[str, Any]) -> str:
   episodes, so that short episodes are not over-represented. The time limit ended
   {result["truncated"]} of them.
 - The raw return is the scenario's own, unshaped reward, and the score in this card's
-  header. Training maximized the shaped return. The std is over episodes.
+  header. Training maximized the shaped return. The std is over episodes, the std
+  error is that of their mean.
 {_map(result)}- `evaluation.json` lists every episode.
 """
 

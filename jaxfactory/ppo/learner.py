@@ -136,8 +136,9 @@ def make_update(
     reevaluate = make_reevaluate(network)
     prepare = _make_prepare(config)
     minibatch_step = make_minibatch_step(network, config)
-    lagging = off_policy and config.objective == "decoupled"
-    lagging = lagging or config.advantages == "vtrace"
+    # Without lag the policy that acted is the proximal one.
+    corrects = config.objective == "decoupled" or config.advantages == "vtrace"
+    lagging = off_policy and corrects
     num_steps = config.num_epochs * config.num_minibatches
 
     def update(
@@ -161,11 +162,14 @@ def make_update(
             state.normalizer, rollout, proximal_log_prob, state.key, state.step
         )
         batch = _as_batch(rollout, targets)
+        acted_with = normalizer._replace(obs=state.normalizer.obs)
         # 3. Epochs of minibatches.
         params, opt_state, losses = state.params, state.opt_state, []
         for envs in minibatches:
+            # With the statistics that the actions were chosen with: otherwise the
+            # ratio would not be 1 before the first gradient step.
             params, opt_state, loss_metrics = minibatch_step(
-                params, opt_state, normalizer, batch, envs, learning_rate
+                params, opt_state, acted_with, batch, envs, learning_rate
             )
             losses.append(loss_metrics)
             if publish and len(losses) < num_steps:
@@ -174,7 +178,12 @@ def make_update(
 
         frames = state.frames + rollout.reward.size * frame_skip
         state = TrainState(params, opt_state, normalizer, step, frames, key)
-        metrics = {**_mean(tuple(losses)), **metrics, "learning_rate": learning_rate}
+        metrics = {
+            **_mean(tuple(losses)),
+            **_last(_mean(tuple(losses[-config.num_minibatches :]))),
+            **metrics,
+            "learning_rate": learning_rate,
+        }
         return state, metrics
 
     return update
@@ -219,6 +228,13 @@ def _as_batch(rollout: Rollout, targets: Targets) -> Batch:
         carry=rollout.carry,
         **targets._asdict(),
     )
+
+
+def _last(metrics: Metrics) -> Metrics:
+    """Return the metrics that grow with each epoch, of the last one."""
+    return {
+        f"{name}_last_epoch": metrics[name] for name in ("approx_kl", "clip_fraction")
+    }
 
 
 @jax.jit

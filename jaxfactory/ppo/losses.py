@@ -144,7 +144,11 @@ def ppo_loss(
     policy = policy_loss(ratio, advantage, batch.weight, config.clip_eps)
     critic = value_loss(value, batch.value, batch.target, config.value_clip)
     exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
+    # Schulman's estimate, whose gradient is zero where the policies agree.
+    approx_kl = (ratio - 1.0 - log_ratio).mean()
     loss = policy + config.vf_coef * critic + config.ent_coef * exploration
+    if config.kl_coef:
+        loss = loss + config.kl_coef * approx_kl
     outside = jnp.abs(log_ratio) > jnp.log1p(config.clip_eps)
     return loss, LossMetrics(
         loss=loss,
@@ -152,7 +156,7 @@ def ppo_loss(
         value_loss=critic,
         exploration_loss=exploration,
         entropy=network.distribution.entropy(logits).mean(),
-        approx_kl=(ratio - 1.0 - log_ratio).mean(),
+        approx_kl=approx_kl,
         clip_fraction=outside.astype(jnp.float32).mean(),
         ratio_max=ratio.max(),
     )

@@ -20,13 +20,13 @@ def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     sets it: it depends on the length of the run, which may change when it is resumed.
 
     Args:
-        config: Supplies ``adam_eps`` and ``max_grad_norm``.
+        config: Supplies ``adam_betas``, ``adam_eps`` and ``max_grad_norm``.
     """
     clip = optax.clip_by_global_norm(config.max_grad_norm)
     scale = optax.inject_hyperparams(optax.scale_by_learning_rate)
     return optax.chain(
         clip if config.max_grad_norm else optax.identity(),
-        optax.scale_by_adam(b1=0.9, b2=0.999, eps=config.adam_eps),
+        optax.scale_by_adam(*config.adam_betas, eps=config.adam_eps),
         scale(learning_rate=0.0),
     )
 

@@ -162,6 +162,7 @@ def _estimate(
     weights = (config.gamma, config.gae_lambda)
     if config.advantages == "gae":
         return value, *gae(rollout.reward, value, *ends, *weights)
-    assert proximal_log_prob is not None
-    log_ratio = proximal_log_prob - rollout.log_prob
+    log_ratio = jnp.zeros_like(rollout.log_prob)
+    if proximal_log_prob is not None:
+        log_ratio = proximal_log_prob - rollout.log_prob
     return value, *vtrace(rollout.reward, value, log_ratio, *ends, *weights)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxfactory.config import flat_text
 from jaxfactory.evaluation import evaluation_file
-from jaxfactory.evaluation.evaluation_file import STATISTICS
+from jaxfactory.evaluation.evaluation_file import STATISTICS, standard_error
 from jaxfactory.metrics.time_breakdown import NAMES as PHASE_NAMES
 from jaxfactory.report import charts, run_data
 from jaxfactory.report.run_data import Group, Run
@@ -93,6 +93,7 @@ def scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                     "map": map_notes.of_result(result) if first else "",
                     "what": what,
                     **{key: f"{result[name][key]:.2f}" for key in STATISTICS},
+                    "standard_error": f"{standard_error(result, name):.2f}",
                 })  # fmt: skip
     return rows
 

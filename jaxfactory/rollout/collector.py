@@ -84,7 +84,8 @@ class RolloutCollector:
         self._act_fn = make_act(network)
         self._value_fn = make_value(network)
         self._num_steps = num_steps
-        self._key = jax.random.fold_in(jax.random.key(seed), 1)
+        # 0 and 1 give the keys that `init_train_state` splits this key into.
+        self._key = jax.random.fold_in(jax.random.key(seed), 2)
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]

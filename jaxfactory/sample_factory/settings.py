@@ -159,6 +159,10 @@ def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
         num_epochs=settings.get("num_epochs", base.num_epochs),
         learning_rate=learning_rate,
         lr_schedule="constant",
+        adam_betas=(
+            settings.get("adam_beta1", base.adam_betas[0]),
+            settings.get("adam_beta2", base.adam_betas[1]),
+        ),
         adam_eps=settings.get("adam_eps", base.adam_eps),
         max_grad_norm=settings.get("max_grad_norm", base.max_grad_norm),
         gamma=settings.get("gamma", base.gamma),
@@ -169,6 +173,7 @@ def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
         vf_coef=settings.get("value_loss_coeff", base.vf_coef),
         exploration=_exploration(settings),
         ent_coef=settings.get("exploration_loss_coeff", base.ent_coef),
+        kl_coef=settings.get("kl_loss_coeff", base.kl_coef),
         normalize_obs=settings.get("normalize_input", base.normalize_obs),
         normalize_returns=settings.get("normalize_returns", base.normalize_returns),
         bootstrap_truncated=settings.get("value_bootstrap", base.bootstrap_truncated),
@@ -187,18 +192,12 @@ def _exploration(settings: Settings) -> Any:
 
 def _notes(settings: Settings) -> list[str]:
     """Return notes on how resumed training will differ."""
-    usual = {
-        "lr_schedule": "constant",
-        "adam_beta1": 0.9,
-        "adam_beta2": 0.999,
-        "kl_loss_coeff": 0.0,
-    }
-    notes = [
-        f"{name} {settings.get(name, value)} has no counterpart: training resumes "
-        f"with {value}"
-        for name, value in usual.items()
-        if settings.get(name, value) != value
-    ]
+    schedule = settings.get("lr_schedule", "constant")
+    notes = []
+    if schedule != "constant":
+        notes.append(
+            f"lr_schedule {schedule} has no counterpart: training resumes with constant"
+        )
     rollout = settings.get("rollout", 32)
     recurrence = settings.get("recurrence", -1)
     if settings.get("use_rnn", True) and recurrence not in (-1, rollout):

@@ -1,6 +1,8 @@
 """Setting up a training run: everything that the loop uses."""
 
 import contextlib
+import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,7 @@ class Session(NamedTuple):
         checkpointer: Saves the run.
         evaluator: Evaluates the run in another process.
         interrupt: Remembers the signal that interrupts training.
+        deadline: When training ends at the latest, on the monotonic clock.
     """
 
     state: TrainState
@@ -59,10 +62,15 @@ class Session(NamedTuple):
     checkpointer: Checkpointer
     evaluator: BackgroundEvaluator
     interrupt: Interrupt
+    deadline: float
 
     def stopped(self) -> bool:
-        """Whether a signal or a callback ends training before its last frame."""
-        return bool(self.interrupt.signum or self.callbacks.stopped)
+        """Whether something ends training before its last frame.
+
+        A signal, a callback, or the end of the time that the settings give it.
+        """
+        over = time.monotonic() >= self.deadline
+        return bool(self.interrupt.signum or self.callbacks.stopped or over)
 
 
 @contextlib.contextmanager
@@ -86,6 +94,7 @@ def open_session(
     Raises:
         UserError: If the run directory cannot be used for these settings.
     """
+    begun = time.monotonic()
     # Mismatched networks are reported before anything is created.
     environment = family.resolve(config.env)
     network = ActorCritic(environment.spec, config.network, encoder)
@@ -135,6 +144,7 @@ def open_session(
                 checkpointer=checkpointer,
                 evaluator=evaluator,
                 interrupt=interrupt,
+                deadline=begun + (60 * config.train_for_minutes or math.inf),
             )
 
 

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint.v1
 import pytest
 from places import ROOT, TESTS
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
@@ -137,7 +137,7 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch, victim):
     def die(*args, **kwargs):
         raise KeyboardInterrupt
 
-    owner = checkpoint_files.ocp if victim == "save" else Path
+    owner = orbax.checkpoint.v1 if victim == "save" else Path
     with monkeypatch.context() as patch:
         patch.setattr(owner, victim, die)
         with pytest.raises(KeyboardInterrupt):

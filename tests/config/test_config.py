@@ -51,6 +51,12 @@ def test_frames_per_iteration():
         (lambda: EnvConfig(timeout=0), "--timeout 0"),
         (lambda: Config(env=EnvConfig(num_envs=6)), "--num-minibatches 4"),
         (lambda: PPOConfig(gamma=1.5), "--gamma 1.5 must be between 0 and 1"),
+        (
+            lambda: PPOConfig(adam_betas=(0.9, 1.0)),
+            "--adam-betas 0.9 1.0 must both be at least 0 and less than 1",
+        ),
+        (lambda: PPOConfig(kl_coef=-1.0), "--kl-coef -1.0 must be between 0 and"),
+        (lambda: Config(train_for_minutes=-1.0), "--train-for-minutes -1.0 must be"),
         (lambda: PPOConfig(learning_rate=0.0), "--learning-rate 0.0"),
         (lambda: NetworkConfig(conv_channels=(1, 2)), "--conv-channels (1, 2)"),
         (lambda: EvaluateOptions(episodes=0), "--episodes 0"),

@@ -56,7 +56,9 @@ def agent(tmp_path_factory):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, marks=[] if kind in ("image", "mixed") else pytest.mark.slow)
+        pytest.param(
+            kind, marks=[] if kind in ("number", "mixed") else pytest.mark.slow
+        )
         for kind in IDS
     ],
 )
@@ -98,14 +100,14 @@ def test_numbers_are_in_the_units_of_their_box(agent):
 
 def test_another_environment_is_refused(agent):
     with pytest.raises(UserError) as caught:
-        agent("vector").for_env(gymnasium.make("Pendulum-v1"))
+        agent("number").for_env(gymnasium.make("CartPole-v1"))
     assert str(caught.value) == (
-        "the environment has 3 numbers as observation and 1 numbers as action, but the "
-        "agent was trained with 4 numbers as observation and one of 2 as action; make "
+        "the environment has 4 numbers as observation and one of 2 as action, but the "
+        "agent was trained with 3 numbers as observation and 1 numbers as action; make "
         "the one that agent.config.env names"
     )
     with pytest.raises(UserError, match="use make_pool"):
-        agent("vector").for_env(gymnasium.make_vec("CartPole-v1"))
+        agent("number").for_env(gymnasium.make_vec("Pendulum-v1"))
 
 
 def test_an_environment_that_cannot_be_seen_is_scored_without_a_video(tmp_path, capsys):

@@ -241,15 +241,13 @@ def play(state, rollout):
     return rollout, carry
 
 
-# Statistics that do not move, so that acting and learning see the same inputs.
-STILL = dataclasses.replace(PPO, normalize_obs=False)
-
-
 def test_acting_agrees_with_learning():
     """The ratio of the first minibatch is 1: act and unroll compute the same."""
     state = make_state()
     rollout, carry = play(state, make_rollout())
-    _, metrics = make_update(NETWORK, STILL)(state, rollout)
+    # The rollout moves the statistics of observations; the loss uses the old ones.
+    after, metrics = make_update(NETWORK, PPO)(state, rollout)
+    assert after.normalizer.obs["image"].count > state.normalizer.obs["image"].count
     np.testing.assert_allclose(metrics["ratio_max"], 1.0, atol=1e-4)
     np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-6)
     assert metrics["clip_fraction"] == 0
@@ -258,6 +256,44 @@ def test_acting_agrees_with_learning():
     never = np.zeros(B, bool)
     got = make_value(NETWORK)(state.params, state.normalizer, last, carry, never)
     assert got.shape == (B,)
+
+
+def test_adam_takes_its_decay_rates_from_the_settings():
+    config = dataclasses.replace(PPO, adam_betas=(0.5, 0.75), max_grad_norm=0.0)
+    adam = optimizer.make_optimizer(config)
+    state = adam.init(jnp.zeros(()))
+    for gradient in (1.0, 3.0):
+        # optax raises a float to an integer power, which strict promotion forbids.
+        with jax.numpy_dtype_promotion("standard"):
+            _, state = adam.update(jnp.float32(gradient), state)
+    moments = state[1]
+    np.testing.assert_allclose(moments.mu, 0.5 * 0.5 * 1 + 0.5 * 3)
+    np.testing.assert_allclose(moments.nu, 0.75 * 0.25 * 1 + 0.25 * 9)
+
+
+def test_the_last_epoch_is_also_reported_by_itself():
+    config = dataclasses.replace(PPO, num_epochs=3, learning_rate=1e-2)
+    state = make_state(config)
+    rollout, _ = play(state, make_rollout())
+    _, metrics = make_update(NETWORK, config)(state, rollout)
+    # The first epoch starts at 0, and the policy moves on with each.
+    assert 0 < metrics["approx_kl"] < metrics["approx_kl_last_epoch"]
+    assert metrics["clip_fraction"] < metrics["clip_fraction_last_epoch"]
+
+
+def test_vtrace_without_lag_evaluates_nothing_again(monkeypatch):
+    def refuse(network):
+        def reevaluate(*arguments):
+            raise AssertionError("a forward pass for nothing")
+
+        return reevaluate
+
+    monkeypatch.setattr(learner, "make_reevaluate", refuse)
+    config = dataclasses.replace(PPO, advantages="vtrace")
+    state = make_state()
+    rollout, _ = play(state, make_rollout())
+    _, metrics = make_update(NETWORK, config)(state, rollout)
+    assert np.isfinite(metrics["loss"])
 
 
 def older_policy(state):
@@ -270,10 +306,10 @@ def older_policy(state):
 def test_the_clip_holds_on_to_the_policy_that_the_update_began_with():
     state = make_state()
     rollout, _ = play(older_policy(state), make_rollout())
-    clipped = dataclasses.replace(STILL, objective="clipped")
+    clipped = dataclasses.replace(PPO, objective="clipped")
     _, metrics = make_update(NETWORK, clipped, off_policy=True)(state, rollout)
     assert metrics["clip_fraction"] > 0.5
-    update = make_update(NETWORK, STILL, off_policy=True)
+    update = make_update(NETWORK, PPO, off_policy=True)
     _, metrics = update(make_state(), rollout)
     assert metrics["clip_fraction"] == 0
     np.testing.assert_allclose(metrics["ratio_max"], 1.0, atol=1e-4)
@@ -287,7 +323,7 @@ def test_older_actions_are_weighed():
     proximal = targets.make_reevaluate(NETWORK)(
         state.params, state.normalizer, rollout, 2
     )
-    compute_targets = make_compute_targets(STILL)
+    compute_targets = make_compute_targets(PPO)
     got, _, _ = compute_targets(state.normalizer, rollout, proximal)
     ratio = np.exp(np.asarray(proximal) - rollout.log_prob)
     assert ratio.max() > 1.2
@@ -304,7 +340,7 @@ def test_an_unlikely_action_counts_twice_at_most():
     state = make_state()
     rollout, _ = play(state, make_rollout())
     proximal = rollout.log_prob + np.float32(3.0)
-    compute_targets = make_compute_targets(STILL)
+    compute_targets = make_compute_targets(PPO)
     got, _, _ = compute_targets(state.normalizer, rollout, proximal)
     np.testing.assert_array_equal(got.weight, np.full((T, B), 2.0))
 
@@ -328,8 +364,8 @@ def test_parameters_are_published_between_the_steps():
 def test_without_lag_the_modes_learn_the_same():
     state = make_state()
     rollout, _ = play(state, make_rollout())
-    _, sync = make_update(NETWORK, STILL)(state, rollout)
-    update = make_update(NETWORK, STILL, off_policy=True)
+    _, sync = make_update(NETWORK, PPO)(state, rollout)
+    update = make_update(NETWORK, PPO, off_policy=True)
     _, unsynced = update(make_state(), rollout)
     assert sync.keys() == unsynced.keys()
     for name, value in sync.items():

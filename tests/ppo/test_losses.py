@@ -67,7 +67,9 @@ NETWORK = NetworkConfig(
 
 @pytest.mark.parametrize("exploration", ["symmetric_kl", "entropy"])
 def test_matches_numpy(exploration):
-    config = PPOConfig(ent_coef=0.3, exploration=exploration, value_clip=0.2)
+    config = PPOConfig(
+        ent_coef=0.3, exploration=exploration, value_clip=0.2, kl_coef=0.4
+    )
     network = ActorCritic(SPEC, NETWORK)
     params = jax.jit(network.init)(jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -112,7 +114,8 @@ def test_matches_numpy(exploration):
     moved = old_value + np.clip(value - old_value, -0.2, 0.2)
     critic = np.maximum((value - target) ** 2, (moved - target) ** 2).mean()
     explore = {"symmetric_kl": np.minimum(kl, 30).mean(), "entropy": -entropy.mean()}
-    expected = policy + 0.5 * critic + 0.3 * explore[exploration]
+    approx_kl = (ratio - 1 - np.log(ratio)).mean()
+    expected = policy + 0.5 * critic + 0.3 * explore[exploration] + 0.4 * approx_kl
 
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     np.testing.assert_allclose(metrics.policy_loss, policy, rtol=1e-3)
@@ -120,5 +123,4 @@ def test_matches_numpy(exploration):
     np.testing.assert_allclose(metrics.entropy, entropy.mean(), rtol=1e-4)
     outside = (ratio > 1.1) | (ratio < 1 / 1.1)
     np.testing.assert_allclose(metrics.clip_fraction, outside.mean(), rtol=1e-5)
-    approx_kl = (ratio - 1 - np.log(ratio)).mean()
     np.testing.assert_allclose(metrics.approx_kl, approx_kl, rtol=1e-3)

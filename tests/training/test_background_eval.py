@@ -66,6 +66,7 @@ def test_what_is_due():
     assert not background_eval._is_due(100, 530, 599)
 
 
+@pytest.mark.slow
 @pytest.mark.vizdoom
 def test_a_watched_training_learns_the_same(tmp_path):
     watch = WatchConfig(

@@ -67,6 +67,8 @@ def test_a_number_is_learned():
     assert learn("Aim", 150) > 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.learning
 def test_a_choice_a_number_and_switches_are_learned_together():
     # At most 3; by chance about 1/3 + 1/3 + 1/2.
     assert learn("Everything", 120) > 2.3

@@ -135,6 +135,14 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     assert not _engines_of(process.pid)
 
 
+def test_a_time_limit_ends_and_saves(tmp_path):
+    config = small(10_000, train_for_minutes=0.05)
+    state = train(config, tmp_path / "run")
+    assert 0 < state.frames < config.total_frames
+    saved = runs.checkpoint_dirs(tmp_path / "run", "latest")
+    assert int(saved[-1].name) == state.frames
+
+
 def test_sigkill_leaves_no_engine(tmp_path):
     process = _start(tmp_path, "--total-frames", "100000000")
     _wait_for(tmp_path / "run" / runs.METRICS, process)
