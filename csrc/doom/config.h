@@ -94,6 +94,7 @@ struct DoomConfig {
   bool queued_tics =
       false;             // send a step's tics at once: does not stop when a player dies
   unsigned timeout = 0;  // tics, 0 for none
+  unsigned stagger = 0;  // tics after which a first episode is truncated at the latest
   unsigned start_time = 1;  // tics that pass before the first observation
   std::vector<int> buttons;
   std::vector<std::pair<int, double>> max_values;  // of delta buttons

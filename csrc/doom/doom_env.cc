@@ -9,11 +9,23 @@ namespace {
 
 constexpr int kMaxFailures = 3;
 
+// Of an environment's first episode, in tics; 0 for none.
+unsigned FirstTimeLimit(const DoomConfig& config, std::uint32_t seed) {
+  if (config.stagger == 0) return config.timeout;
+  std::mt19937 random(~seed);  // not the generator of the games' seeds
+  const auto limit = 1 + static_cast<unsigned>(random() % config.stagger);
+  return config.timeout > 0 ? std::min(limit, config.timeout) : limit;
+}
+
 }  // namespace
 
 DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row,
                  std::shared_ptr<ForkServer> server)
-    : config_(config), row_(row), server_(std::move(server)), game_seeds_(seed) {
+    : config_(config),
+      row_(row),
+      server_(std::move(server)),
+      game_seeds_(seed),
+      time_limit_(FirstTimeLimit(config, seed)) {
   for (int i = 0; i < std::max(config.match.agents, 1); ++i) {
     players_.emplace_back(config);
   }
@@ -166,7 +178,7 @@ void DoomEnv::SendAllTics() {
       tics_left_ = static_cast<int>(end - tic);
     }
   };
-  if (config_.timeout > 0) limit(config_.timeout + config_.start_time);
+  if (time_limit_ > 0) limit(time_limit_ + config_.start_time);
   if (state().map_tic_limit > 0) limit(state().map_tic_limit);
   last_tic_ = tic + static_cast<unsigned>(tics_left_);
   phase_ = Phase::kQueuedTics;
@@ -194,6 +206,7 @@ void DoomEnv::FinishStep() {
   failures_ = 0;
   if (terminated || truncated) {
     ended_ = true;
+    time_limit_ = config_.timeout;
     NewEpisode();
   } else {
     phase_ = Phase::kIdle;
@@ -252,8 +265,7 @@ bool DoomEnv::terminal() const {
 }
 
 bool DoomEnv::timed_out() const {
-  return (config_.timeout > 0 &&
-          config_.timeout + config_.start_time <= state().map_tic) ||
+  return (time_limit_ > 0 && time_limit_ + config_.start_time <= state().map_tic) ||
          (state().map_tic_limit > 0 && state().map_tic_limit <= state().map_tic);
 }
 

@@ -91,6 +91,7 @@ class DoomEnv final : public Env {
   bool ended_ = false;     // the step's results are written, its reset is running
   bool restart_ = false;   // a seed was given: the next reset starts another engine
   bool fresh_ = false;     // the episode has just started, no step yet
+  unsigned time_limit_;    // of the running episode, in tics; 0 for none
   int tics_left_ = 0;      // still to send; if queued, still unanswered
   int restart_tics_ = 0;
   unsigned opening_tics_ = 0;  // sent to open an episode

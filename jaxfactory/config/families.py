@@ -18,6 +18,7 @@ class Entry(NamedTuple):
         module: The module whose `FAMILY` implements `envs.family.Family`.
         preset: Name of the preset that supplies its defaults.
         time_unit: What episode lengths count.
+        staggers: Whether its pools take the option ``stagger``.
         shapes_rewards: Whether the shaped return may differ from the raw return.
         settings: Fields of `EnvConfig` that only this family has.
     """
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
     preset: str = "default"
     time_unit: str = "steps"
     shapes_rewards: bool = False
+    staggers: bool = False
     settings: tuple[str, ...] = ()
 
 
@@ -37,6 +39,7 @@ FAMILIES: dict[str, Entry] = {
         "jaxfactory.envs.doom.family",
         time_unit="tics",
         shapes_rewards=True,
+        staggers=True,
         settings=(
             "tics", "width", "height", "screen_width", "screen_height", "grayscale",
             "depth", "labels", "automap", "num_workers", "engine", "num_agents",

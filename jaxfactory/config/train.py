@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import typed_fields, validation
+from jaxfactory.config import families, typed_fields, validation
 from jaxfactory.config.env import MAX_ENVS, EnvConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
 
@@ -166,6 +166,10 @@ class Config:
     limit."""
     seed: int = 0
     """Seed of environments, network initialization and sampled actions."""
+    stagger: int = 0
+    """Truncate the first episode of each environment after a random number of tics, at
+    most this many, so that environments do not all start and end together; 0 for no
+    truncation."""
     mode: Literal["sync", "async"] = "sync"
     """sync alternates rollouts and updates; async collects rollouts in a second thread
     during updates."""
@@ -184,6 +188,12 @@ class Config:
         validation.at_most(
             self, total_frames=MAX_FRAMES, checkpoint_minutes=1e6, max_policy_lag=100
         )
+        validation.within(self, "stagger", 0.0, 2.0**31 - 1)
+        kind = families.of(self.env.scenario)
+        if self.stagger and not kind.staggers:
+            raise UserError(
+                f"--stagger {self.stagger} does nothing in {kind.title}; leave it out"
+            )
         validation.within(self, "train_for_minutes", 0.0, 1e9)
         validation.seed(self.seed)
         if self.init_from is not None and not (

@@ -114,6 +114,7 @@ def open_session(
                 num_steps=config.ppo.num_steps,
                 num_slabs=num_slabs(config),
                 serial=config.serial,
+                **({"stagger": config.stagger} if config.stagger else {}),
             ) as pool,
             BackgroundEvaluator(config.watch, checkpointer, output) as evaluator,
         ):

@@ -195,3 +195,18 @@ def test_scenarios_keeps_earlier_rows(tmp_path):
     table = (tmp_path / "scenarios.md").read_text()
     assert "| basic | 4,096 |" in table
     assert "| 0.75 |" in table
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_plateau_counts_frames_by_variant(tmp_path):
+    done = run(
+        "--seeds", "3", "4", "--frames", "4096", "--bar", "-100", "--scenario", "basic",
+        "--variant", "one:", "--variant", "two: --gamma 0.9",
+        "--out", tmp_path, *FLAGS, script="plateau.py", timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "plateau.json").read_text())
+    assert report["flags"] == {"one": [], "two": ["--gamma", "0.9"]}
+    for rows in report["variants"].values():
+        assert [row["seed"] for row in rows] == [3, 4]

@@ -15,6 +15,7 @@ def start(
     restart_failed: bool,
     engine_timeout: float,
     start_timeout: float,
+    stagger: int,
     **options: object,
 ) -> _core.Pool:
     """Start the engines of a pool.
@@ -25,6 +26,8 @@ def start(
         restart_failed: Replace an engine that fails, instead of raising.
         engine_timeout: Seconds that an engine may take for one tic.
         start_timeout: Seconds that an engine may take to start.
+        stagger: Tics after which a first episode is truncated at the latest; 0 for no
+            truncation.
         **options: Further fields of `_core.PoolConfig`.
 
     Raises:
@@ -33,6 +36,7 @@ def start(
     doom = env.engine  # Copied by the core, so pools can share it.
     doom.variables = [engine_config.variable(name) for name in variables]
     doom.restart_failed = restart_failed
+    doom.stagger = stagger
     doom.engine.directory = str(paths.engine_folder())
     doom.engine.timeout = engine_timeout
     doom.engine.start_timeout = start_timeout

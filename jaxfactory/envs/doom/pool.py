@@ -58,6 +58,7 @@ class EnvPool:
         on_failure: Literal["restart", "raise"] = "restart",
         engine_timeout: float = 10.0,
         start_timeout: float = 60.0,
+        stagger: int = 0,
         pin: bool = True,
         serial: bool = False,
     ):
@@ -75,6 +76,7 @@ class EnvPool:
                 error, and truncates its episode; ``"raise"`` raises `EngineError`.
             engine_timeout: Seconds that an engine may take for one tic.
             start_timeout: Seconds that an engine may take to start.
+            stagger: Largest random time limit of first episodes, in tics; 0: no limit.
             pin: Pin each worker, and the engines that it drives, to one core.
             serial: Drive all engines from the caller's thread, for debugging.
 
@@ -91,11 +93,11 @@ class EnvPool:
             num_slabs=num_slabs,
             engine_timeout=engine_timeout,
             start_timeout=start_timeout,
+            stagger=stagger,
             on_failure=on_failure,
         )
         self._set_up(config, variables)
-        self.num_steps = num_steps
-        self.num_slabs = num_slabs
+        self.num_steps, self.num_slabs = num_steps, num_slabs
         self._started = False  # by `start`, and not awaited yet
         self._core = core_pool.start(
             config,
@@ -103,6 +105,7 @@ class EnvPool:
             restart_failed=on_failure == "restart",
             engine_timeout=engine_timeout,
             start_timeout=start_timeout,
+            stagger=stagger,
             num_steps=num_steps,
             num_slabs=num_slabs,
             seed=seed,
@@ -226,11 +229,10 @@ class EnvPool:
         """Return the pool for compiled programs, on JAX's CPU backend.
 
         Returns:
-            ``(token, reset, step)``, where ``reset(token) -> (token, Step)`` and
-            ``step(token, actions) -> (token, Step)`` work inside `jax.jit` and
-            `jax.lax.scan`. The token orders the calls: pass each call the token that
-            the previous one returned. Arrays are copies; the pool's float64 arrays
-            become float32. The pool must outlive the programs.
+            ``(token, reset, step)``; ``reset(token) -> (token, Step)`` and
+            ``step(token, actions) -> (token, Step)`` work in `jax.jit` and `lax.scan`.
+            Pass each call the token of the previous one, which orders them. Arrays are
+            copies, float64 ones as float32. The pool must outlive the programs.
 
         Raises:
             UserError: If the core was built without JAX, or for another version of it.

@@ -19,6 +19,7 @@ def check_options(
     num_slabs: int,
     engine_timeout: float,
     start_timeout: float,
+    stagger: int,
     on_failure: str,
 ) -> None:
     """Raise a `UserError` for an invalid argument of `EnvPool`."""
@@ -36,6 +37,8 @@ def check_options(
             raise UserError(
                 f"{name} {seconds} must be between 0 and {_MAX_TIMEOUT} seconds"
             )
+    if not 0 <= stagger < 2**31:
+        raise UserError(f"stagger {stagger} must be 0, or a number of tics below 2^31")
     if on_failure not in ("restart", "raise"):
         raise UserError(f"on_failure {on_failure!r} must be 'restart' or 'raise'")
 
