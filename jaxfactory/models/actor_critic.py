@@ -23,7 +23,7 @@ from jaxfactory.models.cores import CORES
 from jaxfactory.models.encoders import EncoderClass as EncoderClass
 from jaxfactory.models.encoders import check_encoder, find_encoder
 from jaxfactory.models.encoders import with_encoder as with_encoder
-from jaxfactory.models.layers import OrthogonalDense
+from jaxfactory.models.layers import OrthogonalDense, with_gain
 from jaxfactory.models.normalization import RunningStats, normalize_obs, scale_and_shift
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
@@ -189,9 +189,9 @@ class ActorCritic:
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Return fresh parameters, a nested dictionary with string keys."""
-        return nnx.to_pure_dict(
-            nnx.state(_Network(self._plan, nnx.Rngs(key)), nnx.Param)
-        )
+        network = _Network(self._plan, nnx.Rngs(key))
+        params = nnx.to_pure_dict(nnx.state(network, nnx.Param))
+        return with_gain(params, self.config.init_gain)
 
     def initial_carry(self, batch: int) -> Carry:
         """Return the carry at the start of an episode; leaves ``[batch, features]``."""

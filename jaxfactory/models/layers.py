@@ -4,6 +4,7 @@ What they compute of bfloat16 inputs is in `bfloat16`.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 from jaxfactory.models.activations import ACTIVATIONS
 from jaxfactory.models.bfloat16.dense import dense
 from jaxfactory.models.convolution import conv2d
+from jaxfactory.types import Params
 
 
 def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
@@ -21,6 +23,17 @@ def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
     return nnx.Param(
         jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound)
     )
+
+
+def with_gain(params: Params, gain: float) -> Params:
+    """Return parameters with the weights that see images multiplied by the gain."""
+
+    def scaled(path: tuple[Any, ...], leaf: Array) -> Array:
+        *owners, name = (entry.key for entry in path)
+        sees = "encoder" in owners and not owners[-1].startswith("measurements")
+        return leaf * gain if sees and name == "kernel" and gain != 1.0 else leaf
+
+    return jax.tree_util.tree_map_with_path(scaled, params)
 
 
 def affine(

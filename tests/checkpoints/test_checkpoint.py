@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint.v1
 import pytest
+from orbax.checkpoint import v1 as orbax
 from places import ROOT, TESTS
 from saved_states import make_progress, make_state
 
@@ -137,7 +137,7 @@ def test_a_save_cut_short_leaves_the_one_before(tmp_path, monkeypatch, victim):
     def die(*args, **kwargs):
         raise KeyboardInterrupt
 
-    owner = orbax.checkpoint.v1 if victim == "save" else Path
+    owner = orbax if victim == "save" else Path
     with monkeypatch.context() as patch:
         patch.setattr(owner, victim, die)
         with pytest.raises(KeyboardInterrupt):

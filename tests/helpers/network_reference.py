@@ -22,8 +22,8 @@ SPEC = EnvSpec(ObservationSpec((12, 16, 3), 2), ActionSpec((3, 2)))
 CORES = ("gru", "lstm", "none")
 
 
-def make(core):
-    network = ActorCritic(SPEC, dataclasses.replace(SMALL, core=core))
+def make(core, **changes):
+    network = ActorCritic(SPEC, dataclasses.replace(SMALL, core=core, **changes))
     return network, network.init(jax.random.key(0))
 
 

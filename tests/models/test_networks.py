@@ -58,6 +58,19 @@ def test_initialization():
     np.testing.assert_array_equal(params["policy"]["bias"], np.zeros(5))
 
 
+def test_the_gain_multiplies_the_weights_that_see_images():
+    before, after = make("gru")[1], make("gru", init_gain=3.0)[1]
+    for name in before["encoder"]:
+        factor = 1.0 if name.startswith("measurements") else 3.0
+        old, new = before["encoder"][name], after["encoder"][name]
+        np.testing.assert_allclose(new["kernel"], factor * old["kernel"], rtol=1e-6)
+        np.testing.assert_array_equal(new["bias"], old["bias"])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        {**before, "encoder": None}, {**after, "encoder": None},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("core", CORES)
 def test_apply_matches_numpy(core):
     network, params = make(core)

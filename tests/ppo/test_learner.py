@@ -30,7 +30,7 @@ NETWORK = ActorCritic(
         measurements_sizes=(4,),
     ),
 )
-PPO = PPOConfig(num_steps=T, num_minibatches=1, num_epochs=1)
+PPO = PPOConfig(num_steps=T, num_minibatches=1, num_epochs=1, gamma=0.99)
 
 
 def make_rollout(seed=0):

@@ -68,7 +68,7 @@ NETWORK = NetworkConfig(
 @pytest.mark.parametrize("exploration", ["symmetric_kl", "entropy"])
 def test_matches_numpy(exploration):
     config = PPOConfig(
-        ent_coef=0.3, exploration=exploration, value_clip=0.2, kl_coef=0.4
+        ent_coef=0.3, exploration=exploration, clip_eps=0.1, value_clip=0.2, kl_coef=0.4
     )
     network = ActorCritic(SPEC, NETWORK)
     params = jax.jit(network.init)(jax.random.key(0))
