@@ -29,7 +29,8 @@ def with_gain(params: Params, gain: float) -> Params:
     """Return parameters with the weights that see images multiplied by the gain."""
 
     def scaled(path: tuple[Any, ...], leaf: Array) -> Array:
-        *owners, name = (entry.key for entry in path)
+        # A user's encoder may have lists of layers, whose keys are numbers.
+        *owners, name = (str(entry.key) for entry in path)
         sees = "encoder" in owners and not owners[-1].startswith("measurements")
         return leaf * gain if sees and name == "kernel" and gain != 1.0 else leaf
 

@@ -33,7 +33,7 @@ def test_the_card_is_what_the_leaderboard_reads(server, run):
     value = head["model-index"][0]["results"][0]["metrics"][0]["value"]
     assert [float(part) for part in value.split("+/-")] == [13.1, 5.7]
     for words in (
-        "| raw return | 13.10 | 5.70 | 7.41 | 2.40 | 21.00 |",
+        "| raw return | 13.10 | 0.57 | 5.70 | 7.41 | 2.40 | 21.00 |",
         f"jaxfactory pull {REPO} --run runs/doom",
         "--episodes 100 --seed 1000 --num-envs 20 --checkpoint best",
         "jaxfactory train --run runs/doom --total-frames 4294968320",
@@ -62,4 +62,4 @@ def test_a_match_has_frags_in_its_card(server, run):
     (run / "evaluation.json").write_text(json.dumps({**EVALUATION, **match}))
     push(run)
     card = server.files(REPO)["README.md"].decode()
-    assert "| frags | 7.50 | 1.25 | 6.25 | 2.40 | 21.00 |" in card
+    assert "| frags | 7.50 | 0.12 | 1.25 | 6.25 | 2.40 | 21.00 |" in card

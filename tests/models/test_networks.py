@@ -47,7 +47,7 @@ def test_parameters_are_plain_dictionaries():
 
 
 def test_initialization():
-    _, params = make("gru")
+    _, params = make("gru", init_gain=1.0)
     # 1/sqrt(4*4*3) = 0.1443, 1/sqrt(8) = 0.3536
     conv, core = params["encoder"]["conv_0"], params["core"]
     for leaf, bound in ((conv["kernel"], 0.1443), (core["recurrent_kernel"], 0.3536)):
@@ -59,7 +59,7 @@ def test_initialization():
 
 
 def test_the_gain_multiplies_the_weights_that_see_images():
-    before, after = make("gru")[1], make("gru", init_gain=3.0)[1]
+    before, after = (make("gru", init_gain=gain)[1] for gain in (1.0, 3.0))
     for name in before["encoder"]:
         factor = 1.0 if name.startswith("measurements") else 3.0
         old, new = before["encoder"][name], after["encoder"][name]
