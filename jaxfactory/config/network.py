@@ -49,7 +49,7 @@ class NetworkConfig:
     """Units of the dense layers between the core and the heads."""
     nonlinearity: Literal["elu", "relu", "tanh"] = "elu"
     """Activation after each convolution and dense layer."""
-    init_gain: float = 2.45
+    init_gain: float = 1.0
     """Factor of the encoder's initial weights, which without it lie between
     -1/sqrt(n) and 1/sqrt(n) for n inputs; 2.45 keeps the size of activations from layer
     to layer."""

@@ -36,7 +36,7 @@ class PPOConfig:
     """Minibatches per epoch; each holds whole environments."""
     num_epochs: int = 2
     """Epochs over each rollout."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     """Learning rate of Adam."""
     lr_schedule: Literal["constant", "decay"] = "decay"
     """constant, or decay to a tenth over the second half of training."""
@@ -46,7 +46,7 @@ class PPOConfig:
     """Epsilon of Adam."""
     max_grad_norm: float = 4.0
     """Clip gradients to this global norm; 0 turns clipping off."""
-    gamma: float = 0.97
+    gamma: float = 0.99
     """Discount factor per agent step."""
     gae_lambda: float = 0.95
     """Lambda of generalized advantage estimation (GAE), also used by V-trace."""
@@ -56,9 +56,9 @@ class PPOConfig:
     """With --mode async, clip relative to the policy at the start of the update
     (decoupled; importance weights correct for the behavior policy) or to the behavior
     policy (clipped). With --mode sync they are the same."""
-    clip_eps: float = 0.2
+    clip_eps: float = 0.1
     """The probability ratio is clipped to [1/(1+eps), 1+eps]."""
-    value_clip: float = 0.0
+    value_clip: float = 0.2
     """Clip range of the value function in normalized units; 0 turns clipping off."""
     vf_coef: float = 0.5
     """Coefficient of the value loss."""

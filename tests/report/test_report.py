@@ -181,7 +181,7 @@ def test_runs_are_grouped_by_all_but_the_seed(tmp_path):
         make_run(tmp_path / "c", basic(ppo=PPOConfig(gamma=0.9))),
     ]
     groups = run_data.group([run_data.read(path) for path in run_data.find([tmp_path])])
-    assert [group.label for group in groups] == ["gamma 0.97", "gamma 0.9"]
+    assert [group.label for group in groups] == ["gamma 0.99", "gamma 0.9"]
     assert [run.path for run in groups[0].runs] == paths[:2]
 
 
@@ -225,8 +225,8 @@ def test_the_page_of_several_runs(tmp_path):
     page = output.read_text()
     # Last raw returns 1 and 2 of the seeds of one group, 1 and 1 of the other.
     assert "1.50 ± 0.50" in page
-    assert "gamma 0.97 (2 seeds)" in page
-    assert "gamma 0.97, seed 1" in page
+    assert "gamma 0.99 (2 seeds)" in page
+    assert "gamma 0.99, seed 1" in page
 
 
 def test_a_match_is_scored_by_frags_and_places(tmp_path):
