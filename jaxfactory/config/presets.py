@@ -11,17 +11,14 @@ PRESETS: dict[str, Config] = {
     "reference": Config(
         env=EnvConfig(num_envs=32),
         network=NetworkConfig(
-            conv_channels=(32, 64, 128), hidden_size=512, core_size=512, init_gain=1.0
+            conv_channels=(32, 64, 128), hidden_size=512, core_size=512
         ),
         ppo=PPOConfig(
             num_minibatches=1,
             num_epochs=1,
             learning_rate=1e-4,
             lr_schedule="constant",
-            gamma=0.99,
             objective="clipped",
-            clip_eps=0.1,
-            value_clip=0.2,
             ent_coef=0.001,
             bootstrap_truncated=False,
         ),
@@ -32,14 +29,12 @@ PRESETS: dict[str, Config] = {
         env=EnvConfig(
             scenario="gymnasium:CartPole-v1", num_envs=16, num_groups=1, frame_skip=1
         ),
-        network=NetworkConfig(core="none", measurements_sizes=(64, 64), init_gain=1.0),
+        network=NetworkConfig(core="none", measurements_sizes=(64, 64)),
         ppo=PPOConfig(
             num_steps=128,
             num_epochs=4,
             learning_rate=1e-3,
-            gamma=0.99,
             clip_eps=0.2,
-            value_clip=0.2,
             ent_coef=0.001,
         ),
         total_frames=300_000,

@@ -252,7 +252,7 @@ def test_a_preset_gives_the_defaults_and_flags_win():
 def test_a_resumed_run_has_its_own_settings_and_flags_win():
     stored = Config(
         env=EnvConfig(scenario="basic", num_envs=8),
-        ppo=PPOConfig(gae_lambda=0.9, learning_rate=0.25),
+        ppo=PPOConfig(gamma=0.9, learning_rate=0.25),
         serial=True,
     )
     runs.open_run(Path("run"), stored)
@@ -262,13 +262,13 @@ def test_a_resumed_run_has_its_own_settings_and_flags_win():
     options = train_options.parse_train(
         ["--run=run", "--learning-rate=0.5", "--no-serial"]
     )
-    assert options.ppo == PPOConfig(gae_lambda=0.9, learning_rate=0.5)
+    assert options.ppo == PPOConfig(gamma=0.9, learning_rate=0.5)
     assert options.env == stored.env
     assert not options.serial
-    # A preset sets what it is about: 32 environments, 1e-4, but not lambda.
+    # A preset sets what it is about: 32 environments, 1e-4, but not gamma.
     options = train_options.parse_train(["--run=run", "--preset=reference"])
     assert options.env == EnvConfig(scenario="basic", num_envs=32)
-    assert (options.ppo.gae_lambda, options.ppo.learning_rate) == (0.9, 1e-4)
+    assert (options.ppo.gamma, options.ppo.learning_rate) == (0.9, 1e-4)
 
 
 def test_a_finished_run_is_not_started_again(capsys):

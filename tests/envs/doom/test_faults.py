@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_processes import broken, children, gone, names_of, wait_until
+from engine_processes import broken, gone, names_of, wait_until
 
 from jaxfactory._util import paths
 from jaxfactory.cli import main
@@ -23,17 +23,9 @@ from jaxfactory.envs.doom.pool import EngineError
 from jaxfactory.envs.pool import make_pool
 
 
-pytestmark = pytest.mark.vizdoom
+pytestmark = [pytest.mark.vizdoom, pytest.mark.usefixtures("nothing_is_left")]
 
 OPTIONS = {"num_envs": 4, "num_groups": 2, "seed": 3}
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    before = children()
-    yield
-    assert children() <= before
-    assert not names_of(os.getpid())
 
 
 def actions_of(pool, steps: int) -> np.ndarray:

@@ -8,25 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_processes import children, gone, names_of, wait_until
+from engine_processes import gone, wait_until
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.envs.doom import engine_config, engine_sandbox
 from jaxfactory.envs.pool import make_pool
 
 
-pytestmark = pytest.mark.vizdoom
+pytestmark = [pytest.mark.vizdoom, pytest.mark.usefixtures("nothing_is_left")]
 
 # The first two engines start directly; see fork_server.cc.
 DIRECT, FORKED = [0, 1], [2, 3]
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left():
-    before = children()
-    yield
-    assert children() <= before
-    assert not names_of(os.getpid())
 
 
 def servers(pool) -> list[int]:
