@@ -43,6 +43,11 @@ class NetworkConfig:
     """Units of the recurrent core."""
     core_layers: int = 1
     """Layers of the recurrent core."""
+    feature_norm: bool = False
+    """Normalize the encoder's features to mean 0 and variance 1 for each observation
+    (layer normalization) before the core."""
+    core_skip: bool = False
+    """Let the heads see the encoder's features beside the output of the core."""
     measurements_sizes: tuple[int, ...] = (128, 128)
     """Units of the dense layers that encode the measurements, if there are any."""
     decoder_sizes: tuple[int, ...] = ()

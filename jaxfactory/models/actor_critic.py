@@ -6,109 +6,28 @@ nested dictionaries of arrays, and `ActorCritic` offers pure functions of them.
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxfactory.config.train import NetworkConfig
 from jaxfactory.models import distributions, precision
-from jaxfactory.models.activations import ACTIVATIONS
 from jaxfactory.models.bfloat16.image_encoder import Pixels
-from jaxfactory.models.cores import CORES
 from jaxfactory.models.encoders import EncoderClass as EncoderClass
 from jaxfactory.models.encoders import check_encoder, find_encoder
 from jaxfactory.models.encoders import with_encoder as with_encoder
 from jaxfactory.models.layers import OrthogonalDense, with_gain
 from jaxfactory.models.normalization import RunningStats, normalize_obs, scale_and_shift
+from jaxfactory.models.tower import Plan, Tower
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
 
-class _Plan(NamedTuple):
-    """Everything that determines the layers."""
-
-    spec: EnvSpec
-    config: NetworkConfig
-    encoder: EncoderClass
-
-
-class _Tower(nnx.Module):
-    """Encoder, core and decoder: from observations to the input of the heads."""
-
-    def __init__(self, plan: _Plan, rngs: nnx.Rngs):
-        spec, config, encoder = plan
-        self.encoder = encoder(spec.observation, config, rngs)
-        core = CORES[config.core]
-        self.core = core(self.encoder.num_features, config.core_size, rngs)
-        for index in range(1, config.core_layers):
-            layer = core(config.core_size, config.core_size, rngs)
-            setattr(self, f"core_{index}", layer)
-        self.num_core_layers = config.core_layers
-        self.nonlinearity = config.nonlinearity
-        sizes = (self.core.size, *config.decoder_sizes)
-        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
-            setattr(self, f"decoder_{index}", OrthogonalDense(inputs, outputs, rngs))
-        self.num_decoder_layers = len(config.decoder_sizes)
-        self.num_features = sizes[-1]
-
-    def step(
-        self, obs: Observation, is_first: Array, carry: Carry
-    ) -> tuple[Array, Carry]:
-        """Take one step, ``[B, ...] -> [B, features]``, after resetting the carry."""
-        x = self.encoder(obs)
-        half = x.dtype == jnp.bfloat16
-        carries = []
-        for core, before in zip(self._cores(), self._split(carry), strict=True):
-            projected = core.project(x)
-            if half and core.has_unroll:
-                # The same kernel as in `unroll`: it rounds alike.
-                _, x = core.unroll(before, projected[None], is_first[None])
-                after = x = x[0]
-            else:
-                after, x = core.step(_reset(before, is_first), projected)
-            carries.append(after)
-        return self._decode(x), self._joined(carries)
-
-    def unroll(
-        self, obs: Observation, is_first: Array, carry: Carry
-    ) -> tuple[Array, Carry]:
-        """Take T steps, ``[T, B, ...] -> [T, B, features]``."""
-        lead = is_first.shape
-        x = self.encoder({name: _merged(part) for name, part in obs.items()})
-        half = x.dtype == jnp.bfloat16
-        carries = []
-        for core, before in zip(self._cores(), self._split(carry), strict=True):
-            projected = core.project(x).reshape(*lead, -1)
-            after, x = _scan(core, before, projected, is_first, half)
-            carries.append(after)
-        return self._decode(x), self._joined(carries)
-
-    def _cores(self) -> list[Any]:
-        more = range(1, self.num_core_layers)
-        return [self.core, *(getattr(self, f"core_{index}") for index in more)]
-
-    # The carry of a single layer is not wrapped in a tuple.
-    def _split(self, carry: Carry) -> Carry:
-        return (carry,) if self.num_core_layers == 1 else carry
-
-    def _joined(self, carries: list[Carry]) -> Carry:
-        return carries[0] if self.num_core_layers == 1 else tuple(carries)
-
-    def _decode(self, x: Array) -> Array:
-        for index in range(self.num_decoder_layers):
-            layer = getattr(self, f"decoder_{index}")
-            x = ACTIVATIONS[self.nonlinearity](layer(x))
-        return x
-
-
-class _Network(_Tower):
+class _Network(Tower):
     """The policy's tower with all heads, and the tower of a separate critic."""
 
-    def __init__(self, plan: _Plan, rngs: nnx.Rngs):
+    def __init__(self, plan: Plan, rngs: nnx.Rngs):
         super().__init__(plan, rngs)
         spec = plan.spec
         self.has_heads = bool(spec.action.heads)
@@ -124,7 +43,7 @@ class _Network(_Tower):
             self.log_std = nnx.Param(jnp.zeros((numbers,)))
         self.has_critic = plan.config.separate_critic
         if self.has_critic:
-            self.critic = _Tower(plan, rngs)
+            self.critic = Tower(plan, rngs)
 
     def answer(
         self,
@@ -133,7 +52,7 @@ class _Network(_Tower):
         is_first: Array,
         carry: Carry,
     ) -> tuple[Array, Array, Carry]:
-        """Return ``(logits, value, carry)``; `run` is a method of `_Tower`."""
+        """Return ``(logits, value, carry)``; `run` is a method of `Tower`."""
         if not self.has_critic:
             features, carry = run(self, obs, is_first, carry)
             return (*self.heads(features, features), carry)
@@ -181,7 +100,7 @@ class ActorCritic:
         self.distribution = distributions.make(spec.action)
         encoder = encoder or find_encoder(config.encoder)
         check_encoder(encoder, spec.observation, config)
-        self._plan = _Plan(spec, config, encoder)
+        self._plan = Plan(spec, config, encoder)
         abstract = nnx.eval_shape(lambda: _Network(self._plan, nnx.Rngs(0)))
         self._graph, state = nnx.split(abstract)
         self.precision = precision.resolve(spec.observation, config, encoder)
@@ -243,7 +162,7 @@ class ActorCritic:
         Returns:
             ``(logits, value, carry)``; the value is in normalized units.
         """
-        return self._bind(params).answer(_Tower.step, obs, is_first, carry)
+        return self._bind(params).answer(Tower.step, obs, is_first, carry)
 
     def unroll(
         self,
@@ -263,37 +182,7 @@ class ActorCritic:
         Returns:
             ``(logits, value, carry)`` with the carry after the last step.
         """
-        return self._bind(params).answer(_Tower.unroll, obs, is_first, carry)
+        return self._bind(params).answer(Tower.unroll, obs, is_first, carry)
 
     def _bind(self, params: Params) -> _Network:
         return nnx.merge(self._graph, nnx.State(params))
-
-
-def _scan(
-    core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
-) -> tuple[Carry, Array]:
-    """Run one layer of a core over T steps; `half` if its products are bfloat16."""
-    if half and core.has_unroll:
-        return core.unroll(carry, projected, is_first)
-    if not jax.tree.leaves(carry):
-        return carry, projected
-
-    def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
-        x, first = xs
-        return core.step(_reset(carry, first), x)
-
-    return lax.scan(step, carry, (projected, is_first))
-
-
-def _merged(part: Array | Pixels) -> Array | Pixels:
-    """Merge the axes of steps and environments."""
-    if isinstance(part, Pixels):
-        return part._replace(values=_merged(part.values))
-    return part.reshape(-1, *part.shape[2:])
-
-
-def _reset(carry: Carry, is_first: Array) -> Carry:
-    def clear(leaf: Array) -> Array:
-        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
-
-    return jax.tree.map(clear, carry)

@@ -71,9 +71,13 @@ def test_the_gain_multiplies_the_weights_that_see_images():
     )  # fmt: skip
 
 
+PLAIN, SKIPPING = {}, {"feature_norm": True, "core_skip": True}
+
+
+@pytest.mark.parametrize("changes", [PLAIN, SKIPPING], ids=["plain", "skipping"])
 @pytest.mark.parametrize("core", CORES)
-def test_apply_matches_numpy(core):
-    network, params = make(core)
+def test_apply_matches_numpy(core, changes):
+    network, params = make(core, **changes)
     obs = observations(3)
     carry = jax.tree.map(
         lambda x: jax.random.normal(jax.random.key(1), x.shape),
@@ -84,6 +88,9 @@ def test_apply_matches_numpy(core):
 
     p = to_numpy(params)
     x = numpy_encoder(p["encoder"], to_numpy(obs))
+    if changes:
+        x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    features = x
     keep = np.array([1.0, 0.0, 1.0])[:, None]
     old = [keep * leaf for leaf in jax.tree.leaves(to_numpy(carry))]
     if core == "gru":
@@ -93,6 +100,8 @@ def test_apply_matches_numpy(core):
         x = expected_carry[0]
     else:
         expected_carry = ()
+    if changes and core != "none":
+        x = np.concatenate([x, features], 1)
     expected_logits, expected_value = numpy_heads(p, x)
     np.testing.assert_allclose(logits, expected_logits, atol=1e-5)
     np.testing.assert_allclose(value, expected_value, atol=1e-5)
@@ -103,9 +112,10 @@ def test_apply_matches_numpy(core):
     )
 
 
+@pytest.mark.parametrize("changes", [PLAIN, SKIPPING], ids=["plain", "skipping"])
 @pytest.mark.parametrize("core", CORES)
-def test_unroll_is_apply_step_by_step(core):
-    network, params = make(core)
+def test_unroll_is_apply_step_by_step(core, changes):
+    network, params = make(core, **changes)
     obs = observations(5, 3)
     is_first = jnp.zeros((5, 3), bool).at[2, 1].set(True).at[0, 0].set(True)
     carry = jax.tree.map(lambda x: x + 0.5, network.initial_carry(3))

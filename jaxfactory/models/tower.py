@@ -1,0 +1,146 @@
+"""A tower of the network: encoder, recurrent core and decoder."""
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxfactory.config.train import NetworkConfig
+from jaxfactory.models.activations import ACTIVATIONS
+from jaxfactory.models.bfloat16.image_encoder import Pixels
+from jaxfactory.models.cores import CORES
+from jaxfactory.models.encoders import EncoderClass
+from jaxfactory.models.layers import OrthogonalDense
+from jaxfactory.types import Carry, EnvSpec, Observation
+
+
+_EPS = 1e-5
+
+
+class Plan(NamedTuple):
+    """Everything that determines the layers."""
+
+    spec: EnvSpec
+    config: NetworkConfig
+    encoder: EncoderClass
+
+
+class Tower(nnx.Module):
+    """Encoder, core and decoder: from observations to the input of the heads."""
+
+    def __init__(self, plan: Plan, rngs: nnx.Rngs):
+        spec, config, encoder = plan
+        self.encoder = encoder(spec.observation, config, rngs)
+        core = CORES[config.core]
+        self.core = core(self.encoder.num_features, config.core_size, rngs)
+        for index in range(1, config.core_layers):
+            layer = core(config.core_size, config.core_size, rngs)
+            setattr(self, f"core_{index}", layer)
+        self.num_core_layers = config.core_layers
+        self.nonlinearity = config.nonlinearity
+        self.feature_norm = config.feature_norm
+        self.core_skip = config.core_skip and config.core != "none"
+        skipping = self.encoder.num_features if self.core_skip else 0
+        sizes = (self.core.size + skipping, *config.decoder_sizes)
+        for index, (inputs, outputs) in enumerate(pairwise(sizes)):
+            setattr(self, f"decoder_{index}", OrthogonalDense(inputs, outputs, rngs))
+        self.num_decoder_layers = len(config.decoder_sizes)
+        self.num_features = sizes[-1]
+
+    def step(
+        self, obs: Observation, is_first: Array, carry: Carry
+    ) -> tuple[Array, Carry]:
+        """Take one step, ``[B, ...] -> [B, features]``, after resetting the carry."""
+        features = x = self._encode(obs)
+        half = x.dtype == jnp.bfloat16
+        carries = []
+        for core, before in zip(self._cores(), self._split(carry), strict=True):
+            projected = core.project(x)
+            if half and core.has_unroll:
+                # The same kernel as in `unroll`: it rounds alike.
+                _, x = core.unroll(before, projected[None], is_first[None])
+                after = x = x[0]
+            else:
+                after, x = core.step(_reset(before, is_first), projected)
+            carries.append(after)
+        return self._decode(x, features), self._joined(carries)
+
+    def unroll(
+        self, obs: Observation, is_first: Array, carry: Carry
+    ) -> tuple[Array, Carry]:
+        """Take T steps, ``[T, B, ...] -> [T, B, features]``."""
+        lead = is_first.shape
+        x = self._encode({name: _merged(part) for name, part in obs.items()})
+        features = x.reshape(*lead, -1)
+        half = x.dtype == jnp.bfloat16
+        carries = []
+        for core, before in zip(self._cores(), self._split(carry), strict=True):
+            projected = core.project(x).reshape(*lead, -1)
+            after, x = _scan(core, before, projected, is_first, half)
+            carries.append(after)
+        return self._decode(x, features), self._joined(carries)
+
+    def _encode(self, obs: Observation) -> Array:
+        features = self.encoder(obs)
+        return _normalized(features) if self.feature_norm else features
+
+    def _cores(self) -> list[Any]:
+        more = range(1, self.num_core_layers)
+        return [self.core, *(getattr(self, f"core_{index}") for index in more)]
+
+    # The carry of a single layer is not wrapped in a tuple.
+    def _split(self, carry: Carry) -> Carry:
+        return (carry,) if self.num_core_layers == 1 else carry
+
+    def _joined(self, carries: list[Carry]) -> Carry:
+        return carries[0] if self.num_core_layers == 1 else tuple(carries)
+
+    def _decode(self, x: Array, features: Array) -> Array:
+        if self.core_skip:
+            x = jnp.concatenate([x, features.astype(x.dtype)], -1)
+        for index in range(self.num_decoder_layers):
+            layer = getattr(self, f"decoder_{index}")
+            x = ACTIVATIONS[self.nonlinearity](layer(x))
+        return x
+
+
+def _normalized(features: Float[Array, "N F"]) -> Float[Array, "N F"]:
+    """Shift each observation's features to mean 0 and scale them to variance 1."""
+    x = features.astype(jnp.float32)
+    x = x - x.mean(-1, keepdims=True)
+    x = x * lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + _EPS)
+    return x.astype(features.dtype)
+
+
+def _scan(
+    core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
+) -> tuple[Carry, Array]:
+    """Run one layer of a core over T steps; `half` if its products are bfloat16."""
+    if half and core.has_unroll:
+        return core.unroll(carry, projected, is_first)
+    if not jax.tree.leaves(carry):
+        return carry, projected
+
+    def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
+        x, first = xs
+        return core.step(_reset(carry, first), x)
+
+    return lax.scan(step, carry, (projected, is_first))
+
+
+def _merged(part: Array | Pixels) -> Array | Pixels:
+    """Merge the axes of steps and environments."""
+    if isinstance(part, Pixels):
+        return part._replace(values=_merged(part.values))
+    return part.reshape(-1, *part.shape[2:])
+
+
+def _reset(carry: Carry, is_first: Array) -> Carry:
+    def clear(leaf: Array) -> Array:
+        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
+
+    return jax.tree.map(clear, carry)
