@@ -7,7 +7,7 @@ must precede the start of JAX.
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jaxfactory.config.train import Config, EvaluateOptions
 
@@ -89,7 +89,7 @@ def train(
 def evaluate(
     run: str | Path,
     *,
-    checkpoint: Literal["best", "latest"] = "best",
+    checkpoint: str | int = "best",
     episodes: int = 100,
     num_envs: int = 20,
     deterministic: bool = False,
@@ -105,7 +105,8 @@ def evaluate(
 
     Args:
         run: The run's directory.
-        checkpoint: The one with the best mean return in training, or the last one.
+        checkpoint: ``"best"``, the one with the best mean return in training,
+            ``"latest"``, or the frames of one that ``keep_every`` kept.
         episodes: Number of episodes; each environment runs a fixed share of them.
         num_envs: Environments stepped in parallel.
         deterministic: Take the most probable actions instead of sampling.
@@ -133,7 +134,7 @@ def evaluate(
     """
     options = EvaluateOptions(
         run=Path(run),
-        checkpoint=checkpoint,
+        checkpoint=str(checkpoint),
         episodes=episodes,
         num_envs=num_envs,
         deterministic=deterministic,
@@ -150,7 +151,7 @@ def evaluate(
 def load(
     run: str | Path,
     *,
-    checkpoint: Literal["best", "latest"] = "best",
+    checkpoint: str | int = "best",
     seed: int = 0,
     encoder: Any = None,
 ) -> "jaxfactory.evaluation.agent.Agent":
@@ -158,7 +159,8 @@ def load(
 
     Args:
         run: The run's directory.
-        checkpoint: The one with the best mean return in training, or the last one.
+        checkpoint: ``"best"``, the one with the best mean return in training,
+            ``"latest"``, or the frames of one that ``keep_every`` kept.
         seed: Seed of the sampled actions.
         encoder: The run's custom encoder, if it cannot be found by its name.
 
@@ -177,7 +179,7 @@ def load(
     _prepare_jax()
     from jaxfactory.evaluation.agent import load_agent
 
-    return load_agent(Path(run), checkpoint, seed=seed, encoder=encoder)
+    return load_agent(Path(run), str(checkpoint), seed=seed, encoder=encoder)
 
 
 def _prepare_jax() -> None:

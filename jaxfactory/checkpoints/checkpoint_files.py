@@ -38,16 +38,16 @@ def write_arrays(
     arrays: dict[str, np.ndarray],
     host: dict[str, Any],
     *,
-    kept: int = KEPT,
+    kept: int | None = KEPT,
 ) -> Path:
     """Write a checkpoint atomically, and remove the oldest of its kind.
 
     Args:
         run_dir: The run.
-        kind: ``"latest"`` or ``"best"``.
+        kind: ``"latest"``, ``"best"`` or ``"kept"``.
         arrays: Every leaf of the state, by its path.
         host: Host-side state; ``host["frames"]`` names the checkpoint.
-        kept: How many of its kind are kept, including this one.
+        kept: How many of its kind are kept, including this one; None for all.
 
     Returns:
         The checkpoint's directory.
@@ -67,6 +67,8 @@ def write_arrays(
     if final.exists():  # Damaged: training went back to the one before it.
         shutil.rmtree(final)
     scratch.rename(final)
+    if kept is None:
+        return final
     others = [path for path in runs.checkpoint_dirs(run_dir, kind) if path != final]
     # By time, not by name: a damaged checkpoint may have more frames.
     others.sort(key=lambda path: path.stat().st_mtime)

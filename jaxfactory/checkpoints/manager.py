@@ -70,6 +70,8 @@ class Checkpointer:
         self._last_save = self._last_check = clock()
         self._saved_frames = -1
         self._best = -np.inf
+        # Number of multiples of --keep-every that training has passed.
+        self._milestone = 0
         self._lock: IO[str] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -130,6 +132,7 @@ class Checkpointer:
                 )
                 continue
             self._saved_frames = int(host["frames"])
+            self._milestone = self._milestone_at(self._saved_frames)
             same = host.get("best_by", "training") == self._config.watch.best_by
             if same and host["best"] is not None:
                 self._best = float(host["best"])
@@ -146,8 +149,10 @@ class Checkpointer:
     def maybe_save(self, state: Counted, progress: Progress) -> bool:
         """Save if the configured minutes have passed; return whether it saved.
 
-        Whether the state is the best so far is checked more often than that.
+        Whether the state is the best so far is checked more often than that, and
+        whether it is one to keep each time.
         """
+        self._keep_milestone(state, progress)
         now = self._clock()
         if now - self._last_save >= 60 * self._config.checkpoint_minutes:
             self._save(state, progress)
@@ -204,12 +209,30 @@ class Checkpointer:
         return True
 
     def _save(self, state: Counted, progress: Progress) -> None:
+        # First: if a latest checkpoint exists, so do the kept ones before it.
+        self._keep_milestone(state, progress)
         self._keep_best(state, progress)
         frames = int(state.frames)
         if frames != self._saved_frames:
             self._commit(state, self._host(state, progress), "latest", kept=KEPT)
             self._saved_frames = frames
         self._last_save = self._clock()
+
+    def _milestone_at(self, frames: int) -> int:
+        every = self._config.keep_every
+        return frames // every if every else 0
+
+    def _keep_milestone(self, state: Counted, progress: Progress) -> None:
+        """Keep the first state at or after each multiple of ``keep_every`` frames."""
+        number = self._milestone_at(int(state.frames))
+        if number <= self._milestone:
+            return
+        self._milestone = number
+        self._finish()
+        # A run that was killed after keeping one passes the same multiple again.
+        kept = runs.checkpoint_dirs(self.run_dir, "kept")
+        if number not in {self._milestone_at(int(path.name)) for path in kept}:
+            self._commit(state, self._host(state, progress), "kept", kept=None)
 
     def _keep_best(self, state: Counted, progress: Progress) -> None:
         episodes = progress.episodes
@@ -229,7 +252,7 @@ class Checkpointer:
         }
 
     def _commit(
-        self, state: Any, host: dict[str, Any], kind: str, kept: int
+        self, state: Any, host: dict[str, Any], kind: str, kept: int | None
     ) -> "Future[None]":
         self._finish()
         # Copies: the next update may write to the state's own memory.
@@ -244,7 +267,11 @@ class Checkpointer:
             writing.result()
 
     def _write(
-        self, arrays: dict[str, np.ndarray], host: dict[str, Any], kind: str, kept: int
+        self,
+        arrays: dict[str, np.ndarray],
+        host: dict[str, Any],
+        kind: str,
+        kept: int | None,
     ) -> None:
         write_arrays(self.run_dir, kind, arrays, host, kept=kept)
 

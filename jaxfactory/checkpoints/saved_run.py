@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.checkpoint_files import State, read_host, read_state, why
-from jaxfactory.config import runs
+from jaxfactory.config import runs, validation
 from jaxfactory.config.train import Config
 
 
@@ -52,7 +52,7 @@ class SavedRun(NamedTuple):
     def _damaged(self, error: Exception) -> UserError:
         if isinstance(error, UserError):
             return error
-        other = "latest" if self.path.parent.name == "best" else "best"
+        other = "best" if self.path.parent.name == "latest" else "latest"
         return UserError(
             f"the checkpoint {self.path} is damaged ({why(error)}); "
             f"--checkpoint {other} may be intact"
@@ -64,12 +64,18 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
 
     Args:
         run_dir: The run.
-        kind: ``"latest"`` or ``"best"``; the latest if there is no best one yet.
+        kind: ``"latest"`` or ``"best"``, the latest if there is no best one yet; or
+            the frames of a checkpoint, as in ``"1000000"``. A multiple of
+            ``keep_every`` stands for the first kept checkpoint after it.
 
     Raises:
-        UserError: If the directory is not a run or has no checkpoint.
+        UserError: If the directory is not a run or has no such checkpoint.
     """
+    validation.checkpoint(kind)
     config = runs.load_config(run_dir)
+    if kind.isdigit():
+        path = _at_frames(run_dir, int(kind), config.keep_every)
+        return SavedRun(config, path, int(path.name))
     saved = runs.checkpoint_dirs(run_dir, kind)
     if not saved and kind == "best":
         # No best checkpoint is saved before 100 episodes have ended.
@@ -80,3 +86,25 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
             f"`jaxfactory train --run {run_dir}`"
         )
     return SavedRun(config, saved[-1], int(saved[-1].name))
+
+
+def _at_frames(run_dir: Path, frames: int, keep_every: int) -> Path:
+    """Return the checkpoint at a number of frames, or the kept one of a multiple.
+
+    Raises:
+        UserError: If there is none.
+    """
+    kept = runs.checkpoint_dirs(run_dir, "kept")
+    others = runs.checkpoint_dirs(run_dir, "best")
+    for path in (*kept, *others, *runs.checkpoint_dirs(run_dir, "latest")):
+        if int(path.name) == frames:
+            return path
+    if keep_every and not frames % keep_every:
+        for path in kept:
+            if frames <= int(path.name) < frames + keep_every:
+                return path
+    there = ", ".join(str(int(path.name)) for path in kept) or "none"
+    raise UserError(
+        f"the run {run_dir} has no checkpoint at {frames} frames; kept are {there}, "
+        "and best and latest name the others"
+    )

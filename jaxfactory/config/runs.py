@@ -9,6 +9,7 @@
         tensorboard/
         videos/              with --video-every, named by frames
         checkpoints/latest/  the last two, named by frames
+        checkpoints/kept/    with --keep-every, named by frames
         checkpoints/best/    the one with the best mean return
 
 Imports no JAX, so the command line can read a run before JAX starts.
@@ -65,7 +66,7 @@ def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
 
     Args:
         run_dir: The run.
-        kind: ``"latest"`` or ``"best"``.
+        kind: ``"latest"``, ``"best"`` or ``"kept"``.
     """
     folder = run_dir / CHECKPOINTS / kind
     if not folder.is_dir():

@@ -179,6 +179,9 @@ class Config:
     """Run everything in one thread; for debugging."""
     checkpoint_minutes: float = 2.0
     """Minutes between checkpoints."""
+    keep_every: int = 0
+    """Frames between checkpoints that are kept for good, besides the last two and the
+    best; 0 for none."""
     init_from: str | None = None
     """Initialize a new run from the weights of another: its directory, or user/repo on
     the Hugging Face Hub."""
@@ -189,6 +192,12 @@ class Config:
             self, total_frames=MAX_FRAMES, checkpoint_minutes=1e6, max_policy_lag=100
         )
         validation.within(self, "stagger", 0.0, 2.0**31 - 1)
+        if self.keep_every < 0:
+            raise UserError(
+                f"--keep-every {self.keep_every} must be a number of frames, or 0 to "
+                "turn it off"
+            )
+        validation.at_most(self, keep_every=MAX_FRAMES)
         kind = families.of(self.env.scenario)
         if self.stagger and not kind.staggers:
             raise UserError(
@@ -228,8 +237,9 @@ class EvaluateOptions:
 
     run: Path | None = None
     """Run directory; by default the run under runs/ with the newest checkpoint."""
-    checkpoint: Literal["best", "latest"] = "best"
-    """Evaluate the best or the latest checkpoint."""
+    checkpoint: str = "best"
+    """Evaluate the checkpoint best or latest, or the one that --keep-every kept at so
+    many frames."""
     episodes: int = 100
     """Episodes to evaluate; each environment runs a fixed share of them."""
     num_envs: int = 20
@@ -260,6 +270,7 @@ class EvaluateOptions:
         validation.positive(self, "episodes", "num_envs")
         validation.at_most(self, episodes=MAX_EPISODES, num_envs=MAX_ENVS)
         validation.seed(self.seed)
+        validation.checkpoint(self.checkpoint)
         if self.push_to_hub is None and (self.private or self.commit_message):
             flag = "--private" if self.private else "--commit-message"
             raise UserError(f"{flag} needs --push-to-hub user/repo; add that")

@@ -1,6 +1,7 @@
 """Checks shared by settings; each error message names the flag."""
 
 import math
+import re
 from typing import Any
 
 from jaxfactory._util.errors import UserError
@@ -55,3 +56,12 @@ def seed(value: int) -> None:
     """Refuse a seed that is not in 0 to 2^32 - 1."""
     if not 0 <= value < 2**32:
         raise UserError(f"--seed {value} must be between 0 and 4294967295")
+
+
+def checkpoint(value: str) -> None:
+    """Refuse a name of a checkpoint that is not best, latest or a number of frames."""
+    if value not in ("best", "latest") and not re.fullmatch("[0-9]{1,20}", value):
+        raise UserError(
+            f"--checkpoint {value!r:.60} must be best, latest, or the frames of a "
+            "checkpoint that --keep-every kept, as in 1000000"
+        )

@@ -1,7 +1,7 @@
 """A trained agent: ``load(run).act(obs, carry)``."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -221,7 +221,7 @@ class Agent:
 
 def load_agent(
     run: Path,
-    checkpoint: Literal["best", "latest"] = "best",
+    checkpoint: str = "best",
     *,
     seed: int = 0,
     encoder: EncoderClass | None = None,

@@ -125,6 +125,9 @@ def score(
     episodes = evaluation.all_episodes
     path = options.run / "evaluation.json"
     evaluation_file.check_returns(episodes, path)
+    if options.checkpoint.isdigit():
+        # The frames of the checkpoint itself, not of the multiple that stands for it.
+        options = dataclasses.replace(options, checkpoint=str(saved.frames))
     result = _result(name, saved.frames, options, episodes)
     notes = _add_map(result, options.run, environment)
     runs.write_atomically(path, json.dumps(result, indent=2) + "\n")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
 # Larger scores are refused: no table has space for 300 digits.
 _LARGEST = 1e30
+_CHECKPOINT = re.compile("best|latest|[0-9]{1,20}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.,+Z-]{1,32})?", re.ASCII)
 _LONGEST_TEXT = 4096
 
@@ -155,7 +156,9 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "length": _is_summary,
     "episodes": plain_json.is_count,
     "frames_trained": plain_json.is_count,
-    "checkpoint": lambda value: value in ("best", "latest"),
+    "checkpoint": lambda value: (
+        isinstance(value, str) and bool(_CHECKPOINT.fullmatch(value))
+    ),
     "each": _are_episodes,
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {

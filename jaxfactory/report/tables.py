@@ -78,6 +78,9 @@ def scores(groups: Sequence[Group]) -> list[dict[str, str]]:
         for run in scored:
             result = run.evaluation or {}
             how = "most probable" if result.get("deterministic") else "sampled"
+            which = str(result.get("checkpoint"))
+            if which.isdigit():
+                which = "kept"
             titles = evaluation_file.summary_titles(run.config.env.scenario)
             for name, what in titles.items():
                 if name not in result:
@@ -88,7 +91,7 @@ def scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                     "run": (label if len(groups) > 1 or len(scored) > 1 else run.name)
                     if first else "",
                     "detail": f"{result['episodes']} episodes, {how} actions, "
-                    f"{result['checkpoint']} checkpoint at "
+                    f"{which} checkpoint at "
                     f"{result['frames_trained']:,} frames" if first else "",
                     "map": map_notes.of_result(result) if first else "",
                     "what": what,

@@ -29,6 +29,8 @@ EVALUATIONS = [
     {"frames_trained": 2**70 // 2**10},
     {"frames_trained": 512.0},
     {"checkpoint": "../../x"},
+    {"checkpoint": "1" * 21},
+    {"checkpoint": 512},
     {"checkpoint": "best`\n# A title\n<img src=x>"},
     {"deterministic": "yes"},
     {"seed": "; rm -rf ~"},

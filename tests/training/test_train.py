@@ -20,6 +20,7 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config, EvaluateOptions
+from jaxfactory.evaluation import evaluation_file
 from jaxfactory.evaluation.evaluate import run as run_evaluation
 from jaxfactory.training.loop import train
 
@@ -65,6 +66,24 @@ def test_resumes_exactly_where_it_stopped(tmp_path):
     lines = (path / runs.METRICS).read_text().splitlines()
     frames = [json.loads(line)["frames"] for line in lines]
     assert frames == [n * ITERATION for n in (1, 2, 3, 4)]
+
+
+def test_a_kept_checkpoint_is_the_state_at_its_frames(run, tmp_path, capsys):
+    path = tmp_path / "run"
+    train(small(2, keep_every=ITERATION), path)
+    train(small(4, keep_every=ITERATION), path)
+    kept = [int(place.name) for place in runs.checkpoint_dirs(path, "kept")]
+    assert kept == [n * ITERATION for n in (1, 2, 3, 4)]
+    # One checkpoint is of the same state as that of a run that ended there.
+    ended = train(small(2), tmp_path / "ended")
+    asked = str(2 * ITERATION)
+    assert_equal(load_for_evaluation(path, asked).restore(ended), ended)
+    options = EvaluateOptions(run=path, checkpoint=asked, episodes=1, num_envs=1)
+    result = run_evaluation(options)
+    assert result["checkpoint"] == asked
+    assert result["frames_trained"] == 2 * ITERATION
+    stored = evaluation_file.read(path / "evaluation.json", "again")
+    assert stored["checkpoint"] == asked
 
 
 def test_metrics_are_written(run):
