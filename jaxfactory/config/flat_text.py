@@ -10,8 +10,9 @@ from jaxfactory.config.train import Config
 
 # Settings that do not affect learning, and the seed.
 _NOT_TRAINING = (
-    "seed", "checkpoint-minutes", "keep-every", "serial", "evaluate-every", "evaluate-episodes",
-    "video-every", "best-by", "wandb", "wandb-project", "wandb-entity", "wandb-group",
+    "seed", "checkpoint-minutes", "keep-every", "serial", "evaluate-every",
+    "evaluate-episodes", "video-every", "best-by", "wandb", "wandb-project",
+    "wandb-entity", "wandb-group",
 )  # fmt: skip
 
 

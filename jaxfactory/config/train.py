@@ -14,89 +14,12 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.config import families, typed_fields, validation
 from jaxfactory.config.env import MAX_ENVS, EnvConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
+from jaxfactory.config.ppo import PPOConfig as PPOConfig
 
 
 # Larger values are mistakes and would exhaust processes or memory.
 MAX_FRAMES = plain_json.MOST_FRAMES
 MAX_EPISODES = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOConfig:
-    """Settings of proximal policy optimization (PPO).
-
-    Examples:
-        >>> PPOConfig(num_steps=16, learning_rate=1e-4).num_epochs
-        2
-    """
-
-    num_steps: int = 32
-    """Steps per environment in a rollout; also the length of recurrent sequences."""
-    num_minibatches: int = 4
-    """Minibatches per epoch; each holds whole environments."""
-    num_epochs: int = 2
-    """Epochs over each rollout."""
-    learning_rate: float = 3e-4
-    """Learning rate of Adam."""
-    lr_schedule: Literal["constant", "decay"] = "decay"
-    """constant, or decay to a tenth over the second half of training."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of Adam's averages of the gradient and of its square."""
-    adam_eps: float = 1e-6
-    """Epsilon of Adam."""
-    max_grad_norm: float = 4.0
-    """Clip gradients to this global norm; 0 turns clipping off."""
-    gamma: float = 0.99
-    """Discount factor per agent step."""
-    gae_lambda: float = 0.95
-    """Lambda of generalized advantage estimation (GAE), also used by V-trace."""
-    advantages: Literal["gae", "vtrace"] = "gae"
-    """Advantage estimator; vtrace corrects for policy lag."""
-    objective: Literal["decoupled", "clipped"] = "decoupled"
-    """With --mode async, clip relative to the policy at the start of the update
-    (decoupled; importance weights correct for the behavior policy) or to the behavior
-    policy (clipped). With --mode sync they are the same."""
-    clip_eps: float = 0.1
-    """The probability ratio is clipped to [1/(1+eps), 1+eps]."""
-    value_clip: float = 0.2
-    """Clip range of the value function in normalized units; 0 turns clipping off."""
-    vf_coef: float = 0.5
-    """Coefficient of the value loss."""
-    exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
-    """Exploration bonus: symmetric KL to the uniform policy, or entropy."""
-    ent_coef: float = 0.003
-    """Coefficient of the exploration bonus."""
-    kl_coef: float = 0.0
-    """Coefficient of the KL divergence from the policy that the ratio is relative to;
-    0 turns this penalty off."""
-    normalize_obs: bool = True
-    """Normalize each element of observations by its running mean and variance."""
-    normalize_returns: bool = True
-    """Normalize returns by their running mean and variance."""
-    bootstrap_truncated: bool = True
-    """Bootstrap truncated episodes from the value of their final observation."""
-
-    def __post_init__(self) -> None:
-        validation.positive(
-            self, "num_steps", "num_minibatches", "num_epochs", "learning_rate",
-            "adam_eps", "clip_eps",
-        )  # fmt: skip
-        validation.at_most(
-            self, num_steps=MAX_ENVS, num_minibatches=MAX_ENVS, num_epochs=1_000,
-            learning_rate=1e9, adam_eps=1e9, clip_eps=1e9,
-        )  # fmt: skip
-        validation.within(self, "gamma", 0.0, 1.0)
-        validation.within(self, "gae_lambda", 0.0, 1.0)
-        validation.within(self, "max_grad_norm", 0.0, 1e9)
-        validation.within(self, "value_clip", 0.0, 1e9)
-        validation.within(self, "vf_coef", 0.0, 1e9)
-        validation.within(self, "ent_coef", -1e9, 1e9)
-        validation.within(self, "kl_coef", 0.0, 1e9)
-        if not all(0 <= beta < 1 for beta in self.adam_betas):
-            text = " ".join(map(str, self.adam_betas))
-            raise UserError(
-                f"--adam-betas {text} must both be at least 0 and less than 1"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ def gae(
     truncated: Bool[Array, "T B"],
     final_value: Float[Array, "T B"],
     bootstrap_value: Float[Array, "B"],
-    gamma: float,
+    gamma: float | Float[Array, ""],
     gae_lambda: float,
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
     """Estimate advantages and value targets.
@@ -60,7 +60,7 @@ def vtrace(
     truncated: Bool[Array, "T B"],
     final_value: Float[Array, "T B"],
     bootstrap_value: Float[Array, "B"],
-    gamma: float,
+    gamma: float | Float[Array, ""],
     trace_lambda: float,
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
     """Estimate advantages and value targets from off-policy actions.

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int32, Key
 
 from jaxfactory._util.devices import computes_in_host_memory
-from jaxfactory.config.train import PPOConfig
+from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
@@ -26,6 +26,7 @@ from jaxfactory.ppo.minibatches import (
     split_minibatches,
 )
 from jaxfactory.ppo.optimizer import learning_rate_at, make_optimizer
+from jaxfactory.ppo.schedules import Scheduled, scheduled_at
 from jaxfactory.ppo.targets import Targets, make_compute_targets, make_reevaluate
 from jaxfactory.types import Batch, Metrics, Params, Rollout
 
@@ -124,8 +125,8 @@ def make_update(
         network: The actor-critic.
         config: Settings of the algorithm.
         frame_skip: Frames per step of the rollout.
-        total_frames: Length of the run, which the learning rate's schedule needs;
-            without it the learning rate is constant.
+        total_frames: Length of the run, which schedules need; without it, settings
+            keep their initial values.
         off_policy: Rollouts come from older policies, which `config.objective`
             corrects for.
 
@@ -150,6 +151,7 @@ def make_update(
             rollout = jax.device_put(rollout)
         progress = state.frames / total_frames if total_frames else 0.0
         learning_rate = jax.device_put(np.float32(learning_rate_at(config, progress)))
+        scheduled = scheduled_at(config, progress)
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
         proximal_log_prob = None
@@ -159,7 +161,12 @@ def make_update(
             )
         # 2. Advantages and targets, and the order of the minibatches.
         (targets, normalizer, metrics), (minibatches, key, step) = prepare(
-            state.normalizer, rollout, proximal_log_prob, state.key, state.step
+            state.normalizer,
+            rollout,
+            proximal_log_prob,
+            state.key,
+            state.step,
+            scheduled,
         )
         batch = _as_batch(rollout, targets)
         acted_with = normalizer._replace(obs=state.normalizer.obs)
@@ -169,7 +176,7 @@ def make_update(
             # With the statistics that the actions were chosen with: otherwise the
             # ratio would not be 1 before the first gradient step.
             params, opt_state, loss_metrics = minibatch_step(
-                params, opt_state, acted_with, batch, envs, learning_rate
+                params, opt_state, acted_with, batch, envs, learning_rate, scheduled
             )
             losses.append(loss_metrics)
             if publish and len(losses) < num_steps:
@@ -183,6 +190,7 @@ def make_update(
             **_last(_mean(tuple(losses[-config.num_minibatches :]))),
             **metrics,
             "learning_rate": learning_rate,
+            **scheduled,
         }
         return state, metrics
 
@@ -190,7 +198,9 @@ def make_update(
 
 
 _Prepared = tuple[tuple[Targets, Normalizer, Metrics], tuple[Minibatches, Array, Array]]
-_Prepare = Callable[[Normalizer, Rollout, Array | None, Array, Array], _Prepared]
+_Prepare = Callable[
+    [Normalizer, Rollout, Array | None, Array, Array, Scheduled], _Prepared
+]
 
 
 def _make_prepare(config: PPOConfig) -> _Prepare:
@@ -204,6 +214,7 @@ def _make_prepare(config: PPOConfig) -> _Prepare:
         proximal_log_prob: Array | None,
         key: Array,
         step: Array,
+        scheduled: Scheduled,
     ) -> _Prepared:
         key, shuffle_key = jax.random.split(key)
         minibatches = split_minibatches(
@@ -212,7 +223,7 @@ def _make_prepare(config: PPOConfig) -> _Prepare:
             num_epochs=config.num_epochs,
             num_minibatches=config.num_minibatches,
         )
-        computed = compute_targets(normalizer, rollout, proximal_log_prob)
+        computed = compute_targets(normalizer, rollout, proximal_log_prob, scheduled)
         return computed, (minibatches, key, step + 1)
 
     return prepare

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxfactory.config.train import PPOConfig
+from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.distributions import Distribution
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
 from jaxfactory.types import Batch, Params
 
 
@@ -58,7 +59,7 @@ def policy_loss(
     ratio: Float[Array, "T E"],
     advantage: Float[Array, "T E"],
     weight: Float[Array, "T E"],
-    clip_eps: float,
+    clip_eps: float | Float[Array, ""],
 ) -> Float[Array, ""]:
     """Return the clipped surrogate.
 
@@ -122,6 +123,7 @@ def ppo_loss(
     network: ActorCritic,
     normalizer: Normalizer,
     config: PPOConfig,
+    scheduled: Scheduled = UNCHANGED,
 ) -> tuple[Float[Array, ""], LossMetrics]:
     """Run the network over a minibatch of whole chunks and return the loss.
 
@@ -131,25 +133,28 @@ def ppo_loss(
         network: The actor-critic.
         normalizer: Statistics to normalize the observations with.
         config: Coefficients of the loss.
+        scheduled: Those coefficients that a schedule changes.
 
     Returns:
         The loss and its parts.
     """
+    clip_eps = scheduled.get("clip_eps", config.clip_eps)
+    ent_coef = scheduled.get("ent_coef", config.ent_coef)
     obs = network.normalize(batch.obs, normalizer.obs)
     logits, value, _ = network.unroll(params, obs, batch.is_first, batch.carry)
     log_ratio = network.distribution.log_prob(logits, batch.action)
     log_ratio = log_ratio - batch.log_prob
     ratio = jnp.exp(log_ratio)
     advantage = normalize_advantage(batch.advantage)
-    policy = policy_loss(ratio, advantage, batch.weight, config.clip_eps)
+    policy = policy_loss(ratio, advantage, batch.weight, clip_eps)
     critic = value_loss(value, batch.value, batch.target, config.value_clip)
     exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
     # Schulman's estimate, whose gradient is zero where the policies agree.
     approx_kl = (ratio - 1.0 - log_ratio).mean()
-    loss = policy + config.vf_coef * critic + config.ent_coef * exploration
+    loss = policy + config.vf_coef * critic + ent_coef * exploration
     if config.kl_coef:
         loss = loss + config.kl_coef * approx_kl
-    outside = jnp.abs(log_ratio) > jnp.log1p(config.clip_eps)
+    outside = jnp.abs(log_ratio) > jnp.log1p(clip_eps)
     return loss, LossMetrics(
         loss=loss,
         policy_loss=policy,

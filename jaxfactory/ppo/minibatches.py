@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int32, Key
 
-from jaxfactory.config.train import PPOConfig
+from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.losses import LossMetrics, ppo_loss
 from jaxfactory.ppo.optimizer import make_optimizer, with_learning_rate
+from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
 from jaxfactory.types import Batch, Metrics, Params
 
 
@@ -32,6 +33,7 @@ class MinibatchStep(Protocol):
         batch: Batch,
         envs: Int32[Array, "E"] | None,
         learning_rate: Array,
+        scheduled: Scheduled = UNCHANGED,
     ) -> tuple[Params, Any, Metrics]:
         """Return parameters and optimizer state after the step, and its metrics."""
 
@@ -79,6 +81,7 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
         batch: Batch,
         envs: Array | None,
         learning_rate: Array,
+        scheduled: Scheduled = UNCHANGED,
     ) -> tuple[Params, Any, Metrics]:
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(
             params,
@@ -86,6 +89,7 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
             network=network,
             normalizer=normalizer,
             config=config,
+            scheduled=scheduled,
         )
         opt_state = with_learning_rate(opt_state, learning_rate)
         # optax raises a float to an integer power, which strict promotion forbids.

@@ -5,7 +5,7 @@ from typing import Any
 import optax
 from jaxtyping import Array, Float
 
-from jaxfactory.config.train import PPOConfig
+from jaxfactory.config.ppo import PPOConfig
 
 
 # A decay starts halfway through the run and ends at a tenth of the learning rate.
@@ -41,6 +41,8 @@ def with_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
 
 def learning_rate_at(config: PPOConfig, progress: float) -> float:
     """Return the learning rate at a share of the training run, from 0 to 1."""
+    if schedule := config.schedules.get("learning_rate"):
+        return schedule.at(config.learning_rate, progress)
     if config.lr_schedule == "constant":
         return config.learning_rate
     decayed = (min(progress, 1.0) - _DECAY_STARTS) / (1.0 - _DECAY_STARTS)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxfactory.config.train import PPOConfig
+from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.advantages import gae, vtrace
+from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
 from jaxfactory.types import Metrics, Params, Rollout
 
 
@@ -87,10 +88,9 @@ def _rows(rollout: Rollout, rows: slice) -> Rollout:
 
 
 # From statistics, a rollout and the proximal log-probabilities (None where the acting
-# policy is the proximal one) to targets, updated statistics and metrics.
-ComputeTargets = Callable[
-    [Normalizer, Rollout, Array | None], tuple[Targets, Normalizer, Metrics]
-]
+# policy is the proximal one) to targets, updated statistics and metrics. The values of
+# settings with a schedule may follow.
+ComputeTargets = Callable[..., tuple[Targets, Normalizer, Metrics]]
 
 
 def make_compute_targets(config: PPOConfig) -> ComputeTargets:
@@ -102,7 +102,10 @@ def make_compute_targets(config: PPOConfig) -> ComputeTargets:
     """
 
     def compute_targets(
-        normalizer: Normalizer, rollout: Rollout, proximal_log_prob: Array | None
+        normalizer: Normalizer,
+        rollout: Rollout,
+        proximal_log_prob: Array | None,
+        scheduled: Scheduled = UNCHANGED,
     ) -> tuple[Targets, Normalizer, Metrics]:
         obs_stats, return_stats = normalizer
         if config.normalize_obs:
@@ -110,7 +113,10 @@ def make_compute_targets(config: PPOConfig) -> ComputeTargets:
             obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
             obs_stats = normalization.update_obs(obs_stats, obs)
         units = return_stats if config.normalize_returns else None
-        value, advantage, returns = _estimate(rollout, proximal_log_prob, units, config)
+        gamma = scheduled.get("gamma", config.gamma)
+        value, advantage, returns = _estimate(
+            rollout, proximal_log_prob, units, config, gamma
+        )
         target = returns
         if config.normalize_returns:
             return_stats = normalization.update(return_stats, returns, (0, 1))
@@ -146,7 +152,11 @@ def _to_reward_units(value: Array, stats: Any) -> Array:
 
 
 def _estimate(
-    rollout: Rollout, proximal_log_prob: Array | None, units: Any, config: PPOConfig
+    rollout: Rollout,
+    proximal_log_prob: Array | None,
+    units: Any,
+    config: PPOConfig,
+    gamma: float | Array,
 ) -> tuple[Array, Array, Array]:
     """Return values, advantages and value targets, in the reward's units."""
     terminated, truncated = rollout.terminated, rollout.truncated
@@ -159,7 +169,7 @@ def _estimate(
         _to_reward_units(rollout.final_value, units),
         _to_reward_units(rollout.bootstrap_value, units),
     )
-    weights = (config.gamma, config.gae_lambda)
+    weights = (gamma, config.gae_lambda)
     if config.advantages == "gae":
         return value, *gae(rollout.reward, value, *ends, *weights)
     log_ratio = jnp.zeros_like(rollout.log_prob)

@@ -153,12 +153,16 @@ def _reward_clip(settings: Settings) -> float:
 
 def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
     base = PRESETS["reference"].ppo
+    if settings.get("lr_schedule", "constant") == "linear_decay":
+        # The schedule starts from the rate at the start of the experiment.
+        learning_rate = settings.get("learning_rate", base.learning_rate)
     return PPOConfig(
         num_steps=settings.get("rollout", base.num_steps),
         num_minibatches=settings.get("num_batches_per_epoch", base.num_minibatches),
         num_epochs=settings.get("num_epochs", base.num_epochs),
         learning_rate=learning_rate,
         lr_schedule="constant",
+        schedule=_schedule(settings),
         adam_betas=(
             settings.get("adam_beta1", base.adam_betas[0]),
             settings.get("adam_beta2", base.adam_betas[1]),
@@ -180,6 +184,12 @@ def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
     )
 
 
+def _schedule(settings: Settings) -> tuple[str, ...]:
+    """Return the value of ``--schedule``: a linear decay ends at 0."""
+    decays = settings.get("lr_schedule", "constant") == "linear_decay"
+    return ("learning_rate=linear:0",) if decays else ()
+
+
 def _exploration(settings: Settings) -> Any:
     kind = settings.get("exploration_loss", "symmetric_kl")
     if kind not in ("symmetric_kl", "entropy"):
@@ -194,7 +204,7 @@ def _notes(settings: Settings) -> list[str]:
     """Return notes on how resumed training will differ."""
     schedule = settings.get("lr_schedule", "constant")
     notes = []
-    if schedule != "constant":
+    if schedule not in ("constant", "linear_decay"):
         notes.append(
             f"lr_schedule {schedule} has no counterpart: training resumes with constant"
         )

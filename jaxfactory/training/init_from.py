@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import families, runs
+from jaxfactory.config.ppo import Schedule
 from jaxfactory.config.train import Config
 
 
@@ -177,7 +178,11 @@ def same_rewards(one: Config, other: Config) -> bool:
     """Whether two runs' discounted returns come from the same rewards."""
     fields = ("scenario", "frame_skip", *_REWARDS)
     same = all(getattr(one.env, f) == getattr(other.env, f) for f in fields)
-    return same and one.ppo.gamma == other.ppo.gamma
+    return same and _discount(one) == _discount(other)
+
+
+def _discount(config: Config) -> tuple[float, Schedule | None]:
+    return config.ppo.gamma, config.ppo.schedules.get("gamma")
 
 
 def read_on_cpu(args: Sequence[str]) -> None:

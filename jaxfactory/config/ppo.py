@@ -1,0 +1,196 @@
+"""Settings of proximal policy optimization, and how they change over a run."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from jaxfactory._util.errors import UserError, did_you_mean
+from jaxfactory.config import validation
+from jaxfactory.config.env import MAX_ENVS
+
+
+# The settings that --schedule can change, and the bounds of their final values. A
+# learning rate may end at 0.
+_BOUNDS = {
+    "learning_rate": (0.0, 1e9),
+    "ent_coef": (-1e9, 1e9),
+    "clip_eps": (1e-9, 1e9),
+    "gamma": (0.0, 1.0),
+}
+_SHAPES = ("linear", "cosine", "constant")
+
+
+class Schedule(NamedTuple):
+    """How one setting changes over a run.
+
+    Attributes:
+        shape: linear, cosine or constant.
+        final: The value at the end.
+        start: Share of the run, from 0 to 1, at which the change begins.
+        end: Share of the run at which the final value is reached.
+    """
+
+    shape: str
+    final: float = 0.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def at(self, initial: float, progress: float) -> float:
+        """Return the value at a share of the run.
+
+        Args:
+            initial: The setting's own value.
+            progress: Share of the run that is over; may be greater than 1.
+        """
+        if self.shape == "constant":
+            return initial
+        share = (progress - self.start) / (self.end - self.start)
+        share = min(max(share, 0.0), 1.0)
+        if self.shape == "cosine":
+            share = (1.0 - math.cos(math.pi * share)) / 2.0
+        return initial + (self.final - initial) * share
+
+
+def parse_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
+    """Return the schedules that the values of ``--schedule`` describe, by setting.
+
+    Raises:
+        UserError: If one of them is wrong, or a setting has two.
+    """
+    found: dict[str, Schedule] = {}
+    for text in texts:
+        name, schedule = _parse_schedule(text)
+        if name in found:
+            raise UserError(f"--schedule changes {name} twice; leave one of them out")
+        found[name] = schedule
+    return found
+
+
+def _parse_schedule(text: str) -> tuple[str, Schedule]:
+    what = f"--schedule {text!r:.80}"
+    name, equals, rest = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals:
+        raise UserError(
+            f"{what} must be NAME=SHAPE:FINAL, as in ent_coef=linear:0.0003"
+        )
+    if name not in _BOUNDS:
+        hint = did_you_mean(name[:60], _BOUNDS) or f"; choose {', '.join(_BOUNDS)}"
+        raise UserError(f"{what} cannot change {name!r:.60}{hint}")
+    shape, *numbers = rest.split(":")
+    if shape not in _SHAPES:
+        hint = did_you_mean(shape[:60], _SHAPES) or f"; choose {', '.join(_SHAPES)}"
+        raise UserError(f"{what} has no shape {shape!r:.60}{hint}")
+    if shape == "constant" and numbers:
+        raise UserError(f"{what} takes no numbers; write {name}=constant")
+    if shape != "constant" and not 1 <= len(numbers) <= 3:
+        raise UserError(
+            f"{what} needs the final value, and takes two shares of the run after it, "
+            f"as in {name}={shape}:FINAL:0.5:1"
+        )
+    try:
+        schedule = Schedule(shape, *map(float, numbers))
+    except ValueError:
+        raise UserError(
+            f"{what} must have numbers after {shape}, as in {name}={shape}:FINAL:0.5:1"
+        ) from None
+    if not 0.0 <= schedule.start < schedule.end <= 1.0:
+        raise UserError(
+            f"{what} must start and end at shares of the run from 0 to 1, the start "
+            f"first, as in {name}={shape}:FINAL:0.5:1"
+        )
+    low, high = _BOUNDS[name]
+    if shape != "constant" and not low <= schedule.final <= high:
+        raise UserError(f"{what}: {name} must end between {low:g} and {high:g}")
+    return name, schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """Settings of proximal policy optimization (PPO).
+
+    Examples:
+        >>> PPOConfig(num_steps=16, learning_rate=1e-4).num_epochs
+        2
+    """
+
+    num_steps: int = 32
+    """Steps per environment in a rollout; also the length of recurrent sequences."""
+    num_minibatches: int = 4
+    """Minibatches per epoch; each holds whole environments."""
+    num_epochs: int = 2
+    """Epochs over each rollout."""
+    learning_rate: float = 3e-4
+    """Learning rate of Adam."""
+    lr_schedule: Literal["constant", "decay"] = "decay"
+    """constant, or decay to a tenth over the second half of training."""
+    schedule: tuple[str, ...] = ()
+    """Change learning_rate, ent_coef, clip_eps or gamma over the run:
+    NAME=SHAPE:FINAL:START:END goes from the setting's own value at the share START of
+    the run to FINAL at END and stays there, linear or cosine; START is 0 and END 1 if
+    left out. NAME=constant is no change. As in ent_coef=linear:0.0003:0.5. For the
+    learning rate this replaces --lr-schedule."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay rates of Adam's averages of the gradient and of its square."""
+    adam_eps: float = 1e-6
+    """Epsilon of Adam."""
+    max_grad_norm: float = 4.0
+    """Clip gradients to this global norm; 0 turns clipping off."""
+    gamma: float = 0.99
+    """Discount factor per agent step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalized advantage estimation (GAE), also used by V-trace."""
+    advantages: Literal["gae", "vtrace"] = "gae"
+    """Advantage estimator; vtrace corrects for policy lag."""
+    objective: Literal["decoupled", "clipped"] = "decoupled"
+    """With --mode async, clip relative to the policy at the start of the update
+    (decoupled; importance weights correct for the behavior policy) or to the behavior
+    policy (clipped). With --mode sync they are the same."""
+    clip_eps: float = 0.1
+    """The probability ratio is clipped to [1/(1+eps), 1+eps]."""
+    value_clip: float = 0.2
+    """Clip range of the value function in normalized units; 0 turns clipping off."""
+    vf_coef: float = 0.5
+    """Coefficient of the value loss."""
+    exploration: Literal["symmetric_kl", "entropy"] = "symmetric_kl"
+    """Exploration bonus: symmetric KL to the uniform policy, or entropy."""
+    ent_coef: float = 0.003
+    """Coefficient of the exploration bonus."""
+    kl_coef: float = 0.0
+    """Coefficient of the KL divergence from the policy that the ratio is relative to;
+    0 turns this penalty off."""
+    normalize_obs: bool = True
+    """Normalize each element of observations by its running mean and variance."""
+    normalize_returns: bool = True
+    """Normalize returns by their running mean and variance."""
+    bootstrap_truncated: bool = True
+    """Bootstrap truncated episodes from the value of their final observation."""
+
+    def __post_init__(self) -> None:
+        validation.positive(
+            self, "num_steps", "num_minibatches", "num_epochs", "learning_rate",
+            "adam_eps", "clip_eps",
+        )  # fmt: skip
+        validation.at_most(
+            self, num_steps=MAX_ENVS, num_minibatches=MAX_ENVS, num_epochs=1_000,
+            learning_rate=1e9, adam_eps=1e9, clip_eps=1e9,
+        )  # fmt: skip
+        validation.within(self, "gamma", 0.0, 1.0)
+        validation.within(self, "gae_lambda", 0.0, 1.0)
+        validation.within(self, "max_grad_norm", 0.0, 1e9)
+        validation.within(self, "value_clip", 0.0, 1e9)
+        validation.within(self, "vf_coef", 0.0, 1e9)
+        validation.within(self, "ent_coef", -1e9, 1e9)
+        validation.within(self, "kl_coef", 0.0, 1e9)
+        parse_schedules(self.schedule)
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            text = " ".join(map(str, self.adam_betas))
+            raise UserError(
+                f"--adam-betas {text} must both be at least 0 and less than 1"
+            )
+
+    @property
+    def schedules(self) -> "dict[str, Schedule]":
+        """The parsed schedules, by setting."""
+        return parse_schedules(self.schedule)

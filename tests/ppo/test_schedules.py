@@ -1,0 +1,130 @@
+"""Settings that change over a run, and the learning rate that follows the KL."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from updates import NETWORK, PPO, make_rollout, make_state, play
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.config.train import PPOConfig
+from jaxfactory.ppo import optimizer
+from jaxfactory.ppo.learner import make_update
+
+
+def changed(**changes):
+    return dataclasses.replace(PPO, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        # From 0.1 to 0.02: halfway 0.06.
+        ("clip_eps=linear:0.02", {0: 0.1, 0.5: 0.06, 1: 0.02, 1.5: 0.02}),
+        # A quarter of the way at 0.6, which is a quarter from 0.5 to 0.9.
+        ("clip-eps=linear:0.02:0.5:0.9", {0.5: 0.1, 0.6: 0.08, 0.9: 0.02, 1: 0.02}),
+        # (1 - cos(pi / 4)) / 2 = 0.1464 of the way at a quarter.
+        ("clip_eps=cosine:0.02", {0: 0.1, 0.25: 0.08828, 0.5: 0.06, 1: 0.02}),
+        ("clip_eps=linear:0.3:0.5", {0.5: 0.1, 0.75: 0.2, 1: 0.3}),
+        ("clip_eps=constant", {0: 0.1, 1: 0.1}),
+    ],
+)
+def test_values_over_a_run(text, values):
+    schedule = PPOConfig(schedule=(text,)).schedules["clip_eps"]
+    for progress, value in values.items():
+        np.testing.assert_allclose(schedule.at(0.1, float(progress)), value, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (("ent_coef",), "must be NAME=SHAPE:FINAL, as in ent_coef=linear:0.0003"),
+        (("entcoef=linear:0",), "cannot change 'entcoef'; did you mean 'ent_coef'?"),
+        (
+            ("frames=linear:0",),
+            "cannot change 'frames'; choose learning_rate, ent_coef",
+        ),
+        (("gamma=liner:0.9",), "no shape 'liner'; did you mean 'linear'?"),
+        (("gamma=0.9",), "has no shape '0.9'; choose linear, cosine, constant"),
+        (("gamma=linear",), "needs the final value, and takes two shares"),
+        (("gamma=linear:1:0:1:2",), "needs the final value, and takes two shares"),
+        (("gamma=linear:much",), "must have numbers after linear"),
+        (("gamma=linear:",), "must have numbers after linear"),
+        (("gamma=constant:0.9",), "takes no numbers; write gamma=constant"),
+        (("gamma=linear:0.9:0.5:0.5",), "start and end at shares of the run from 0"),
+        (("gamma=linear:0.9:50:100",), "start and end at shares of the run from 0"),
+        # Shares first, which reads as a final value of 0.5 that is reached at 3e-5.
+        (("ent_coef=linear:0.5:1:3e-5",), "the start first, as in ent_coef=linear:FIN"),
+        (("gamma=linear:0.9:nan",), "start and end at shares of the run from 0"),
+        (("gamma=linear:1.1",), "gamma must end between 0 and 1"),
+        (("gamma=linear:nan",), "gamma must end between 0 and 1"),
+        (("clip_eps=linear:0",), "clip_eps must end between 1e-09 and"),
+        (("learning_rate=linear:-1",), "learning_rate must end between 0 and"),
+        (("ent_coef=linear:0", "ent-coef=cosine:0"), "changes ent_coef twice"),
+    ],
+)
+def test_nonsense_is_refused(texts, sentence):
+    with pytest.raises(UserError) as caught:
+        PPOConfig(schedule=texts)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_of_the_learning_rate_replaces_the_decay():
+    config = changed(learning_rate=1e-3, schedule=("learning_rate=cosine:1e-4:0.2",))
+    # Halfway from 0.2 to 1: halfway from 1e-3 to 1e-4.
+    for progress, rate in ((0.2, 1e-3), (0.6, 0.55e-3), (1.0, 1e-4)):
+        np.testing.assert_allclose(optimizer.learning_rate_at(config, progress), rate)
+    held = changed(learning_rate=1e-3, schedule=("learning_rate=constant",))
+    assert optimizer.learning_rate_at(held, 0.9) == 1e-3
+
+
+ALL = ("ent_coef=linear:0.5", "clip_eps=linear:0.3", "gamma=linear:0.5")
+
+
+def updated(config, frames=0, **options):
+    """Return the state and the metrics after an update that starts at some frames."""
+    state = make_state(config)._replace(frames=frames)
+    rollout, _ = play(state, make_rollout())
+    return make_update(NETWORK, config, total_frames=1000, **options)(state, rollout)
+
+
+def test_the_update_uses_and_reports_the_scheduled_values():
+    # Halfway: the middle between the initial and the final values.
+    config = changed(ent_coef=0.1, clip_eps=0.1, gamma=0.9, schedule=ALL, num_epochs=2)
+    state, metrics = updated(config, 500)
+    plain = changed(ent_coef=0.3, clip_eps=0.2, gamma=0.7, num_epochs=2)
+    expected, others = updated(plain, 500)
+    for name, value in (("ent_coef", 0.3), ("clip_eps", 0.2), ("gamma", 0.7)):
+        np.testing.assert_allclose(metrics.pop(name), value, rtol=1e-6)
+    assert metrics.keys() == others.keys()
+    for name, value in others.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, atol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        state.params,
+        expected.params,
+    )
+
+
+def test_only_what_changes_is_reported():
+    _, metrics = updated(changed(schedule=("gamma=constant", "ent_coef=linear:0")))
+    assert "ent_coef" in metrics
+    assert not {"gamma", "clip_eps"} & metrics.keys()
+
+
+def test_new_values_compile_nothing(caplog):
+    config = changed(schedule=ALL)
+    state = make_state(config)
+    update = make_update(NETWORK, config, total_frames=1000)
+    with jax.log_compiles():
+        state, _ = update(state, make_rollout())
+        assert "Compiling" in caplog.text
+        caplog.clear()
+        seen = set()
+        for _ in range(3):
+            state, metrics = update(state, make_rollout())
+            seen.add(float(metrics["gamma"]))
+        assert "Compiling" not in caplog.text
+    assert len(seen) == 3
