@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError, did_you_mean
 from jaxfactory.config import validation
 from jaxfactory.config.env import MAX_ENVS
@@ -18,6 +19,7 @@ _BOUNDS = {
     "clip_eps": (1e-9, 1e9),
     "gamma": (0.0, 1.0),
 }
+_MOST_FRAMES = float(plain_json.MOST_FRAMES)
 _SHAPES = ("linear", "cosine", "constant")
 
 
@@ -131,6 +133,16 @@ class PPOConfig:
     the run to FINAL at END and stays there, linear or cosine; START is 0 and END 1 if
     left out. NAME=constant is no change. As in ent_coef=linear:0.0003:0.5. For the
     learning rate this replaces --lr-schedule."""
+    lr_warmup_frames: int = 0
+    """Raise the learning rate linearly from 0 over the first so many frames of the run;
+    0 for no warm-up."""
+    kl_target: float = 0.0
+    """After each update divide the learning rate by 1.5 if the KL divergence of the
+    last epoch is above twice this target, and multiply it by 1.5 if below half of it;
+    0 turns this off, 0.008 is usual. The rate starts at --learning-rate; --lr-schedule
+    does not apply."""
+    kl_lr_range: tuple[float, float] = (1e-6, 1e-2)
+    """Bounds of the learning rate with --kl-target."""
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """Decay rates of Adam's averages of the gradient and of its square."""
     adam_eps: float = 1e-6
@@ -183,11 +195,27 @@ class PPOConfig:
         validation.within(self, "vf_coef", 0.0, 1e9)
         validation.within(self, "ent_coef", -1e9, 1e9)
         validation.within(self, "kl_coef", 0.0, 1e9)
-        parse_schedules(self.schedule)
+        validation.within(self, "lr_warmup_frames", 0.0, _MOST_FRAMES)
+        validation.within(self, "kl_target", 0.0, 1e9)
+        self._check_learning_rate()
         if not all(0 <= beta < 1 for beta in self.adam_betas):
             text = " ".join(map(str, self.adam_betas))
             raise UserError(
                 f"--adam-betas {text} must both be at least 0 and less than 1"
+            )
+
+    def _check_learning_rate(self) -> None:
+        low, high = self.kl_lr_range
+        if not 0 < low <= high <= 1e9:
+            raise UserError(
+                f"--kl-lr-range {low:g} {high:g} must be two rates greater than 0, the "
+                "smaller first, as in 1e-6 1e-2"
+            )
+        schedule = self.schedules.get("learning_rate")
+        if self.kl_target and schedule and schedule.shape != "constant":
+            raise UserError(
+                f"--kl-target {self.kl_target:g} sets the learning rate, which "
+                "--schedule changes too; leave one of them out"
             )
 
     @property

@@ -25,7 +25,13 @@ from jaxfactory.ppo.minibatches import (
     make_minibatch_step,
     split_minibatches,
 )
-from jaxfactory.ppo.optimizer import learning_rate_at, make_optimizer
+from jaxfactory.ppo.optimizer import (
+    adapted,
+    last_learning_rate,
+    learning_rate_at,
+    make_optimizer,
+    with_learning_rate,
+)
 from jaxfactory.ppo.schedules import Scheduled, scheduled_at
 from jaxfactory.ppo.targets import Targets, make_compute_targets, make_reevaluate
 from jaxfactory.types import Batch, Metrics, Params, Rollout
@@ -150,7 +156,12 @@ def make_update(
             # Once, and not again for each minibatch.
             rollout = jax.device_put(rollout)
         progress = state.frames / total_frames if total_frames else 0.0
-        learning_rate = jax.device_put(np.float32(learning_rate_at(config, progress)))
+        frames = state.frames + rollout.reward.size * frame_skip
+        learning_rate = jax.device_put(
+            np.float32(learning_rate_at(config, progress, frames))
+        )
+        if config.kl_target and state.frames >= config.lr_warmup_frames:
+            learning_rate = last_learning_rate(state.opt_state, learning_rate)
         scheduled = scheduled_at(config, progress)
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
@@ -183,11 +194,15 @@ def make_update(
                 jax.block_until_ready(params)
                 publish(params, normalizer, len(losses) / num_steps)
 
-        frames = state.frames + rollout.reward.size * frame_skip
+        last_epoch = _last(_mean(tuple(losses[-config.num_minibatches :])))
+        if config.kl_target and frames >= config.lr_warmup_frames:
+            kl = last_epoch["approx_kl_last_epoch"]
+            rate = adapted(learning_rate, kl, config)
+            opt_state = with_learning_rate(opt_state, rate)
         state = TrainState(params, opt_state, normalizer, step, frames, key)
         metrics = {
             **_mean(tuple(losses)),
-            **_last(_mean(tuple(losses[-config.num_minibatches :]))),
+            **last_epoch,
             **metrics,
             "learning_rate": learning_rate,
             **scheduled,

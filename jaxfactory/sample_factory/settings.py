@@ -24,6 +24,7 @@ _OTHER_NAMES = {
     "doom_my_way_home_flat_actions": "my_way_home_flat",
     "doom_defend_the_center_flat_actions": "defend_the_center_flat",
 }
+_KL_ADAPTIVE = ("kl_adaptive_epoch", "kl_adaptive_minibatch")
 _MEANINGS = {
     int: "a whole number", float: "a number", bool: "true or false",
     str: "a short text", list: "a short list",
@@ -163,6 +164,7 @@ def _ppo(settings: Settings, learning_rate: float) -> PPOConfig:
         learning_rate=learning_rate,
         lr_schedule="constant",
         schedule=_schedule(settings),
+        **_adaptation(settings),
         adam_betas=(
             settings.get("adam_beta1", base.adam_betas[0]),
             settings.get("adam_beta2", base.adam_betas[1]),
@@ -190,6 +192,19 @@ def _schedule(settings: Settings) -> tuple[str, ...]:
     return ("learning_rate=linear:0",) if decays else ()
 
 
+def _adaptation(settings: Settings) -> dict[str, Any]:
+    """Return the settings of a learning rate that follows the KL divergence."""
+    if settings.get("lr_schedule", "constant") not in _KL_ADAPTIVE:
+        return {}
+    return {
+        "kl_target": settings.get("lr_schedule_kl_threshold", 0.008),
+        "kl_lr_range": (
+            settings.get("lr_adaptive_min", 1e-6),
+            settings.get("lr_adaptive_max", 1e-2),
+        ),
+    }
+
+
 def _exploration(settings: Settings) -> Any:
     kind = settings.get("exploration_loss", "symmetric_kl")
     if kind not in ("symmetric_kl", "entropy"):
@@ -204,7 +219,7 @@ def _notes(settings: Settings) -> list[str]:
     """Return notes on how resumed training will differ."""
     schedule = settings.get("lr_schedule", "constant")
     notes = []
-    if schedule not in ("constant", "linear_decay"):
+    if schedule not in ("constant", "linear_decay", *_KL_ADAPTIVE):
         notes.append(
             f"lr_schedule {schedule} has no counterpart: training resumes with constant"
         )

@@ -3,7 +3,9 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from updates import NETWORK, PPO, make_rollout, make_state, play
 
@@ -128,3 +130,124 @@ def test_new_values_compile_nothing(caplog):
             seen.add(float(metrics["gamma"]))
         assert "Compiling" not in caplog.text
     assert len(seen) == 3
+
+
+def test_the_warm_up_is_linear_in_the_frames():
+    config = changed(learning_rate=1e-3, lr_warmup_frames=1000)
+    for frames, rate in ((0, 0.0), (250, 0.25e-3), (1000, 1e-3), (5000, 1e-3)):
+        got = optimizer.learning_rate_at(config, 0.0, frames)
+        np.testing.assert_allclose(got, rate)
+    # It scales what the schedule gives: a tenth at the end of a run.
+    late = changed(learning_rate=1e-3, lr_warmup_frames=1000, lr_schedule="decay")
+    np.testing.assert_allclose(optimizer.learning_rate_at(late, 1.0, 500), 0.5e-4)
+
+
+def test_the_first_update_of_a_warm_up_is_not_lost():
+    # An update takes 4 steps of 6 environments: 24 frames.
+    config = changed(learning_rate=1e-3, lr_schedule="constant", lr_warmup_frames=48)
+    state, update = make_state(config), make_update(NETWORK, config)
+    rates = []
+    for _ in range(3):
+        state, metrics = update(state, make_rollout())
+        rates.append(metrics["learning_rate"])
+    np.testing.assert_allclose(rates, [0.5e-3, 1e-3, 1e-3])
+
+
+@pytest.mark.parametrize(
+    ("kl", "rate"),
+    [
+        # The target is 0.008: divided above 0.016, multiplied below 0.004.
+        (0.017, 2e-4), (0.015, 3e-4), (0.005, 3e-4), (0.003, 4.5e-4),
+        (float("nan"), 3e-4),
+    ],
+)  # fmt: skip
+def test_the_rate_follows_the_kl(kl, rate):
+    config = changed(kl_target=0.008)
+    got = optimizer.adapted(jnp.float32(3e-4), jnp.float32(kl), config)
+    np.testing.assert_allclose(got, rate, rtol=1e-6)
+
+
+def test_the_rate_stays_in_its_range():
+    config = changed(kl_target=0.008, kl_lr_range=(1e-4, 2e-4))
+    for kl, bound in ((0.0, 2e-4), (1.0, 1e-4)):
+        got = optimizer.adapted(jnp.float32(1.4e-4), jnp.float32(kl), config)
+        np.testing.assert_allclose(got, bound, rtol=1e-6)
+
+
+def adaptive(target, **changes):
+    # Every update changes the policy by the same rollout.
+    return changed(learning_rate=1e-3, kl_target=target, num_epochs=2, **changes)
+
+
+def rates_of(config, state, updates):
+    """Return the state after some updates, and the learning rate of each."""
+    update, rates = make_update(NETWORK, config), []
+    for _ in range(updates):
+        rollout, _ = play(state, make_rollout())
+        state, metrics = update(state, rollout)
+        rates.append(float(metrics["learning_rate"]))
+    return state, rates
+
+
+def test_updates_adapt_their_rate_and_resume_with_it():
+    # No KL divergence reaches half of this target: times 1.5 after each update.
+    config = adaptive(100.0)
+    state, rates = rates_of(config, make_state(config), 2)
+    np.testing.assert_allclose(rates, [1e-3, 1.5e-3], rtol=1e-5)
+    # The state alone continues it.
+    state, rates = rates_of(config, state, 2)
+    np.testing.assert_allclose(rates, [2.25e-3, 3.375e-3], rtol=1e-5)
+    # And every one exceeds this: divided by 1.5, from the rate for the next update.
+    _, rates = rates_of(adaptive(1e-12), state, 2)
+    np.testing.assert_allclose(rates, [5.0625e-3, 3.375e-3], rtol=1e-5)
+
+
+def test_a_checkpoint_without_a_target_can_get_one_and_lose_it():
+    """The state has the same arrays with and without."""
+    plain, config = changed(learning_rate=1e-3, lr_schedule="constant"), adaptive(100.0)
+    assert jax.tree.structure(make_state(plain)) == jax.tree.structure(
+        make_state(config)
+    )
+    state, _ = rates_of(plain, make_state(plain), 1)
+    state, rates = rates_of(config, state, 2)
+    np.testing.assert_allclose(rates, [1e-3, 1.5e-3], rtol=1e-5)
+    _, rates = rates_of(plain, state, 1)
+    np.testing.assert_allclose(rates, [1e-3])
+
+
+def test_a_warm_up_is_not_adapted():
+    config = adaptive(100.0, lr_warmup_frames=72)
+    state, rates = rates_of(config, make_state(config), 5)
+    expected = [1e-3 / 3, 2e-3 / 3, 1e-3, 1.5e-3, 2.25e-3]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+    kept = optax.tree_utils.tree_get(state.opt_state, "learning_rate")
+    np.testing.assert_allclose(kept, 3.375e-3, rtol=1e-5)
+
+
+def test_adapting_fetches_nothing():
+    config = adaptive(0.008)
+    state, update = make_state(config), make_update(NETWORK, config)
+    rollout = jax.device_put(make_rollout())
+    state, _ = update(state, rollout)
+    with jax.transfer_guard_device_to_host("disallow"):
+        state, _ = update(state, rollout)
+    assert isinstance(state.opt_state[2].hyperparams["learning_rate"], jax.Array)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"kl_target": -1.0}, "--kl-target -1.0 must be between 0 and"),
+        ({"kl_lr_range": (1e-2, 1e-6)}, "--kl-lr-range 0.01 1e-06 must be two rates"),
+        ({"kl_lr_range": (0.0, 1e-6)}, "--kl-lr-range 0 1e-06 must be two rates"),
+        ({"lr_warmup_frames": -1}, "--lr-warmup-frames -1 must be between 0 and"),
+        (
+            {"kl_target": 0.01, "schedule": ("learning_rate=linear:0",)},
+            "--kl-target 0.01 sets the learning rate, which --schedule changes too",
+        ),
+    ],
+)
+def test_wrong_rates_are_refused(changes, sentence):
+    with pytest.raises(UserError) as caught:
+        PPOConfig(**changes)
+    assert sentence in str(caught.value)

@@ -175,18 +175,37 @@ def after_one_step(state):
 
 
 def test_without_an_optimizer_adam_begins_anew(tmp_path):
-    source = copy("gru", tmp_path, lr_schedule="kl_adaptive_epoch")
+    source = copy("gru", tmp_path, lr_schedule="triangular")
     rewrite(source, lambda model: None)
     found, _, _, state = imported("gru", tmp_path, source)
     assert found.notes == [
-        "lr_schedule kl_adaptive_epoch has no counterpart: training resumes with "
-        "constant",
+        "lr_schedule triangular has no counterpart: training resumes with constant",
         "Adam's moments were not imported: they start at zero",
     ]
     assert (
         int(optax.tree_utils.tree_get(state.opt_state, "ScaleByAdamState").count) == 0
     )
     assert found.frames == 400
+
+
+def test_schedules_of_the_learning_rate_are_imported(tmp_path):
+    adaptive = {
+        "lr_schedule": "kl_adaptive_epoch", "lr_schedule_kl_threshold": 0.01,
+        "lr_adaptive_min": 1e-5,
+    }  # fmt: skip
+    found, config, *_ = imported("gru", tmp_path, copy("gru", tmp_path, **adaptive))
+    assert found.notes == []
+    assert (config.ppo.kl_target, config.ppo.kl_lr_range) == (0.01, (1e-5, 1e-2))
+    # The rate that the checkpoint has reached.
+    assert config.ppo.learning_rate == 0.0002
+
+
+def test_a_linear_decay_is_imported(tmp_path):
+    source = copy("gru", tmp_path, lr_schedule="linear_decay", learning_rate=0.0004)
+    found, config, *_ = imported("gru", tmp_path, source)
+    assert found.notes == []
+    assert config.ppo.schedule == ("learning_rate=linear:0",)
+    assert config.ppo.learning_rate == 0.0004
 
 
 def test_which_file_is_taken(tmp_path):
