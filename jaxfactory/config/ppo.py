@@ -176,6 +176,12 @@ class PPOConfig:
     """Normalize each element of observations by its running mean and variance."""
     normalize_returns: bool = True
     """Normalize returns by their running mean and variance."""
+    return_clip: float = 5.0
+    """Clip normalized returns and values to so many standard deviations; 0 turns
+    clipping off, which rare rewards need."""
+    return_memory: int = 0
+    """Frames after which a return counts for 1/e in the statistics of returns; 0 for
+    statistics that never forget."""
     bootstrap_truncated: bool = True
     """Bootstrap truncated episodes from the value of their final observation."""
 
@@ -196,6 +202,8 @@ class PPOConfig:
         validation.within(self, "ent_coef", -1e9, 1e9)
         validation.within(self, "kl_coef", 0.0, 1e9)
         validation.within(self, "lr_warmup_frames", 0.0, _MOST_FRAMES)
+        validation.within(self, "return_clip", 0.0, 1e9)
+        validation.within(self, "return_memory", 0.0, _MOST_FRAMES)
         validation.within(self, "kl_target", 0.0, 1e9)
         self._check_learning_rate()
         if not all(0 <= beta < 1 for beta in self.adam_betas):
@@ -217,6 +225,11 @@ class PPOConfig:
                 f"--kl-target {self.kl_target:g} sets the learning rate, which "
                 "--schedule changes too; leave one of them out"
             )
+
+    @property
+    def return_bound(self) -> float:
+        """Bound of normalized returns; infinity without a clip."""
+        return self.return_clip or math.inf
 
     @property
     def schedules(self) -> "dict[str, Schedule]":

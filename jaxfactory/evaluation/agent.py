@@ -157,7 +157,8 @@ class Agent:
         """
         value = self._value(*self._inputs(obs, carry, is_first))
         if self.config.ppo.normalize_returns:
-            value = denormalize(value, self._policy.normalizer.returns)
+            stats, ppo = self._policy.normalizer.returns, self._policy.config.ppo
+            value = denormalize(value, stats, ppo.return_bound)
         return np.asarray(value)
 
     def logits(

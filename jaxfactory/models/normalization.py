@@ -10,6 +10,7 @@ Images are uint8. Their sums are computed exactly, in integers, without a float3
 of the rollout: that copy makes the plain formula slow on a CPU.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -76,6 +77,17 @@ def merge(a: RunningStats, b: RunningStats) -> RunningStats:
     delta = b.mean - a.mean
     var = a.var + (b.var - a.var) * fraction + delta**2 * fraction * (1 - fraction)
     return RunningStats(a.mean + delta * fraction, var, count)
+
+
+def forget(stats: RunningStats, samples: int, memory: float) -> RunningStats:
+    """Give earlier samples less weight: 1/e after `memory` new ones.
+
+    Args:
+        stats: Statistics, before `samples` new ones are merged into them.
+        samples: Number of new samples.
+        memory: Number of samples.
+    """
+    return stats._replace(count=stats.count * math.exp(-samples / memory))
 
 
 def update(

@@ -141,7 +141,7 @@ def make_update(
         split evenly into minibatches.
     """
     reevaluate = make_reevaluate(network)
-    prepare = _make_prepare(config)
+    prepare = _make_prepare(config, frame_skip)
     minibatch_step = make_minibatch_step(network, config)
     # Without lag the policy that acted is the proximal one.
     corrects = config.objective == "decoupled" or config.advantages == "vtrace"
@@ -218,8 +218,8 @@ _Prepare = Callable[
 ]
 
 
-def _make_prepare(config: PPOConfig) -> _Prepare:
-    compute_targets = make_compute_targets(config)
+def _make_prepare(config: PPOConfig, frame_skip: int) -> _Prepare:
+    compute_targets = make_compute_targets(config, frame_skip)
 
     # One program: a second one would cost another dispatch per update.
     @jax.jit

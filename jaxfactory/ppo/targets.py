@@ -93,12 +93,13 @@ def _rows(rollout: Rollout, rows: slice) -> Rollout:
 ComputeTargets = Callable[..., tuple[Targets, Normalizer, Metrics]]
 
 
-def make_compute_targets(config: PPOConfig) -> ComputeTargets:
+def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTargets:
     """Return the pure function that computes a rollout's targets.
 
     Args:
         config: Settings of the advantage estimator, the normalization and the
             objective.
+        frame_skip: Frames per step of the rollout.
     """
 
     def compute_targets(
@@ -119,8 +120,12 @@ def make_compute_targets(config: PPOConfig) -> ComputeTargets:
         )
         target = returns
         if config.normalize_returns:
+            if config.return_memory:
+                memory = config.return_memory / frame_skip
+                return_stats = normalization.forget(return_stats, returns.size, memory)
             return_stats = normalization.update(return_stats, returns, (0, 1))
-            target = normalization.normalize(returns, return_stats)
+            bound = config.return_bound
+            target = normalization.normalize(returns, return_stats, bound)
         variance = jnp.maximum(returns.var(), 1e-8)
         metrics = {
             "explained_variance": 1.0 - (returns - value).var() / variance,
@@ -147,8 +152,8 @@ def _proximal(
     return proximal_log_prob, jnp.minimum(weight, _MAX_WEIGHT)
 
 
-def _to_reward_units(value: Array, stats: Any) -> Array:
-    return value if stats is None else normalization.denormalize(value, stats)
+def _to_reward_units(value: Array, stats: Any, bound: float) -> Array:
+    return value if stats is None else normalization.denormalize(value, stats, bound)
 
 
 def _estimate(
@@ -162,12 +167,13 @@ def _estimate(
     terminated, truncated = rollout.terminated, rollout.truncated
     if not config.bootstrap_truncated:
         terminated, truncated = terminated | truncated, jnp.zeros_like(truncated)
-    value = _to_reward_units(rollout.value, units)
+    bound = config.return_bound
+    value = _to_reward_units(rollout.value, units, bound)
     ends = (
         terminated,
         truncated,
-        _to_reward_units(rollout.final_value, units),
-        _to_reward_units(rollout.bootstrap_value, units),
+        _to_reward_units(rollout.final_value, units, bound),
+        _to_reward_units(rollout.bootstrap_value, units, bound),
     )
     weights = (gamma, config.gae_lambda)
     if config.advantages == "gae":
