@@ -182,6 +182,9 @@ class PPOConfig:
     return_memory: int = 0
     """Frames after which a return counts for 1/e in the statistics of returns; 0 for
     statistics that never forget."""
+    advantage_floor: float = 0.0
+    """Advantages are divided by their standard deviation in the minibatch, or by this
+    multiple of the standard deviation of returns if that is larger; 0 for no floor."""
     bootstrap_truncated: bool = True
     """Bootstrap truncated episodes from the value of their final observation."""
 
@@ -202,6 +205,12 @@ class PPOConfig:
         validation.within(self, "ent_coef", -1e9, 1e9)
         validation.within(self, "kl_coef", 0.0, 1e9)
         validation.within(self, "lr_warmup_frames", 0.0, _MOST_FRAMES)
+        validation.within(self, "advantage_floor", 0.0, 1e9)
+        if self.advantage_floor and not self.normalize_returns:
+            raise UserError(
+                f"--advantage-floor {self.advantage_floor:g} needs the statistics of "
+                "returns; leave out --no-normalize-returns"
+            )
         validation.within(self, "return_clip", 0.0, 1e9)
         validation.within(self, "return_memory", 0.0, _MOST_FRAMES)
         validation.within(self, "kl_target", 0.0, 1e9)

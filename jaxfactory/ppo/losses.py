@@ -49,10 +49,34 @@ class LossMetrics(NamedTuple):
     ratio_max: Float[Array, ""]
 
 
-def normalize_advantage(advantage: Float[Array, "T E"]) -> Float[Array, "T E"]:
-    """Shift to mean 0 and scale to standard deviation 1 over the minibatch."""
+def normalize_advantage(
+    advantage: Float[Array, "T E"], floor: float | Float[Array, ""] = _MIN_STD
+) -> Float[Array, "T E"]:
+    """Shift to mean 0 and scale to standard deviation 1 over the minibatch.
+
+    Args:
+        advantage: Advantages, in the reward's units.
+        floor: Smallest divisor, greater than 0, in the same units. Where it exceeds the
+            minibatch's standard deviation, the result has a smaller one than 1.
+    """
     centered = advantage - advantage.mean()
-    return centered / jnp.maximum(jnp.std(advantage), _MIN_STD)
+    return centered / jnp.maximum(jnp.std(advantage), floor)
+
+
+def advantage_floor(
+    config: PPOConfig, normalizer: Normalizer
+) -> float | Float[Array, ""]:
+    """Return the smallest divisor of advantages.
+
+    A multiple of the returns' running standard deviation, so that a minibatch without
+    any event does not turn the critic's noise into advantages of unit variance. That of
+    the advantages themselves would become the noise's own after a while without events;
+    the returns' is also a part of every checkpoint.
+    """
+    if not config.advantage_floor:
+        return _MIN_STD
+    std = jnp.sqrt(normalizer.returns.var)
+    return jnp.maximum(config.advantage_floor * std, _MIN_STD)
 
 
 def policy_loss(
@@ -145,7 +169,8 @@ def ppo_loss(
     log_ratio = network.distribution.log_prob(logits, batch.action)
     log_ratio = log_ratio - batch.log_prob
     ratio = jnp.exp(log_ratio)
-    advantage = normalize_advantage(batch.advantage)
+    floor = advantage_floor(config, normalizer)
+    advantage = normalize_advantage(batch.advantage, floor)
     policy = policy_loss(ratio, advantage, batch.weight, clip_eps)
     critic = value_loss(value, batch.value, batch.target, config.value_clip)
     exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)

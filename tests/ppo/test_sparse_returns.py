@@ -1,4 +1,4 @@
-"""Rare returns: the clip and the memory of their statistics."""
+"""Rare returns: the clip and the memory of their statistics, the advantage floor."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.config.train import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.normalization import RunningStats
-from jaxfactory.ppo import targets
+from jaxfactory.ppo import losses, targets
 from jaxfactory.ppo.learner import make_update
 
 
@@ -133,11 +133,61 @@ def test_forgetting_does_not_depend_on_the_size_of_rollouts():
     np.testing.assert_allclose(once, twice, rtol=1e-6)
 
 
+def test_the_divisor_of_advantages_has_a_floor():
+    advantage = jnp.array([[0.02, -0.02]])
+    # Standard deviation 0.02: below a floor of 0.1, above one of 0.01.
+    np.testing.assert_allclose(
+        losses.normalize_advantage(advantage, 0.1), [[0.2, -0.2]], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        losses.normalize_advantage(advantage, 0.01), [[1.0, -1.0]], rtol=1e-5
+    )
+
+
+def test_the_floor_is_a_multiple_of_the_returns_deviation():
+    stats = RunningStats(jnp.float32(2.0), jnp.float32(9.0), jnp.float32(100.0))
+    normalizer = make_state().normalizer._replace(returns=stats)
+    config = dataclasses.replace(PPO, advantage_floor=0.1)
+    # A tenth of 3.
+    got = losses.advantage_floor(config, normalizer)
+    np.testing.assert_allclose(got, 0.3, rtol=1e-6)
+    assert losses.advantage_floor(PPO, normalizer) == 1e-7
+
+
+def test_noise_moves_the_policy_less_with_a_floor():
+    """The loss of the policy shrinks as much as the advantages do."""
+    stats = RunningStats(jnp.float32(0.0), jnp.float32(100.0), jnp.float32(1e9))
+    found = []
+    for floor in (0.0, 1.0):
+        config = dataclasses.replace(
+            PPO, advantage_floor=floor, ent_coef=0.0, vf_coef=0.0, gamma=0.0,
+            max_grad_norm=0.0,
+        )  # fmt: skip
+        state = make_state(config)
+        normalizer = state.normalizer._replace(returns=stats)
+        state = state._replace(normalizer=normalizer)
+        rollout, _ = play(state, make_rollout())
+        rollout = rollout._replace(value=np.zeros((T, B), np.float32))
+        _, metrics = make_update(NETWORK, config)(state, rollout)
+        found.append(metrics)
+    # Without a floor the divisor is the standard deviation; with it, 1.0 x 10.
+    share = found[0]["advantage_std"] / 10.0
+    assert share < 0.2
+    shares = found[1]["grad_norm"] / found[0]["grad_norm"]
+    np.testing.assert_allclose(shares, share, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"return_clip": -1.0}, "--return-clip -1.0 must be between 0 and"),
         ({"return_memory": -1}, "--return-memory -1 must be between 0 and"),
+        ({"advantage_floor": -1.0}, "--advantage-floor -1.0 must be between 0 and"),
+        (
+            {"advantage_floor": 0.1, "normalize_returns": False},
+            "--advantage-floor 0.1 needs the statistics of returns; leave out "
+            "--no-normalize-returns",
+        ),
     ],
 )
 def test_wrong_values_are_refused(changes, sentence):
