@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from jaxfactory.api import evaluate as evaluate
     from jaxfactory.api import load as load
     from jaxfactory.api import train as train
+    from jaxfactory.config.network import BonusConfig as BonusConfig
     from jaxfactory.config.train import Config as Config
     from jaxfactory.config.train import EnvConfig as EnvConfig
     from jaxfactory.config.train import NetworkConfig as NetworkConfig
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 # The module of each public name, as above.
 _HOMES = {
     "Agent": "evaluation.agent",
+    "BonusConfig": "config.network",
     "Config": "config.train",
     "EngineError": "envs.doom.pool",
     "EnvConfig": "config.train",

@@ -1,4 +1,4 @@
-"""Settings of the actor-critic network."""
+"""Settings of the networks: the actor-critic, and those of an exploration bonus."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -111,3 +111,35 @@ class NetworkConfig:
                     f"--{name.replace('_', '-')} {sizes} does nothing with --encoder "
                     "resnet_impala, whose kernels are 3x3; leave it out"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BonusConfig:
+    """Reward for what is new to the agent, where the environment's own is sparse.
+
+    Examples:
+        >>> BonusConfig(bonus="rnd+episodic").kinds
+        ('rnd', 'episodic')
+        >>> BonusConfig().kinds
+        ()
+    """
+
+    bonus: Literal["none", "rnd", "episodic", "rnd+episodic"] = "none"
+    """Reward new observations in training: rnd, those unlike any so far (random network
+    distillation); episodic, those unlike the others of their episode; or both.
+    Evaluations ignore it."""
+    bonus_coef: float = 0.5
+    """Coefficient of the bonus's advantage, which is added to the rewards' own; bonuses
+    are scaled so that their discounted sums have a standard deviation of 1."""
+    bonus_gamma: float = 0.99
+    """Discount factor of the bonus per agent step."""
+
+    def __post_init__(self) -> None:
+        validation.within(self, "bonus_coef", 0.0, 1e9)
+        # At 1, the sums over all episodes would grow without bound.
+        validation.within(self, "bonus_gamma", 0.0, 0.9999)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The bonuses in use, in the order of their arrays."""
+        return () if self.bonus == "none" else tuple(self.bonus.split("+"))

@@ -130,7 +130,7 @@ def open_run(run_dir: Path, config: Config) -> bool:
 
     Raises:
         UserError: If the directory cannot be written, contains something else, or is a
-            run with another scenario, observation, network or seed.
+            run with another scenario, observation, network, bonus or seed.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -181,6 +181,10 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         for value in [getattr(new.network, field.name)]
     ]
     pairs.append(("seed", stored.seed, new.seed))
+    pairs.append(("bonus", stored.intrinsic.bonus, new.intrinsic.bonus))
+    if stored.intrinsic.kinds:
+        # The state of a bonus has arrays for every environment.
+        pairs.append(("num_envs", stored.env.num_envs, new.env.num_envs))
     changed = [
         (name, old, value)
         for name, old, value in pairs

@@ -13,6 +13,7 @@ from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import families, typed_fields, validation
 from jaxfactory.config.env import MAX_ENVS, EnvConfig
+from jaxfactory.config.network import BonusConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
 from jaxfactory.config.ppo import PPOConfig as PPOConfig
 
@@ -81,6 +82,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    intrinsic: BonusConfig = field(default_factory=BonusConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
     """Frames to train for, over all environments; a frame is one Doom tic."""
@@ -146,6 +148,11 @@ class Config:
                 f"--num-envs {self.env.num_envs} must be a multiple of "
                 f"--num-minibatches {self.ppo.num_minibatches}, because a minibatch "
                 "holds whole environments"
+            )
+        if "rnd" in self.intrinsic.kinds and not self.ppo.normalize_obs:
+            raise UserError(
+                f"--bonus {self.intrinsic.bonus} compares normalized observations; "
+                "leave out --no-normalize-obs or --bonus"
             )
 
     @property

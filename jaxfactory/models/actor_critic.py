@@ -20,7 +20,7 @@ from jaxfactory.models.encoders import check_encoder, find_encoder
 from jaxfactory.models.encoders import with_encoder as with_encoder
 from jaxfactory.models.layers import OrthogonalDense, with_gain
 from jaxfactory.models.normalization import RunningStats, normalize_obs, scale_and_shift
-from jaxfactory.models.tower import Plan, Tower
+from jaxfactory.models.tower import Plan, Tower, merged
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
 
@@ -183,6 +183,18 @@ class ActorCritic:
             ``(logits, value, carry)`` with the carry after the last step.
         """
         return self._bind(params).answer(Tower.unroll, obs, is_first, carry)
+
+    def encode(self, params: Params, obs: Observation) -> Float[Array, "T B features"]:
+        """Return the features of the policy's encoder, which depend on one step alone.
+
+        Args:
+            params: Parameters.
+            obs: What `normalize` returns; leaves ``[T, B, ...]``.
+        """
+        lead = jax.tree.leaves(obs)[0].shape[:2]
+        flat = {name: merged(part) for name, part in obs.items()}
+        features = self._bind(params).encoder(flat)
+        return features.reshape(*lead, -1).astype(jnp.float32)
 
     def _bind(self, params: Params) -> _Network:
         return nnx.merge(self._graph, nnx.State(params))

@@ -1,7 +1,11 @@
 """Recurrent cores: GRU, LSTM, and none."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array
 
 from jaxfactory.models.bfloat16.gru import gru, usable
@@ -103,3 +107,28 @@ class NoCore(nnx.Module):
 
 
 CORES = {"gru": GRU, "lstm": LSTM, "none": NoCore}
+
+
+def scan(
+    core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
+) -> tuple[Carry, Array]:
+    """Run one layer of a core over T steps; `half` if its products are bfloat16."""
+    if half and core.has_unroll:
+        return core.unroll(carry, projected, is_first)
+    if not jax.tree.leaves(carry):
+        return carry, projected
+
+    def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
+        x, first = xs
+        return core.step(reset(carry, first), x)
+
+    return lax.scan(step, carry, (projected, is_first))
+
+
+def reset(carry: Carry, is_first: Array) -> Carry:
+    """Return the carry with zeros where an episode begins."""
+
+    def clear(leaf: Array) -> Array:
+        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
+
+    return jax.tree.map(clear, carry)

@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -12,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxfactory.config.train import NetworkConfig
 from jaxfactory.models.activations import ACTIVATIONS
 from jaxfactory.models.bfloat16.image_encoder import Pixels
-from jaxfactory.models.cores import CORES
+from jaxfactory.models.cores import CORES, reset, scan
 from jaxfactory.models.encoders import EncoderClass
 from jaxfactory.models.layers import OrthogonalDense
 from jaxfactory.types import Carry, EnvSpec, Observation
@@ -65,7 +64,7 @@ class Tower(nnx.Module):
                 _, x = core.unroll(before, projected[None], is_first[None])
                 after = x = x[0]
             else:
-                after, x = core.step(_reset(before, is_first), projected)
+                after, x = core.step(reset(before, is_first), projected)
             carries.append(after)
         return self._decode(x, features), self._joined(carries)
 
@@ -74,13 +73,13 @@ class Tower(nnx.Module):
     ) -> tuple[Array, Carry]:
         """Take T steps, ``[T, B, ...] -> [T, B, features]``."""
         lead = is_first.shape
-        x = self._encode({name: _merged(part) for name, part in obs.items()})
+        x = self._encode({name: merged(part) for name, part in obs.items()})
         features = x.reshape(*lead, -1)
         half = x.dtype == jnp.bfloat16
         carries = []
         for core, before in zip(self._cores(), self._split(carry), strict=True):
             projected = core.project(x).reshape(*lead, -1)
-            after, x = _scan(core, before, projected, is_first, half)
+            after, x = scan(core, before, projected, is_first, half)
             carries.append(after)
         return self._decode(x, features), self._joined(carries)
 
@@ -116,31 +115,8 @@ def _normalized(features: Float[Array, "N F"]) -> Float[Array, "N F"]:
     return x.astype(features.dtype)
 
 
-def _scan(
-    core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
-) -> tuple[Carry, Array]:
-    """Run one layer of a core over T steps; `half` if its products are bfloat16."""
-    if half and core.has_unroll:
-        return core.unroll(carry, projected, is_first)
-    if not jax.tree.leaves(carry):
-        return carry, projected
-
-    def step(carry: Carry, xs: tuple[Array, Array]) -> tuple[Carry, Array]:
-        x, first = xs
-        return core.step(_reset(carry, first), x)
-
-    return lax.scan(step, carry, (projected, is_first))
-
-
-def _merged(part: Array | Pixels) -> Array | Pixels:
+def merged(part: Array | Pixels) -> Array | Pixels:
     """Merge the axes of steps and environments."""
     if isinstance(part, Pixels):
-        return part._replace(values=_merged(part.values))
+        return part._replace(values=merged(part.values))
     return part.reshape(-1, *part.shape[2:])
-
-
-def _reset(carry: Carry, is_first: Array) -> Carry:
-    def clear(leaf: Array) -> Array:
-        return jnp.where(jnp.broadcast_to(is_first[:, None], leaf.shape), 0.0, leaf)
-
-    return jax.tree.map(clear, carry)

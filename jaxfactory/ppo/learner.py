@@ -19,6 +19,7 @@ from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo.bonus.exploration import Exploration
 from jaxfactory.ppo.minibatches import (
     Minibatches,
     check_minibatches,
@@ -49,6 +50,7 @@ class TrainState(NamedTuple):
             would overflow after 2^31 frames, half a day at 50,000 frames/s.
         key: A typed key. A checkpoint stores ``jax.random.key_data(key)`` and
             restores with ``jax.random.wrap_key_data``.
+        bonus: State of the exploration bonuses, a `BonusState`; () without any.
     """
 
     params: Params
@@ -57,6 +59,7 @@ class TrainState(NamedTuple):
     step: Int32[Array, ""]
     frames: int
     key: Key[Array, ""]
+    bonus: Any = ()
 
 
 @runtime_checkable
@@ -78,7 +81,10 @@ class Update(Protocol):
 
 
 def init_train_state(
-    network: ActorCritic, config: PPOConfig, key: Key[Array, ""]
+    network: ActorCritic,
+    config: PPOConfig,
+    key: Key[Array, ""],
+    bonus: Exploration | None = None,
 ) -> TrainState:
     """Return the state before the first update.
 
@@ -86,6 +92,7 @@ def init_train_state(
         network: The actor-critic.
         config: Settings of the optimizer.
         key: A typed key, consumed here.
+        bonus: The exploration bonuses, if there are any.
     """
 
     # One program, which is compiled once for all later runs; operations outside of a
@@ -101,6 +108,8 @@ def init_train_state(
             step=jnp.zeros((), jnp.int32),
             frames=0,
             key=state_key,
+            # 0 and 1 are the keys that this one is split into, 2 is the sampler's.
+            bonus=bonus.init(jax.random.fold_in(key, 3), params) if bonus else (),
         )
 
     return init(key)._replace(frames=0)
@@ -113,6 +122,7 @@ def make_update(
     frame_skip: int = 1,
     total_frames: int | None = None,
     off_policy: bool = False,
+    bonus: Exploration | None = None,
 ) -> Update:
     """Return the function that performs one update.
 
@@ -135,6 +145,7 @@ def make_update(
             keep their initial values.
         off_policy: Rollouts come from older policies, which `config.objective`
             corrects for.
+        bonus: The exploration bonuses, if there are any.
 
     Returns:
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
@@ -179,6 +190,14 @@ def make_update(
             state.step,
             scheduled,
         )
+        bonus_state, bonus_batch = state.bonus, None
+        if bonus:
+            seen = (state.normalizer.obs, normalizer.obs)
+            advantage, bonus_state, bonus_batch, bonus_metrics = bonus.prepare(
+                bonus_state, state.params, seen, rollout, targets.advantage, step
+            )
+            targets = targets._replace(advantage=advantage)
+            metrics |= bonus_metrics
         batch = _as_batch(rollout, targets)
         acted_with = normalizer._replace(obs=state.normalizer.obs)
         # 3. Epochs of minibatches.
@@ -189,6 +208,11 @@ def make_update(
             params, opt_state, loss_metrics = minibatch_step(
                 params, opt_state, acted_with, batch, envs, learning_rate, scheduled
             )
+            if bonus:
+                bonus_state, bonus_metrics = bonus.train(
+                    bonus_state, bonus_batch, envs, learning_rate
+                )
+                loss_metrics |= bonus_metrics
             losses.append(loss_metrics)
             if publish and len(losses) < num_steps:
                 jax.block_until_ready(params)
@@ -199,7 +223,9 @@ def make_update(
             kl = last_epoch["approx_kl_last_epoch"]
             rate = adapted(learning_rate, kl, config)
             opt_state = with_learning_rate(opt_state, rate)
-        state = TrainState(params, opt_state, normalizer, step, frames, key)
+        state = TrainState(
+            params, opt_state, normalizer, step, frames, key, bonus_state
+        )
         metrics = {
             **_mean(tuple(losses)),
             **last_epoch,

@@ -80,7 +80,7 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
                 state, losses = session.update(state, rollout, sampler.publish)
                 # Acting needs the parameters, and the rollout's slab may be overwritten
                 # once they are computed; waiting here counts the time as this phase's.
-                jax.block_until_ready(state.params)
+                jax.block_until_ready((state.params, state.bonus))
             progress.add(state.frames, sampler.episodes)
             metrics = {**progress.metrics(), **sampler.metrics(), **timer.drain()}
             if callbacks:

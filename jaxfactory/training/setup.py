@@ -24,6 +24,7 @@ from jaxfactory.metrics.wandb_writer import WandbWriter
 from jaxfactory.metrics.writers import CompositeWriter, Writer
 from jaxfactory.models import precision
 from jaxfactory.models.actor_critic import ActorCritic, EncoderClass
+from jaxfactory.ppo.bonus.exploration import make_exploration
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
 from jaxfactory.rollout.async_sampler import AsyncSampler
 from jaxfactory.rollout.collector import RolloutCollector
@@ -98,6 +99,7 @@ def open_session(
     # Mismatched networks are reported before anything is created.
     environment = family.resolve(config.env)
     network = ActorCritic(environment.spec, config.network, encoder)
+    bonus = make_exploration(network, config)
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
     with (
         catch_interrupts() as interrupt,
@@ -120,7 +122,8 @@ def open_session(
         ):
             pool.start()  # The engines start while the network is initialized.
             progress = Progress()
-            state = init_train_state(network, config.ppo, jax.random.key(config.seed))
+            key = jax.random.key(config.seed)
+            state = init_train_state(network, config.ppo, key, bonus)
             state = transfer.begin(state, start)
             state = checkpointer.restore_or(state, progress)
             map_record.record(run_dir, environment.map_file())
@@ -138,6 +141,7 @@ def open_session(
                     frame_skip=config.env.frame_skip,
                     total_frames=config.total_frames,
                     off_policy=config.mode == "async",
+                    bonus=bonus,
                 ),
                 timer=Stopwatch(),
                 output=LateOutput(output),

@@ -57,7 +57,8 @@ def examples(name):
 
 # In this order: what the first trains, the others load.
 WITH_EXAMPLES = ("train", "evaluate", "load", "Agent", "make_pool", "Config",
-                 "EnvConfig", "NetworkConfig", "PPOConfig", "Iteration")  # fmt: skip
+                 "EnvConfig", "NetworkConfig", "PPOConfig", "BonusConfig",
+                 "Iteration")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

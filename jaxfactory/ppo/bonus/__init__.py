@@ -1,0 +1,1 @@
+"""Exploration bonuses: rewards for new observations, and the networks behind them."""
