@@ -58,6 +58,9 @@ class NetworkConfig:
     """Factor of the encoder's initial weights, which without it lie between
     -1/sqrt(n) and 1/sqrt(n) for n inputs; 2.45 keeps the size of activations from layer
     to layer."""
+    policy_gain: float = 1.0
+    """Gain of the initial weights from the features to the probabilities of actions; a
+    small one begins with nearly equal probabilities."""
     separate_critic: bool = False
     """Give the value function its own encoder, core and decoder, instead of sharing the
     policy's."""
@@ -70,14 +73,14 @@ class NetworkConfig:
         validation.positive(
             self, "hidden_size", "core_size", "conv_channels", "conv_kernels",
             "conv_strides", "measurements_sizes", "decoder_sizes", "dense_sizes",
-            "core_layers", "init_gain",
+            "core_layers", "init_gain", "policy_gain",
         )  # fmt: skip
         validation.at_most(
             self, hidden_size=_MAX_UNITS, core_size=_MAX_UNITS,
             measurements_sizes=_MAX_UNITS, decoder_sizes=_MAX_UNITS,
             dense_sizes=_MAX_UNITS, conv_channels=_MAX_CHANNELS,
             conv_kernels=_MAX_KERNEL, conv_strides=_MAX_KERNEL, core_layers=_MAX_LAYERS,
-            init_gain=1e3,
+            init_gain=1e3, policy_gain=1e3,
         )  # fmt: skip
         validation.not_longer(
             self, _MAX_LAYERS, "conv_channels", "measurements_sizes", "decoder_sizes",

@@ -34,7 +34,8 @@ class _Network(Tower):
         self.has_numbers = spec.action.continuous > 0
         size, numbers = self.num_features, spec.action.continuous
         if self.has_heads:
-            self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs)
+            gain = plan.config.policy_gain
+            self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs, gain)
         self.value = OrthogonalDense(size, 1, rngs)
         if self.has_numbers:
             # The small gain keeps initial means near 0, so that few samples exceed

@@ -58,6 +58,16 @@ def test_initialization():
     np.testing.assert_array_equal(params["policy"]["bias"], np.zeros(5))
 
 
+def test_a_small_policy_gain_begins_with_equal_probabilities():
+    network, params = make("gru", policy_gain=0.01)
+    head = np.asarray(params["policy"]["kernel"])
+    np.testing.assert_allclose(head.T @ head, 1e-4 * np.eye(5), atol=1e-9)
+    logits = network.apply(
+        params, observations(3), network.initial_carry(3), jnp.ones(3, bool)
+    )[0]
+    assert np.abs(logits).max() < 0.05
+
+
 def test_the_gain_multiplies_the_weights_that_see_images():
     before, after = (make("gru", init_gain=gain)[1] for gain in (1.0, 3.0))
     for name in before["encoder"]:
