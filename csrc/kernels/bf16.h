@@ -16,7 +16,6 @@ using Bf16 = std::uint16_t;  // the upper half of a float32
 using Pair = std::uint32_t;  // two of them, the first in the lower half
 
 constexpr int kPairLanes = 16;  // sums in a vector
-constexpr int kPairRows = 12;   // rows of a product at most
 
 // What is applied to the sums of a product.
 enum class Finish {
@@ -31,44 +30,35 @@ enum class Finish {
 };
 constexpr int kFinishes = 7;
 
-// A product of a few rows with a matrix. Row i of A is `segments` pieces of `pairs`
-// pairs, `segment_stride` values apart, the first at a[i]; B has segments * pairs rows,
-// `ldb` pairs apart. Vectors of B's columns are multiplied; out[i] gets as many.
+// A product of matrices, A B. A's rows are in `lines` of `rows` each, because the
+// patches of an image are. A row is `segments` pieces of `pairs` pairs. B has `panels`
+// of `columns` columns and segments * pairs rows; results of different panels need not
+// be neighbors. Distances are in values: of A, pairs of B and results.
 struct PairProduct {
-  const Bf16* a[kPairRows];
-  void* out[kPairRows];
+  const Bf16* a;
+  int lines, rows;
+  std::ptrdiff_t a_line, a_row;
   int segments, pairs;
-  std::ptrdiff_t segment_stride, ldb;
+  std::ptrdiff_t a_segment;
   const Pair* b;
-  const float* bias;
-};
-
-// A sum of outer products: out[j][o] += the sum over blocks, rows and columns of
-// x[block, row, column, j] . dy[block, row, column, o], both parts of the pairs.
-struct PairOuterSum {
-  const Pair* x;
-  const Pair* dy;
-  float* out;
-  int blocks, rows, columns;
-  std::ptrdiff_t x_block, x_row, x_column, dy_block, dy_row, dy_column, out_row;
+  int panels, columns;
+  std::ptrdiff_t b_panel, b_row;
+  void* out;
+  std::ptrdiff_t out_line, out_row, out_panel;
+  const float* bias;  // of one panel
 };
 
 // Whether the processor and the operating system support the instructions
 // (AVX-512-BF16).
 bool Bf16Supported();
+// Those that are used: "AMX" or "AVX-512-BF16"; "" if they are not supported.
+const char* Bf16Instructions();
 
 // All that follows needs `Bf16Supported`. Counts of values are multiples of 16 where
 // nothing else is said.
 
-// `rows` is 1 to 12, `vectors` 1 or 2.
-void Multiply(const PairProduct& product, int rows, int vectors, Finish finish);
-// `rows` is one of `OuterRows`, `vectors` 1 or 2.
-void AddOuter(const PairOuterSum& sum, int rows, int vectors);
-// The number of rows to take next if `left` are left, a multiple of 8 at the start.
-constexpr int OuterRows(int left, int vectors) {
-  if (vectors == 1 && left >= 24) return 24;
-  return left >= 24 || left == 12 ? 12 : 8;
-}
+// Results may overlap with `Finish::kAdd`.
+void Multiply(const PairProduct& product, Finish finish);
 
 // clip(image * scale + shift), any count.
 void NormalizePixels(const std::uint8_t* image, const float* scale, const float* shift,
@@ -83,6 +73,17 @@ void InterleaveFloats(const float* a, const float* b, std::ptrdiff_t count, Pair
 // a[i][2j+1]) for 16 rows of `pairs` pairs, `stride` values apart.
 void TransposePairs(const float* a, std::ptrdiff_t stride, std::ptrdiff_t pairs,
                     Pair* out, std::ptrdiff_t out_stride);
+// Pairs of the values of up to 16 rows of `a` with those of as many rows of `b`, as
+// rows of 16 pairs: out[c][i] = (a[i][c], b[i][c]), rows of `a` and `b` `stride` values
+// apart. Rows before `skipped` are 0, those of `a` from `a_rows` on, and of `b` from
+// `b_rows`.
+void InterleaveTransposed(const Bf16* a, const Bf16* b, std::ptrdiff_t stride,
+                          int skipped, int a_rows, int b_rows, std::ptrdiff_t columns,
+                          Pair* out);
+// to[c][r] += from[r][c] for columns before `columns`, any number, of 16 rows; rows of
+// `from` have a multiple of 16 values, rows of `to` are `stride` values apart.
+void AddTransposed(const float* from, std::ptrdiff_t columns, std::ptrdiff_t stride,
+                   float* to);
 // dy * the derivative of the activation function, as a function of its result y.
 // Columns are added to `sums` [channels].
 void ActivationGradient(const Bf16* y, const float* dy, Finish activation,

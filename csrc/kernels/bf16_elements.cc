@@ -110,23 +110,20 @@ void InterleaveFloats(const float* a, const float* b, std::ptrdiff_t count, Pair
 
 void TransposePairs(const float* a, std::ptrdiff_t stride, std::ptrdiff_t pairs,
                     Pair* out, std::ptrdiff_t out_stride) {
-  // Each of 16 rows gives pairs 16 at a time, a matrix that is then transposed.
-  alignas(64) Pair block[kPairLanes][kPairLanes];
-  const __m512i rows = _mm512_mullo_epi32(
-      _mm512_set1_epi32(kPairLanes),
-      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   std::ptrdiff_t start = 0;
   for (; start + kPairLanes <= pairs; start += kPairLanes) {
+    __m512i block[kPairLanes];
+    JAXFACTORY_UNROLL
     for (int i = 0; i < kPairLanes; ++i) {
       const float* from = a + i * stride + 2 * start;
       const __m512i low = _mm512_castsi256_si512(RoundVector(_mm512_loadu_ps(from)));
-      _mm512_store_si512(
-          block[i],
-          _mm512_inserti64x4(low, RoundVector(_mm512_loadu_ps(from + kPairLanes)), 1));
+      block[i] =
+          _mm512_inserti64x4(low, RoundVector(_mm512_loadu_ps(from + kPairLanes)), 1);
     }
+    Transpose(block);
+    JAXFACTORY_UNROLL
     for (int j = 0; j < kPairLanes; ++j) {
-      _mm512_storeu_si512(out + (start + j) * out_stride,
-                          _mm512_i32gather_epi32(rows, &block[0][j], 4));
+      _mm512_storeu_si512(out + (start + j) * out_stride, block[j]);
     }
   }
   for (; start < pairs; ++start) {
@@ -134,6 +131,48 @@ void TransposePairs(const float* a, std::ptrdiff_t stride, std::ptrdiff_t pairs,
       const float* from = a + i * stride + 2 * start;
       out[start * out_stride + i] =
           RoundOne(from[0]) | static_cast<Pair>(RoundOne(from[1])) << 16;
+    }
+  }
+}
+
+void InterleaveTransposed(const Bf16* a, const Bf16* b, std::ptrdiff_t stride,
+                          int skipped, int a_rows, int b_rows, std::ptrdiff_t columns,
+                          Pair* out) {
+  const auto load = [&](const Bf16* from, int row, int end, std::ptrdiff_t column) {
+    return row < skipped || row >= end ? _mm256_setzero_si256()
+                                       : LoadHalves(from + row * stride + column);
+  };
+  for (std::ptrdiff_t column = 0; column < columns; column += kPairLanes) {
+    __m512i block[kPairLanes];
+    JAXFACTORY_UNROLL
+    for (int i = 0; i < kPairLanes; ++i) {
+      block[i] = PairOf(load(a, i, a_rows, column), load(b, i, b_rows, column));
+    }
+    Transpose(block);
+    JAXFACTORY_UNROLL
+    for (int i = 0; i < kPairLanes; ++i) {
+      _mm512_storeu_si512(out + (column + i) * kPairLanes, block[i]);
+    }
+  }
+}
+
+void AddTransposed(const float* from, std::ptrdiff_t columns, std::ptrdiff_t stride,
+                   float* to) {
+  const std::ptrdiff_t width = (columns + kPairLanes - 1) / kPairLanes * kPairLanes;
+  for (std::ptrdiff_t column = 0; column < columns; column += kPairLanes) {
+    __m512i block[kPairLanes];
+    JAXFACTORY_UNROLL
+    for (int i = 0; i < kPairLanes; ++i) {
+      block[i] = _mm512_loadu_si512(from + i * width + column);
+    }
+    Transpose(block);
+    // In memory, because their number is not known before.
+    alignas(64) float rows[kPairLanes][kPairLanes];
+    JAXFACTORY_UNROLL
+    for (int i = 0; i < kPairLanes; ++i) _mm512_store_si512(rows[i], block[i]);
+    for (int i = 0; i < kPairLanes && column + i < columns; ++i) {
+      float* at = to + (column + i) * stride;
+      _mm512_storeu_ps(at, _mm512_add_ps(_mm512_loadu_ps(at), _mm512_load_ps(rows[i])));
     }
   }
 }
@@ -168,6 +207,9 @@ void Interleave(const Bf16*, const Bf16*, std::ptrdiff_t, Pair*) {}
 void InterleaveFloats(const float*, const float*, std::ptrdiff_t, Pair*) {}
 void TransposePairs(const float*, std::ptrdiff_t, std::ptrdiff_t, Pair*,
                     std::ptrdiff_t) {}
+void InterleaveTransposed(const Bf16*, const Bf16*, std::ptrdiff_t, int, int, int,
+                          std::ptrdiff_t, Pair*) {}
+void AddTransposed(const float*, std::ptrdiff_t, std::ptrdiff_t, float*) {}
 void ActivationGradient(const Bf16*, const float*, Finish, std::ptrdiff_t,
                         std::ptrdiff_t, Bf16*, float*) {}
 

@@ -1,7 +1,7 @@
 #include <array>
 #include <utility>
 
-#include "kernels/bf16.h"
+#include "kernels/bf16_rows.h"
 #include "kernels/target.h"
 
 #ifdef JAXFACTORY_HAS_AVX512BF16
@@ -15,29 +15,8 @@ JAXFACTORY_BEGIN_AVX512BF16
 namespace jaxfactory {
 namespace {
 
-template <Finish kFinish>
-constexpr std::ptrdiff_t kBytes = kFinish <= Finish::kBias ? 4 : 2;
-
-// Finishes the sums of vector `v` of a row.
-template <Finish kFinish>
-JAXFACTORY_INLINE void Put(__m512 sum, void* row, const float* all_biases, int v) {
-  [[maybe_unused]] const float* bias = nullptr;
-  if constexpr (kFinish >= Finish::kBias) bias = all_biases + v * kPairLanes;
-  void* out = static_cast<char*>(row) + v * kPairLanes * kBytes<kFinish>;
-  if constexpr (kFinish == Finish::kStore) {
-    _mm512_storeu_ps(out, sum);
-  } else if constexpr (kFinish == Finish::kAdd) {
-    _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), sum));
-  } else if constexpr (kFinish == Finish::kBias) {
-    _mm512_storeu_ps(out, _mm512_add_ps(sum, _mm512_loadu_ps(bias)));
-  } else {
-    const __m512 x = _mm512_add_ps(sum, _mm512_loadu_ps(bias));
-    StoreBf16(static_cast<Bf16*>(out), Activate<kFinish>(x));
-  }
-}
-
 template <Finish kFinish, int kRows, int kVectors>
-void MultiplyRows(const PairProduct& p) {
+void MultiplyRowsBy(const RowsProduct& p) {
   __m512 sums[kRows][kVectors];
   JAXFACTORY_UNROLL
   for (int i = 0; i < kRows; ++i) {
@@ -69,7 +48,7 @@ void MultiplyRows(const PairProduct& p) {
     JAXFACTORY_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       // Rows may overlap where they are added to, so they are finished in turn.
-      Put<kFinish>(sums[i][v], p.out[i], p.bias, v);
+      Put<kFinish>(sums[i][v], static_cast<char*>(p.out[i]) + p.out_offset, p.bias, v);
     }
   }
 }
@@ -114,14 +93,14 @@ void AddOuterRows(const PairOuterSum& p) {
   }
 }
 
-using MultiplyFunction = void (*)(const PairProduct&);
+using MultiplyFunction = void (*)(const RowsProduct&);
 using ByRows = std::array<MultiplyFunction, kPairRows>;
 using ByFinish = std::array<std::array<ByRows, 2>, kFinishes>;
 
 template <Finish kFinish, int... kRows>
 constexpr std::array<ByRows, 2> Functions(std::integer_sequence<int, kRows...>) {
-  return {{{MultiplyRows<kFinish, kRows + 1, 1>...},
-           {MultiplyRows<kFinish, kRows + 1, 2>...}}};
+  return {{{MultiplyRowsBy<kFinish, kRows + 1, 1>...},
+           {MultiplyRowsBy<kFinish, kRows + 1, 2>...}}};
 }
 
 template <int... kFinishNumbers>
@@ -134,7 +113,7 @@ constexpr ByFinish kMultiply = All(std::make_integer_sequence<int, kFinishes>())
 
 }  // namespace
 
-void Multiply(const PairProduct& product, int rows, int vectors, Finish finish) {
+void MultiplyRows(const RowsProduct& product, int rows, int vectors, Finish finish) {
   kMultiply[static_cast<std::size_t>(finish)][static_cast<std::size_t>(vectors - 1)]
            [static_cast<std::size_t>(rows - 1)](product);
 }
@@ -157,7 +136,7 @@ JAXFACTORY_END_AVX512BF16
 
 namespace jaxfactory {
 
-void Multiply(const PairProduct&, int, int, Finish) {}
+void MultiplyRows(const RowsProduct&, int, int, Finish) {}
 void AddOuter(const PairOuterSum&, int, int) {}
 
 }  // namespace jaxfactory

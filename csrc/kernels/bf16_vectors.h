@@ -87,6 +87,59 @@ JAXFACTORY_INLINE __m512 Activate(__m512 x) {
   }
 }
 
+template <Finish kFinish>
+constexpr std::ptrdiff_t kBytes = kFinish <= Finish::kBias ? 4 : 2;
+
+// Finishes the sums of vector `v` of a row.
+template <Finish kFinish>
+JAXFACTORY_INLINE void Put(__m512 sum, void* row, const float* all_biases, int v) {
+  [[maybe_unused]] const float* bias = nullptr;
+  if constexpr (kFinish >= Finish::kBias) bias = all_biases + v * kPairLanes;
+  void* out = static_cast<char*>(row) + v * kPairLanes * kBytes<kFinish>;
+  if constexpr (kFinish == Finish::kStore) {
+    _mm512_storeu_ps(out, sum);
+  } else if constexpr (kFinish == Finish::kAdd) {
+    _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), sum));
+  } else if constexpr (kFinish == Finish::kBias) {
+    _mm512_storeu_ps(out, _mm512_add_ps(sum, _mm512_loadu_ps(bias)));
+  } else {
+    const __m512 x = _mm512_add_ps(sum, _mm512_loadu_ps(bias));
+    StoreBf16(static_cast<Bf16*>(out), Activate<kFinish>(x));
+  }
+}
+
+// Transposes a matrix of 16 rows of 16 values of 32 bits each.
+JAXFACTORY_INLINE void Transpose(__m512i rows[kPairLanes]) {
+  // Blocks of 1, 2, 4 and 8 values change places.
+  __m512i to[kPairLanes];
+  JAXFACTORY_UNROLL
+  for (int i = 0; i < kPairLanes; i += 2) {
+    to[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    to[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  JAXFACTORY_UNROLL
+  for (int i = 0; i < kPairLanes; i += 4) {
+    JAXFACTORY_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      rows[i + 2 * j] = _mm512_unpacklo_epi64(to[i + j], to[i + j + 2]);
+      rows[i + 2 * j + 1] = _mm512_unpackhi_epi64(to[i + j], to[i + j + 2]);
+    }
+  }
+  JAXFACTORY_UNROLL
+  for (int i = 0; i < kPairLanes; i += 8) {
+    JAXFACTORY_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      to[i + j] = _mm512_shuffle_i32x4(rows[i + j], rows[i + j + 4], 0x88);
+      to[i + j + 4] = _mm512_shuffle_i32x4(rows[i + j], rows[i + j + 4], 0xdd);
+    }
+  }
+  JAXFACTORY_UNROLL
+  for (int j = 0; j < 8; ++j) {
+    rows[j] = _mm512_shuffle_i32x4(to[j], to[j + 8], 0x88);
+    rows[j + 8] = _mm512_shuffle_i32x4(to[j], to[j + 8], 0xdd);
+  }
+}
+
 }  // namespace
 }  // namespace jaxfactory
 

@@ -3,9 +3,29 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "kernels/bf16_rows.h"
 #include "kernels/blocks.h"
+#include "kernels/chunks.h"
+#include "kernels/instructions.h"
+#include "kernels/tile_products.h"
 
 namespace jaxfactory {
+
+PairProduct RowsBy(const Bf16* a, int rows, int inner, const Pair* matrix, int outer) {
+  PairProduct product{};
+  product.a = a;
+  product.lines = 1;
+  product.rows = rows;
+  product.a_row = inner;
+  product.segments = 1;
+  product.pairs = inner / 2;
+  product.b = matrix;
+  product.panels = 1;
+  product.columns = outer;
+  product.b_row = outer;
+  product.out_row = outer;
+  return product;
+}
 
 void DenseForward(const DenseShape& shape, const Bf16* x, const float* kernel,
                   const float* bias, Finish finish, Range rows, Range columns,
@@ -18,24 +38,14 @@ void DenseForward(const DenseShape& shape, const Bf16* x, const float* kernel,
     InterleaveFloats(from, from + shape.outputs, width,
                      packed.data() + At(k / 2, width));
   }
-  PairProduct product{};
-  product.segments = 1;
-  product.pairs = shape.inputs / 2;
-  product.ldb = width;
-  ForBlocks(rows.end - rows.begin, kPairRows, [&](int start, int count) {
-    ForVectors(width, kPairLanes, [&](int column, int vectors) {
-      for (int i = 0; i < count; ++i) {
-        const int row = rows.begin + start + i;
-        const std::ptrdiff_t at = At(row, shape.outputs) + columns.begin + column;
-        product.a[i] = x + At(row, shape.inputs);
-        product.out[i] = wide ? static_cast<void*>(static_cast<float*>(out) + at)
-                              : static_cast<void*>(static_cast<Bf16*>(out) + at);
-      }
-      product.b = packed.data() + column;
-      product.bias = bias + columns.begin + column;
-      Multiply(product, count, vectors, finish);
-    });
-  });
+  const std::ptrdiff_t at = At(rows.begin, shape.outputs) + columns.begin;
+  PairProduct product = RowsBy(x + At(rows.begin, shape.inputs), rows.end - rows.begin,
+                               shape.inputs, packed.data(), width);
+  product.out = wide ? static_cast<void*>(static_cast<float*>(out) + at)
+                     : static_cast<void*>(static_cast<Bf16*>(out) + at);
+  product.out_row = shape.outputs;
+  product.bias = bias + columns.begin;
+  Multiply(product, finish);
 }
 
 void DenseInputGradient(const DenseShape& shape, const Bf16* errors,
@@ -46,20 +56,10 @@ void DenseInputGradient(const DenseShape& shape, const Bf16* errors,
     TransposePairs(kernel + At(columns.begin + k, shape.outputs), shape.outputs,
                    shape.outputs / 2, packed.data() + k, width);
   }
-  PairProduct product{};
-  product.segments = 1;
-  product.pairs = shape.outputs / 2;
-  product.ldb = width;
-  ForBlocks(shape.rows, kPairRows, [&](int start, int count) {
-    ForVectors(width, kPairLanes, [&](int column, int vectors) {
-      for (int i = 0; i < count; ++i) {
-        product.a[i] = errors + At(start + i, shape.outputs);
-        product.out[i] = out + At(start + i, shape.inputs) + columns.begin + column;
-      }
-      product.b = packed.data() + column;
-      Multiply(product, count, vectors, Finish::kStore);
-    });
-  });
+  PairProduct product = RowsBy(errors, shape.rows, shape.outputs, packed.data(), width);
+  product.out = out + columns.begin;
+  product.out_row = shape.inputs;
+  Multiply(product, Finish::kStore);
 }
 
 DenseKernelGradient::DenseKernelGradient(const DenseShape& shape, const Bf16* x,
@@ -84,6 +84,16 @@ void DenseKernelGradient::Prepare(int part) {
 }
 
 void DenseKernelGradient::Compute(Range inputs, float* out) const {
+  float* to = out + At(inputs.begin, shape_.outputs);
+  std::fill_n(to, At(inputs.end - inputs.begin, shape_.outputs), 0.0F);
+  if (BestInstructions() >= Instructions::kAmx) {
+    ComputeTiles(inputs, to);
+  } else {
+    ComputeRows(inputs, to);
+  }
+}
+
+void DenseKernelGradient::ComputeRows(Range inputs, float* to) const {
   const int length = inputs.end - inputs.begin;
   ScratchArray<Pair> packed(static_cast<std::size_t>(length) *
                             static_cast<std::size_t>(pairs()));
@@ -92,8 +102,6 @@ void DenseKernelGradient::Compute(Range inputs, float* out) const {
     const Bf16* second = 2 * pair + 1 < shape_.rows ? first + shape_.inputs : nullptr;
     Interleave(first, second, length, packed.data() + At(pair, length));
   }
-  float* to = out + At(inputs.begin, shape_.outputs);
-  std::fill_n(to, At(length, shape_.outputs), 0.0F);
   PairOuterSum sum{};
   sum.blocks = 1;
   sum.rows = 1;
@@ -111,6 +119,38 @@ void DenseKernelGradient::Compute(Range inputs, float* out) const {
       AddOuter(sum, rows, vectors);
       j += rows;
     }
+  }
+}
+
+void DenseKernelGradient::ComputeTiles(Range inputs, float* to) const {
+  // Tiles want rows along the axis that is summed over, so x is transposed, and the
+  // sums are where they belong.
+  const int length = inputs.end - inputs.begin;
+  const Chunks chunks(pairs());
+  const std::ptrdiff_t tiles = At(length, kTileRows);
+  ScratchArray<Pair> packed(static_cast<std::size_t>(chunks.count() * tiles));
+  for (int chunk = 0; chunk < chunks.count(); ++chunk) {
+    const int start = chunks.Start(chunk);
+    const Bf16* first = x_ + At(2 * start, shape_.inputs) + inputs.begin;
+    const int seconds = std::min(chunks.size(), shape_.rows / 2 - start);
+    InterleaveTransposed(first, first + shape_.inputs, At(2, shape_.inputs),
+                         chunks.Repeated(chunk), chunks.size(), seconds, length,
+                         packed.data() + chunk * tiles);
+  }
+  TileSum sum{};
+  sum.a = packed.data();
+  sum.blocks = 1;
+  sum.lines = 1;
+  sum.positions = pairs();
+  sum.rows = length;
+  sum.panels = 1;
+  sum.x_position = kPanel;
+  sum.out_row = shape_.outputs;
+  for (int part = 0; part < parts(); ++part) {
+    sum.x = panels_.data() + At(part, kPanel) * pairs();
+    sum.out = to + part * kPanel;
+    sum.columns = columns(part);
+    AddTiles(sum);
   }
 }
 

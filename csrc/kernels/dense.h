@@ -18,6 +18,10 @@ struct Range {
   int begin = 0, end = 0;
 };
 
+// The product of `a` [rows, inner] with `matrix` [inner / 2, outer], without the places
+// of results and biases.
+PairProduct RowsBy(const Bf16* a, int rows, int inner, const Pair* matrix, int outer);
+
 // finish(x @ kernel + bias) for some rows and columns; `out` is float32 or bfloat16 as
 // `finish` says. Columns are in multiples of 16.
 void DenseForward(const DenseShape& shape, const Bf16* x, const float* kernel,
@@ -44,6 +48,8 @@ class DenseKernelGradient {
 
   int pairs() const { return (shape_.rows + 1) / 2; }
   int columns(int part) const;
+  void ComputeRows(Range inputs, float* to) const;
+  void ComputeTiles(Range inputs, float* to) const;
 
   DenseShape shape_;
   const Bf16* x_;

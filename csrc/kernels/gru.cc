@@ -22,24 +22,6 @@ void Before(const GruShape& shape, const GruInputs& inputs, const float* states,
   }
 }
 
-// Multiplies rows of `a` [rows, inner] with a matrix of pairs [inner / 2, outer].
-void MultiplyRowsBy(const Bf16* a, int rows, int inner, const Pair* matrix, int outer,
-                    const float* bias, Finish finish, float* out) {
-  PairProduct product{};
-  product.segments = 1;
-  product.pairs = inner / 2;
-  product.ldb = outer;
-  ForVectors(outer, kPairLanes, [&](int column, int vectors) {
-    for (int i = 0; i < rows; ++i) {
-      product.a[i] = a + At(i, inner);
-      product.out[i] = out + At(i, outer) + column;
-    }
-    product.b = matrix + column;
-    if (bias != nullptr) product.bias = bias + column;
-    Multiply(product, rows, vectors, finish);
-  });
-}
-
 }  // namespace
 
 GruForward::GruForward(const GruShape& shape, const GruInputs& inputs, float* states,
@@ -66,8 +48,10 @@ void GruForward::Compute(Range batch) const {
   for (int t = 0; t < shape_.steps; ++t) {
     Before(shape_, inputs_, states_, t, batch, before.data());
     Round(before.data(), At(rows, size), rounded.data());
-    MultiplyRowsBy(rounded.data(), rows, size, kernel_.data(), 3 * size,
-                   inputs_.recurrent_bias, Finish::kBias, recurrent.data());
+    PairProduct product = RowsBy(rounded.data(), rows, size, kernel_.data(), 3 * size);
+    product.out = recurrent.data();
+    product.bias = inputs_.recurrent_bias;
+    Multiply(product, Finish::kBias);
     for (int i = 0; i < rows; ++i) {
       const int at = t * shape_.batch + batch.begin + i;
       GruRow row{};
@@ -83,13 +67,12 @@ void GruForward::Compute(Range batch) const {
 
 GruBackward::GruBackward(const GruShape& shape, const GruInputs& inputs,
                          const float* states, const float* saved, const float* errors,
-                         const float* last, const GruGradients& gradients)
+                         const GruGradients& gradients)
     : shape_(shape),
       inputs_(inputs),
       states_(states),
       saved_(saved),
       errors_(errors),
-      last_(last),
       gradients_(gradients),
       kernel_(static_cast<std::size_t>(At(3 * shape.size / 2, shape.size))),
       before_(static_cast<std::size_t>(At(shape.steps * shape.batch, shape.size))),
@@ -108,7 +91,7 @@ void GruBackward::Compute(Range batch, float* bias) {
   const std::size_t values = static_cast<std::size_t>(At(rows, size));
   ScratchArray<float> before(values), recurrent(3 * values);
   float* carried = gradients_.state + At(batch.begin, size);
-  std::copy_n(last_ + At(batch.begin, size), values, carried);
+  std::fill_n(carried, values, 0.0F);
   for (int t = shape_.steps; t-- > 0;) {
     const int start = t * shape_.batch + batch.begin;
     Before(shape_, inputs_, states_, t, batch, before.data());
@@ -126,8 +109,9 @@ void GruBackward::Compute(Range batch, float* bias) {
     Bf16* rounded = recurrent_.data() + At(start, 3 * size);
     ActivationGradient(nullptr, recurrent.data(), Finish::kIdentity, rows, 3 * size,
                        rounded, bias);
-    MultiplyRowsBy(rounded, rows, 3 * size, kernel_.data(), size, nullptr, Finish::kAdd,
-                   carried);
+    PairProduct product = RowsBy(rounded, rows, 3 * size, kernel_.data(), size);
+    product.out = carried;
+    Multiply(product, Finish::kAdd);
     for (int i = 0; i < rows; ++i) {
       // The state before an episode does not matter to it.
       if (inputs_.is_first[start + i]) std::fill_n(carried + At(i, size), size, 0.0F);

@@ -33,7 +33,7 @@ class GruForward {
 
   // Prepare rows of the kernel, in pairs, all of them before `Compute`.
   void Prepare(Range rows);
-  // Compute all steps of some environments, at most `kPairRows`.
+  // Compute all steps of some environments.
   void Compute(Range batch) const;
 
  private:
@@ -52,15 +52,13 @@ struct GruGradients {
 class GruBackward {
  public:
   // `states` and `saved` are the forward pass's. `errors` [T, B, S] is the gradient of
-  // the states, `last` [B, S] that of the last one besides.
+  // the states.
   GruBackward(const GruShape& shape, const GruInputs& inputs, const float* states,
-              const float* saved, const float* errors, const float* last,
-              const GruGradients& gradients);
+              const float* saved, const float* errors, const GruGradients& gradients);
 
   // Prepare rows of the kernel, in multiples of 16, all of them before `Compute`.
   void Prepare(Range rows);
-  // Compute all steps of some environments, at most `kPairRows`, and add to the
-  // gradient of the bias.
+  // Compute all steps of some environments, and add to the gradient of the bias.
   void Compute(Range batch, float* bias);
 
   // After all of `Compute`: what the gradient of the recurrent kernel is made of.
@@ -74,7 +72,6 @@ class GruBackward {
   const float* states_;
   const float* saved_;
   const float* errors_;
-  const float* last_;
   GruGradients gradients_;
   ScratchArray<Pair> kernel_;  // [3 S / 2, S]
   ScratchArray<Bf16> before_, recurrent_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/blocks.h"
+#include "kernels/kernel_gradient.h"
 
 namespace jaxfactory {
 namespace {
@@ -28,13 +29,6 @@ ImageEncoder::ImageEncoder(const std::vector<ConvLayer>& layers, Finish activati
       InterleaveFloats(from, from + outputs, outputs,
                        pairs.data() + static_cast<std::ptrdiff_t>(row) * outputs);
     }
-    std::vector<std::ptrdiff_t>& patches = patches_.emplace_back();
-    for (int row = 0; row < shape.rows(); ++row) {
-      for (int column = 0; column < shape.columns(); ++column) {
-        patches.push_back((static_cast<std::ptrdiff_t>(row) * shape.width + column) *
-                          shape.stride * shape.channels);
-      }
-    }
     ScratchArray<Pair>& transposed = transposed_.emplace_back();
     if (!gradient || transposed_.size() == 1) continue;
     transposed.resize(shape.kernel() / 2);
@@ -51,24 +45,24 @@ ImageEncoder::ImageEncoder(const std::vector<ConvLayer>& layers, Finish activati
 void ImageEncoder::Layer(std::size_t index, const Bf16* image, Bf16* result) const {
   const ConvLayer& layer = layers_[index];
   const ConvShape& shape = layer.shape;
-  const std::vector<std::ptrdiff_t>& patches = patches_[index];
   PairProduct product{};
+  product.a = image;
+  product.lines = shape.rows();
+  product.rows = shape.columns();
+  product.a_segment = At(shape.width, shape.channels);
+  product.a_line = shape.stride * product.a_segment;
+  product.a_row = At(shape.stride, shape.channels);
   product.segments = shape.size;
   product.pairs = shape.patch_row() / 2;
-  product.segment_stride = static_cast<std::ptrdiff_t>(shape.width) * shape.channels;
-  product.ldb = shape.outputs;
-  ForBlocks(static_cast<int>(patches.size()), kPairRows, [&](int start, int count) {
-    ForVectors(shape.outputs, kPairLanes, [&](int output, int vectors) {
-      for (int i = 0; i < count; ++i) {
-        const std::ptrdiff_t place = start + i;
-        product.a[i] = image + patches[static_cast<std::size_t>(place)];
-        product.out[i] = result + place * shape.outputs + output;
-      }
-      product.b = kernels_[index].data() + output;
-      product.bias = layer.bias + output;
-      Multiply(product, count, vectors, activation_);
-    });
-  });
+  product.b = kernels_[index].data();
+  product.panels = 1;
+  product.columns = shape.outputs;
+  product.b_row = shape.outputs;
+  product.out = result;
+  product.out_line = At(shape.columns(), shape.outputs);
+  product.out_row = shape.outputs;
+  product.bias = layer.bias;
+  Multiply(product, activation_);
 }
 
 void ImageEncoder::Forward(const Pixels& pixels, int first, int last) const {
@@ -93,18 +87,14 @@ void ImageEncoder::Forward(const Pixels& pixels, int first, int last) const {
   }
 }
 
-// What is computed of a few images before their kernel gradients: the inputs and the
-// errors of each layer, as pairs of two images.
+// What is computed of a few images before their kernel gradients.
 struct ImageEncoder::Scratch {
   explicit Scratch(const std::vector<ConvLayer>& layers)
-      : normalized(2 * layers.front().shape.image()),
-        inputs(layers.size()),
-        errors(layers.size()) {
+      : normalized(2 * layers.front().shape.image()) {
     std::size_t largest = 0;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const ConvShape& shape = layers[i].shape;
-      inputs[i].resize(kTogether / 2 * shape.image());
-      errors[i].resize(kTogether / 2 * shape.output());
+      kernels.emplace_back(shape, kTogether / 2);
       if (i > 0) largest = std::max(largest, shape.image());
       rounded[0].resize(std::max(rounded[0].size(), shape.output()));
     }
@@ -115,15 +105,16 @@ struct ImageEncoder::Scratch {
   ScratchArray<Bf16> normalized;
   ScratchArray<Bf16> rounded[2];  // the errors of one layer
   ScratchArray<float> gradient;   // of one layer's images
-  std::vector<ScratchArray<Pair>> inputs, errors;
+  std::vector<KernelGradientSum> kernels;
 };
 
 void ImageEncoder::Backward(const Pixels& pixels, const float* errors, int first,
                             int last, float* sums) const {
   Scratch scratch(layers_);
-  std::vector<float*> biases;
+  std::vector<float*> kernels, biases;
   float* at = sums;
   for (const ConvLayer& layer : layers_) {
+    kernels.push_back(at);
     biases.push_back(at + layer.shape.kernel());
     at = biases.back() + layer.shape.outputs;
   }
@@ -132,7 +123,6 @@ void ImageEncoder::Backward(const Pixels& pixels, const float* errors, int first
     const int count = std::min(kTogether, last - start);
     for (int image = start; image < start + count; image += 2) {
       const int both = std::min(2, last - image);
-      const std::size_t slot = static_cast<std::size_t>(image - start) / 2;
       for (int i = 0; i < both; ++i) {
         NormalizePixels(pixels.values + static_cast<std::size_t>(image + i) * size,
                         pixels.scale, pixels.shift, pixels.clip, Signed(size),
@@ -156,11 +146,9 @@ void ImageEncoder::Backward(const Pixels& pixels, const float* errors, int first
                         ? scratch.normalized.data() + static_cast<std::size_t>(i) * in
                         : layers_[layer - 1].result + number * in;
         }
-        Interleave(scratch.rounded[0].data(),
-                   both == 2 ? scratch.rounded[1].data() : nullptr, Signed(out),
-                   scratch.errors[layer].data() + slot * out);
-        Interleave(from[0], from[1], Signed(in),
-                   scratch.inputs[layer].data() + slot * in);
+        const Bf16* rounded[2] = {scratch.rounded[0].data(),
+                                  both == 2 ? scratch.rounded[1].data() : nullptr};
+        scratch.kernels[layer].Set((image - start) / 2, from, rounded);
         if (layer == 0) break;
         for (int i = 0; i < both; ++i) {
           ImageGradient(layer, scratch.rounded[i].data(),
@@ -168,75 +156,40 @@ void ImageEncoder::Backward(const Pixels& pixels, const float* errors, int first
         }
       }
     }
-    float* to = sums;
     for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-      KernelGradient(layer, scratch, (count + 1) / 2, to);
-      to += layers_[layer].shape.kernel() +
-            static_cast<std::size_t>(layers_[layer].shape.outputs);
+      scratch.kernels[layer].Add((count + 1) / 2, kernels[layer]);
     }
   }
-}
-
-void ImageEncoder::KernelGradient(std::size_t index, const Scratch& scratch, int pairs,
-                                  float* sums) const {
-  const ConvShape& shape = layers_[index].shape;
-  const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(shape.width) * shape.channels;
-  const int length = shape.patch_row(), outputs = shape.outputs;
-  PairOuterSum sum{};
-  sum.blocks = pairs;
-  sum.rows = shape.rows();
-  sum.columns = shape.columns();
-  sum.x_block = Signed(shape.image());
-  sum.x_row = shape.stride * line;
-  sum.x_column = static_cast<std::ptrdiff_t>(shape.stride) * shape.channels;
-  sum.dy_block = Signed(shape.output());
-  sum.dy_row = static_cast<std::ptrdiff_t>(shape.columns()) * outputs;
-  sum.dy_column = outputs;
-  sum.out_row = outputs;
-  for (int row = 0; row < shape.size; ++row) {
-    ForVectors(outputs, kPairLanes, [&](int output, int vectors) {
-      for (int j = 0; j < length;) {
-        const int rows = OuterRows(length - j, vectors);
-        sum.x = scratch.inputs[index].data() + row * line + j;
-        sum.dy = scratch.errors[index].data() + output;
-        sum.out =
-            sums + (static_cast<std::ptrdiff_t>(row) * length + j) * outputs + output;
-        AddOuter(sum, rows, vectors);
-        j += rows;
-      }
-    });
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    scratch.kernels[layer].Finish(kernels[layer]);
   }
 }
 
 void ImageEncoder::ImageGradient(std::size_t index, const Bf16* errors,
                                  float* to) const {
   const ConvShape& shape = layers_[index].shape;
-  const std::ptrdiff_t line = static_cast<std::ptrdiff_t>(shape.width) * shape.channels;
+  const std::ptrdiff_t line = At(shape.width, shape.channels);
   const int length = shape.patch_row();
   std::fill_n(to, shape.image(), 0.0F);
   PairProduct product{};
+  product.a = errors;
+  product.lines = shape.rows();
+  product.rows = shape.columns();
+  product.a_line = At(shape.columns(), shape.outputs);
+  product.a_row = shape.outputs;
   product.segments = 1;
   product.pairs = shape.outputs / 2;
-  product.ldb = length;
-  for (int row = 0; row < shape.rows(); ++row) {
-    ForParts(shape.columns(), kPairRows, [&](int start, int count) {
-      for (int k = 0; k < shape.size; ++k) {
-        ForVectors(length, kPairLanes, [&](int j, int vectors) {
-          for (int i = 0; i < count; ++i) {
-            const std::ptrdiff_t column = start + i;
-            product.a[i] =
-                errors + (static_cast<std::ptrdiff_t>(row) * shape.columns() + column) *
-                             shape.outputs;
-            product.out[i] = to + (row * shape.stride + k) * line +
-                             column * shape.stride * shape.channels + j;
-          }
-          product.b = transposed_[index].data() +
-                      static_cast<std::ptrdiff_t>(k) * length * shape.outputs / 2 + j;
-          Multiply(product, count, vectors, Finish::kAdd);
-        });
-      }
-    });
-  }
+  // One panel for each row of the kernel.
+  product.b = transposed_[index].data();
+  product.panels = shape.size;
+  product.columns = length;
+  product.b_panel = At(length, shape.outputs / 2);
+  product.b_row = length;
+  product.out = to;
+  product.out_line = shape.stride * line;
+  product.out_row = At(shape.stride, shape.channels);
+  product.out_panel = line;
+  Multiply(product, Finish::kAdd);
 }
 
 }  // namespace jaxfactory

@@ -56,15 +56,12 @@ class ImageEncoder {
   struct Scratch;
 
   void Layer(std::size_t index, const Bf16* image, Bf16* result) const;
-  void KernelGradient(std::size_t index, const Scratch& scratch, int pairs,
-                      float* sums) const;
   void ImageGradient(std::size_t index, const Bf16* errors, float* to) const;
 
   std::vector<ConvLayer> layers_;
   Finish activation_;
   std::vector<ScratchArray<Pair>> kernels_;     // pairs along a patch's row
   std::vector<ScratchArray<Pair>> transposed_;  // pairs of outputs, see ImageGradient
-  std::vector<std::vector<std::ptrdiff_t>> patches_;  // where each begins in its image
   std::size_t gradients_ = 0;
 };
 

@@ -1,4 +1,5 @@
-// Compiles what lies between the two macros for processors with AVX-512-BF16.
+// Compile what lies between two macros for processors with AVX-512-BF16, or also with
+// AMX.
 //
 // Functions from headers must be included before, so that none of them is compiled for
 // instructions that another processor lacks and then shared by the linker.
@@ -9,18 +10,32 @@
 #define JAXFACTORY_HAS_AVX512BF16 1
 #endif
 
+// Older compilers do not know AMX.
+#if defined(JAXFACTORY_HAS_AVX512BF16) && \
+    (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define JAXFACTORY_HAS_AMX 1
+#endif
+
 #if defined(__clang__)
 #define JAXFACTORY_BEGIN_AVX512BF16                                             \
   _Pragma(                                                                      \
       "clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq," \
       "avx512vl,avx512bf16,avx2,fma\"))), apply_to = function)")
 #define JAXFACTORY_END_AVX512BF16 _Pragma("clang attribute pop")
+#define JAXFACTORY_BEGIN_AMX                                                    \
+  _Pragma(                                                                      \
+      "clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq," \
+      "avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16\"))), apply_to = function)")
 #else
 #define JAXFACTORY_BEGIN_AVX512BF16                                 \
   _Pragma("GCC push_options")                                       \
       _Pragma("GCC target(\"avx512f,avx512bw,avx512dq,avx512vl\")") \
           _Pragma("GCC target(\"avx512bf16,avx2,fma\")")
 #define JAXFACTORY_END_AVX512BF16 _Pragma("GCC pop_options")
+#define JAXFACTORY_BEGIN_AMX  \
+  JAXFACTORY_BEGIN_AVX512BF16 \
+  _Pragma("GCC target(\"amx-tile,amx-bf16\")")
 #endif
+#define JAXFACTORY_END_AMX JAXFACTORY_END_AVX512BF16
 
 #endif  // JAXFACTORY_KERNELS_TARGET_H_

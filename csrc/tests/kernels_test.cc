@@ -233,11 +233,11 @@ void TestGru(int steps, int batch, int size) {
   };
   std::vector<float> saved(count(steps * batch, 4 * size));
   const std::vector<float> states = run(&saved);
-  const std::vector<float> ones(states.size(), 1.0F), none(state.size());
+  const std::vector<float> ones(states.size(), 1.0F);
   std::vector<float> d_projected(projected.size()), d_state(state.size());
   std::vector<std::vector<float>> d_bias(2, std::vector<float>(bias.size()));
   GruBackward backward(shape, inputs, states.data(), saved.data(), ones.data(),
-                       none.data(), {d_projected.data(), d_state.data()});
+                       {d_projected.data(), d_state.data()});
   backward.Prepare({0, size});
   InThreads(2, [&](int thread) {
     for (int b = thread; b < batch; b += 2) {
@@ -276,9 +276,14 @@ int main() {
       Stack{7, {{0, 17, 21, 8, 3, 2, 16}, {0, 8, 10, 16, 2, 1, 48}}});
   jaxfactory::TestEncoder(Stack{3, {{0, 12, 20, 3, 8, 4, 16}}});
   jaxfactory::TestEncoder(Stack{10, {{0, 9, 9, 4, 4, 5, 32}, {0, 2, 2, 32, 1, 1, 16}}});
-  for (const int rows : {1, 2, 13, 50}) {
+  // More positions in a line than a tile has rows, and sums over them in three chunks.
+  jaxfactory::TestEncoder(
+      Stack{5, {{0, 20, 76, 3, 8, 4, 16}, {0, 4, 18, 16, 2, 1, 32}}});
+  jaxfactory::TestEncoder(Stack{2, {{0, 5, 74, 4, 4, 2, 48}, {0, 1, 36, 48, 1, 1, 16}}});
+  for (const int rows : {1, 2, 13, 50, 141}) {
     jaxfactory::TestDense(rows, 16, 16);
     jaxfactory::TestDense(rows, 48, 80);
+    jaxfactory::TestDense(rows, 176, 96);
   }
   jaxfactory::TestGru(1, 1, 16);
   jaxfactory::TestGru(4, 3, 32);
