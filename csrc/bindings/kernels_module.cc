@@ -29,13 +29,17 @@ NB_MODULE(_kernels, m) {
       [] {
         nb::dict handlers;
         if (!Bf16Supported()) return handlers;
-        for (const auto& [name, handler] : XlaBf16Handlers()) {
-          handlers[name.c_str()] = nb::capsule(handler);
+        for (const auto& some : {XlaEncoderHandlers(), XlaLayerHandlers()}) {
+          for (const auto& [name, handler] : some) {
+            handlers[name.c_str()] = nb::capsule(handler);
+          }
         }
         return handlers;
       },
       "XLA FFI handlers of the bfloat16 kernels; empty if the processor lacks "
       "AVX-512-BF16.");
+  m.def("bf16_instructions", &Bf16Instructions,
+        "What the bfloat16 kernels multiply with: \"AMX\", \"AVX-512-BF16\" or \"\".");
   m.def("limit_convolution_lanes", &LimitConvolutionLanes, "lanes"_a,
         "Use vectors of at most this many floats, 8 or 16; for tests of both.");
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -269,9 +270,12 @@ void TestGru(int steps, int batch, int size) {
 }  // namespace
 }  // namespace jaxfactory
 
-int main() {
+// The argument is the name of the instructions that are to be tested.
+int main(int count, char** arguments) {
   using jaxfactory::Stack;
   if (!jaxfactory::Bf16Supported()) return 0;
+  CHECK(count == 2);
+  CHECK(std::string(jaxfactory::Bf16Instructions()) == arguments[1]);
   jaxfactory::TestEncoder(
       Stack{7, {{0, 17, 21, 8, 3, 2, 16}, {0, 8, 10, 16, 2, 1, 48}}});
   jaxfactory::TestEncoder(Stack{3, {{0, 12, 20, 3, 8, 4, 16}}});

@@ -8,8 +8,10 @@
 namespace jaxfactory {
 
 // XLA FFI handlers for the CPU backend by name, in the form that
-// jax.ffi.register_ffi_target takes. Types and shapes are in xla_bf16.cc.
-std::map<std::string, void*> XlaBf16Handlers();
+// jax.ffi.register_ffi_target takes: of image encoders, and of dense and recurrent
+// layers. Types and shapes are where they are defined.
+std::map<std::string, void*> XlaEncoderHandlers();
+std::map<std::string, void*> XlaLayerHandlers();
 
 }  // namespace jaxfactory
 

@@ -32,7 +32,7 @@ def describe(precision: str) -> str:
     """Return the precision as a note for a training run's output."""
     if precision == "float32":
         return "precision: float32"
-    how = "AVX-512-BF16 kernels" if kernels.used() else "XLA"
+    how = f"{kernels.instructions()} kernels" if kernels.used() else "XLA"
     return f"precision: bfloat16 products with float32 sums ({how})"
 
 

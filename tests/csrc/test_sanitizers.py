@@ -1,7 +1,7 @@
 """The C++ tests under the address and the thread sanitizer."""
 
 import pytest
-from cpp_build import SANITIZED, build, run_test
+from cpp_build import TESTS, build, run_test
 
 
 pytestmark = [pytest.mark.vizdoom, pytest.mark.slow, pytest.mark.stress]
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.vizdoom, pytest.mark.slow, pytest.mark.stress]
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
 def test_nothing_is_found(tmp_path, sanitizer):
     build(tmp_path, sanitizer)
-    for name in SANITIZED:
+    for name in TESTS:
         run_test(
             tmp_path, name,
             env={"ASAN_OPTIONS": "detect_leaks=1", "TSAN_OPTIONS": "halt_on_error=1"},

@@ -60,9 +60,8 @@ def _backward(saved: tuple[Array, ...], errors: Array) -> tuple[Any, ...]:
     sizes = (steps, batch, 3 * size), (batch, size), kernel.shape, kernel.shape[1:]
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in sizes]
     d_projected, d_state, d_kernel, d_bias = kernels.call(
-        "gru_backward", shapes, is_first, state, states, kept, errors,
-        jnp.zeros_like(state), kernel,
-    )  # fmt: skip
+        "gru_backward", shapes, is_first, state, states, kept, errors, kernel
+    )
     return d_projected, None, d_state, d_kernel, d_bias
 
 

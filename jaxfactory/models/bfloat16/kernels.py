@@ -1,4 +1,4 @@
-"""The C++ kernels, as functions that JAX can call; see csrc/xla/xla_bf16.cc."""
+"""The C++ kernels, as functions that JAX can call; see csrc/xla/xla_bf16_*.cc."""
 
 from functools import cache
 from typing import Any
@@ -32,6 +32,11 @@ def available() -> bool:
 def used() -> bool:
     """Whether the layers use the kernels: on the CPU, where they are available."""
     return jax.default_backend() == "cpu" and available()
+
+
+def instructions() -> str:
+    """What the kernels multiply with: "AMX" or "AVX-512-BF16"; "" without kernels."""
+    return _kernels.bf16_instructions() if available() else ""
 
 
 def call(name: str, results: Any, *args: Any, **attributes: Any) -> Any:

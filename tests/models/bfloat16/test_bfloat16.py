@@ -370,7 +370,7 @@ print(float(value), sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(gradien
 def test_another_processor_uses_xla():
     """Everything runs there, and bfloat16 computes the same."""
     outputs = []
-    for most in ("AVX512_BF16", "AVX512"):
+    for most in ("AVX512BF16", "AVX512"):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True,
             env=os.environ | {"JAXFACTORY_MAX_ISA": most},
