@@ -39,6 +39,9 @@ class Configuration {
       sizes.rows[tile] = static_cast<std::uint8_t>(is_b ? pairs : rows);
       sizes.row_bytes[tile] = static_cast<std::uint16_t>(4 * (is_a ? pairs : columns));
     }
+    // GCC believes that the instructions read no memory, and this one 8 bytes; so it
+    // would write the sizes, and what tiles are loaded from, later or never.
+    __asm__ volatile("" : : "r"(&sizes) : "memory");
     _tile_loadconfig(&sizes);
   }
   // Without it, the system would save the tiles whenever the thread is interrupted.

@@ -283,7 +283,8 @@ int main(int count, char** arguments) {
   // More positions in a line than a tile has rows, and sums over them in three chunks.
   jaxfactory::TestEncoder(
       Stack{5, {{0, 20, 76, 3, 8, 4, 16}, {0, 4, 18, 16, 2, 1, 32}}});
-  jaxfactory::TestEncoder(Stack{2, {{0, 5, 74, 4, 4, 2, 48}, {0, 1, 36, 48, 1, 1, 16}}});
+  jaxfactory::TestEncoder(
+      Stack{2, {{0, 5, 74, 4, 4, 2, 48}, {0, 1, 36, 48, 1, 1, 16}}});
   for (const int rows : {1, 2, 13, 50, 141}) {
     jaxfactory::TestDense(rows, 16, 16);
     jaxfactory::TestDense(rows, 48, 80);
