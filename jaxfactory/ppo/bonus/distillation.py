@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from jaxfactory._util.errors import UserError
 from jaxfactory.config.network import NetworkConfig
 from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.models.normalization import RunningStats, normalize_obs
 from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 from jaxfactory.types import Observation, Params
 
@@ -29,7 +31,9 @@ class Distillation:
     """The fixed network and its predictor, as pure functions over plain parameters.
 
     Both have the convolutions of the policy, and an own dense layer; the predictor has
-    another one. Neither is recurrent.
+    another one. Neither is recurrent. They see every other pixel of an image in both
+    directions, if the convolutions fit: at full size, they would cost as much as the
+    policy's update.
     """
 
     def __init__(self, spec: ObservationSpec, config: NetworkConfig):
@@ -39,23 +43,43 @@ class Distillation:
             UserError: If a convolution's kernel is larger than its input.
         """
         small = _small(config)
-        # The "logits" of one head are the features.
-        outputs = EnvSpec(spec, ActionSpec(heads=(FEATURES,)))
-        self._target = ActorCritic(outputs, small)
+        try:
+            self._stride = 2
+            self._target = _network(spec, small, self._stride)
+        except UserError:  # Too few pixels for the kernels.
+            self._stride = 1
+            self._target = _network(spec, small, self._stride)
         deeper = dataclasses.replace(small, decoder_sizes=(small.hidden_size,))
-        self._predictor = ActorCritic(outputs, deeper)
+        self._predictor = _network(spec, deeper, self._stride)
 
     def init(self, key: Key[Array, ""]) -> tuple[Params, Params]:
         """Return the parameters of the predictor and of the fixed network."""
         one, other = jax.random.split(key)
         return self._predictor.init(one), self._target.init(other)
 
+    def normalize(
+        self, obs: Observation, stats: dict[str, RunningStats]
+    ) -> Observation:
+        """Return what the networks see of raw observations.
+
+        Args:
+            obs: Leaves ``[T, B, ...]``.
+            stats: Statistics to normalize them with.
+        """
+        if "image" in stats:
+            every = slice(None, None, self._stride)
+            mean, var, count = stats["image"]
+            thinned = RunningStats(mean[every, every], var[every, every], count)
+            stats = {**stats, "image": thinned}
+            obs = {**obs, "image": jnp.asarray(obs["image"])[:, :, every, every]}
+        return normalize_obs(obs, stats)
+
     def target(self, params: Params, obs: Observation) -> Float[Array, "T B F"]:
         """Return the fixed network's features.
 
         Args:
             params: Its parameters.
-            obs: Normalized, leaves float32 ``[T, B, ...]``.
+            obs: What `normalize` returns.
         """
         return _outputs(self._target, params, obs)
 
@@ -66,11 +90,20 @@ class Distillation:
 
         Args:
             params: The predictor's parameters.
-            obs: Normalized, leaves float32 ``[T, B, ...]``.
+            obs: What `normalize` returns.
             target: The fixed network's features of them.
         """
         predicted = _outputs(self._predictor, params, obs)
         return jnp.square(predicted - target).mean(-1)
+
+
+def _network(spec: ObservationSpec, config: NetworkConfig, stride: int) -> ActorCritic:
+    if spec.image is not None:
+        height, width, channels = spec.image
+        image = (-(-height // stride), -(-width // stride), channels)
+        spec = spec._replace(image=image)
+    # The "logits" of one head are the features.
+    return ActorCritic(EnvSpec(spec, ActionSpec(heads=(FEATURES,))), config)
 
 
 def _outputs(network: ActorCritic, params: Params, obs: Observation) -> Array:

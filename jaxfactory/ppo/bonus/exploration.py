@@ -177,7 +177,7 @@ class Exploration:
         encoded = network.encode(params, network.normalize(obs, obs_stats[0]))
         if rnd is None:
             return encoded, (), ()
-        seen = normalization.normalize_obs(obs, obs_stats[1])
+        seen = rnd.normalize(obs, obs_stats[1])
         distilled = rnd.target(target, seen)
         return encoded, distilled, rnd.error(trained["rnd"], seen, distilled)
 
@@ -260,7 +260,7 @@ class Exploration:
             times = (batch.offset + _EVERY * jnp.arange(count)) % num_steps + 1
             at = (times[:, None], envs[None, :])
             obs = jax.tree.map(lambda x: jnp.asarray(x)[at], batch.obs)
-            obs = normalization.normalize_obs(obs, batch.obs_stats)
+            obs = self._distillation.normalize(obs, batch.obs_stats)
             error = self._distillation.error(params["rnd"], obs, batch.distilled[at])
             metrics["rnd_loss"] = error.mean()
             loss = loss + metrics["rnd_loss"]
