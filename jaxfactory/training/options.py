@@ -20,7 +20,8 @@ class TrainOptions(Config):
     run: Path | None = None
     """Run directory, resumed if it exists; without it, a new one under runs/."""
     preset: str = "default"
-    """Preset that supplies the defaults: default or reference; gymnasium for Gymnasium
+    """Preset that supplies the defaults: default, short_horizon (learns sooner where
+    rewards follow actions within seconds) or reference; gymnasium for Gymnasium
     environments."""
     callback: tuple[str, ...] = ()
     """Custom functions to call after each update, module:function or
