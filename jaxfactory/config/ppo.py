@@ -16,6 +16,7 @@ from jaxfactory.config.env import MAX_ENVS
 _BOUNDS = {
     "learning_rate": (0.0, 1e9),
     "ent_coef": (-1e9, 1e9),
+    "balance_coef": (0.0, 1e9),
     "clip_eps": (1e-9, 1e9),
     "gamma": (0.0, 1.0),
 }
@@ -128,7 +129,7 @@ class PPOConfig:
     lr_schedule: Literal["constant", "decay"] = "decay"
     """constant, or decay to a tenth over the second half of training."""
     schedule: tuple[str, ...] = ()
-    """Change learning_rate, ent_coef, clip_eps or gamma over the run:
+    """Change learning_rate, ent_coef, balance_coef, clip_eps or gamma over the run:
     NAME=SHAPE:FINAL:START:END goes from the setting's own value at the share START of
     the run to FINAL at END and stays there, linear or cosine; START is 0 and END 1 if
     left out. NAME=constant is no change. As in ent_coef=linear:0.0003:0.5. For the
@@ -169,6 +170,10 @@ class PPOConfig:
     """Exploration bonus: symmetric KL to the uniform policy, or entropy."""
     ent_coef: float = 0.003
     """Coefficient of the exploration bonus."""
+    balance_coef: float = 0.0
+    """Coefficient of the entropy of a minibatch's mean action probabilities. It keeps
+    an agent from preferring one action everywhere before it can see where which one
+    helps; 0 turns it off."""
     kl_coef: float = 0.0
     """Coefficient of the KL divergence from the policy that the ratio is relative to;
     0 turns this penalty off."""
@@ -203,6 +208,7 @@ class PPOConfig:
         validation.within(self, "value_clip", 0.0, 1e9)
         validation.within(self, "vf_coef", 0.0, 1e9)
         validation.within(self, "ent_coef", -1e9, 1e9)
+        validation.within(self, "balance_coef", 0.0, 1e9)
         validation.within(self, "kl_coef", 0.0, 1e9)
         validation.within(self, "lr_warmup_frames", 0.0, _MOST_FRAMES)
         validation.within(self, "advantage_floor", 0.0, 1e9)

@@ -15,6 +15,9 @@ from jaxtyping import Array, Float, Int, Int32, Key
 
 Heads = tuple[int, ...]
 
+# Of probabilities whose logarithm is taken.
+_SMALLEST = 1e-30
+
 
 def split_heads(
     logits: Float[Array, "*batch logits"], heads: Heads
@@ -91,6 +94,22 @@ def entropy(
 
     def one(log_p: Array) -> Array:
         return -(jnp.exp(log_p) * log_p).sum(-1)
+
+    return _sum_over_heads(one, logits, heads)
+
+
+def entropy_of_mean(
+    logits: Float[Array, "*batch logits"], heads: Heads
+) -> Float[Array, ""]:
+    """Return the entropy of the batch's mean probabilities, summed over the heads.
+
+    It is high if every choice is made somewhere, and says nothing of how certain each
+    single choice is.
+    """
+
+    def one(log_p: Array) -> Array:
+        mean = jnp.exp(log_p).reshape(-1, log_p.shape[-1]).mean(0)
+        return -(mean * jnp.log(jnp.maximum(mean, _SMALLEST))).sum()
 
     return _sum_over_heads(one, logits, heads)
 

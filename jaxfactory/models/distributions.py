@@ -43,6 +43,12 @@ class Distribution(Protocol):
     def entropy(self, parameters: Array) -> Array:
         """Return the entropy in nats."""
 
+    def balance(self, parameters: Array) -> Array:
+        """Return the entropy of the heads' mean probabilities over the batch, ``[]``.
+
+        Numbers add nothing.
+        """
+
     def exploration_penalty(self, parameters: Array, cap: float) -> Array:
         """Return the exploration term of the loss; lower means more exploration.
 
@@ -86,6 +92,10 @@ class Categorical(NamedTuple):
     ) -> Float[Array, "*batch"]:
         """Return the entropy in nats, summed over the heads."""
         return categorical.entropy(parameters, self.heads)
+
+    def balance(self, parameters: Float[Array, "*batch logits"]) -> Float[Array, ""]:
+        """Return the entropy of the mean probabilities over the batch, in nats."""
+        return categorical.entropy_of_mean(parameters, self.heads)
 
     def exploration_penalty(
         self, parameters: Float[Array, "*batch logits"], cap: float
@@ -146,6 +156,13 @@ class Mixed(NamedTuple):
         return (
             numbers + categorical.entropy(logits, self.heads) if self.heads else numbers
         )
+
+    def balance(self, parameters: Float[Array, "*batch P"]) -> Float[Array, ""]:
+        """Return the entropy of the heads' mean probabilities; 0 without heads."""
+        if not self.heads:
+            return jnp.zeros(())
+        logits, _, _ = self._split(parameters)
+        return categorical.entropy_of_mean(logits, self.heads)
 
     def exploration_penalty(
         self, parameters: Float[Array, "*batch P"], cap: float

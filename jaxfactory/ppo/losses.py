@@ -177,6 +177,9 @@ def ppo_loss(
     # Schulman's estimate, whose gradient is zero where the policies agree.
     approx_kl = (ratio - 1.0 - log_ratio).mean()
     loss = policy + config.vf_coef * critic + ent_coef * exploration
+    if config.balance_coef:
+        balance = network.distribution.balance(logits)
+        loss = loss - scheduled.get("balance_coef", config.balance_coef) * balance
     if config.kl_coef:
         loss = loss + config.kl_coef * approx_kl
     outside = jnp.abs(log_ratio) > jnp.log1p(clip_eps)

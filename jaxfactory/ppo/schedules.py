@@ -21,7 +21,7 @@ UNCHANGED: Scheduled = MappingProxyType({})
 
 
 def scheduled_at(config: PPOConfig, progress: float) -> dict[str, Float[Array, ""]]:
-    """Return ``ent_coef``, ``clip_eps`` and ``gamma`` as far as they have a schedule.
+    """Return those settings but the learning rate that have a schedule.
 
     Args:
         config: The settings.

@@ -111,6 +111,23 @@ def test_the_categorical_object_is_the_functions():
     np.testing.assert_allclose(policy.exploration_penalty(LOGITS, 0.1), 0.1, rtol=1e-6)
 
 
+def test_balance_is_the_entropy_of_the_mean():
+    # Two certain choices that differ: the mean is (1/2, 1/2), of log 2; the second head
+    # is uniform, of log 3.
+    one = jnp.array([50.0, 0.0, 1.0, 1.0, 1.0])
+    other = jnp.array([0.0, 50.0, 1.0, 1.0, 1.0])
+    policy = distributions.Categorical(HEADS)
+    got = policy.balance(jnp.stack([one, other])[:, None])
+    np.testing.assert_allclose(got, math.log(2) + LOG3, rtol=1e-5)
+    # The same choice everywhere: only the second head's.
+    same = jnp.stack([one, one])
+    np.testing.assert_allclose(policy.balance(same), LOG3, rtol=1e-5)
+    assert np.isfinite(jax.grad(policy.balance)(same)).all()
+    # Numbers add nothing.
+    np.testing.assert_allclose(MIXED.balance(PARAMETERS[None]), 0.562335, rtol=1e-5)
+    assert distributions.Mixed((), 2).balance(PARAMETERS[None, 2:]) == 0
+
+
 def test_log_density_of_a_mixed_action():
     # log 1/4, then at its mean -0.918939, and 2 = 2/e standard deviations away:
     # -0.5 x (2/e)^2 - 1 - 0.918939 = -2.189610

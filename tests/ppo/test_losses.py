@@ -68,8 +68,9 @@ NETWORK = NetworkConfig(
 @pytest.mark.parametrize("exploration", ["symmetric_kl", "entropy"])
 def test_matches_numpy(exploration):
     config = PPOConfig(
-        ent_coef=0.3, exploration=exploration, clip_eps=0.1, value_clip=0.2, kl_coef=0.4
-    )
+        ent_coef=0.3, exploration=exploration, clip_eps=0.1, value_clip=0.2,
+        kl_coef=0.4, balance_coef=0.7,
+    )  # fmt: skip
     network = ActorCritic(SPEC, NETWORK)
     params = jax.jit(network.init)(jax.random.key(0))
     rng = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def test_matches_numpy(exploration):
     unroll = jax.jit(network.unroll)
     logits, value, _ = unroll(params, image, batch.is_first, batch.carry)
     logits, value = np.asarray(logits, np.float64), np.asarray(value, np.float64)
-    new_log_prob = kl = entropy = 0.0
+    new_log_prob = kl = entropy = balance = 0.0
     for head, (start, stop) in enumerate(((0, 3), (3, 5))):
         exp = np.exp(logits[..., start:stop])
         p, u = exp / exp.sum(-1, keepdims=True), 1.0 / (stop - start)
@@ -107,6 +108,7 @@ def test_matches_numpy(exploration):
         new_log_prob += np.log(np.take_along_axis(p, action, -1))[..., 0]
         kl += 0.5 * (p * np.log(p / u)).sum(-1) + 0.5 * (u * np.log(u / p)).sum(-1)
         entropy -= (p * np.log(p)).sum(-1)
+        balance -= (p.mean((0, 1)) * np.log(p.mean((0, 1)))).sum()
     ratio = np.exp(new_log_prob - old_log_prob)
     scaled = (advantage - advantage.mean()) / advantage.std()
     surrogate = np.minimum(ratio * scaled, np.clip(ratio, 1 / 1.1, 1.1) * scaled)
@@ -116,6 +118,7 @@ def test_matches_numpy(exploration):
     explore = {"symmetric_kl": np.minimum(kl, 30).mean(), "entropy": -entropy.mean()}
     approx_kl = (ratio - 1 - np.log(ratio)).mean()
     expected = policy + 0.5 * critic + 0.3 * explore[exploration] + 0.4 * approx_kl
+    expected -= 0.7 * balance
 
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     np.testing.assert_allclose(metrics.policy_loss, policy, rtol=1e-3)

@@ -45,7 +45,7 @@ def test_values_over_a_run(text, values):
         (("entcoef=linear:0",), "cannot change 'entcoef'; did you mean 'ent_coef'?"),
         (
             ("frames=linear:0",),
-            "cannot change 'frames'; choose learning_rate, ent_coef",
+            "cannot change 'frames'; choose learning_rate, ent_coef, balance_coef",
         ),
         (("gamma=liner:0.9",), "no shape 'liner'; did you mean 'linear'?"),
         (("gamma=0.9",), "has no shape '0.9'; choose linear, cosine, constant"),
