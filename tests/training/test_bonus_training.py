@@ -29,7 +29,9 @@ def rows_of(path):
     return [json.loads(line) for line in (path / runs.METRICS).read_text().splitlines()]
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(
+    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
+)
 def test_a_run_with_both_bonuses(mode, tmp_path):
     config = tiny_config("my_way_home", 3, mode=mode, intrinsic=BOTH)
     path = tmp_path / "run"
