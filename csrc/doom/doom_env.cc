@@ -7,7 +7,8 @@
 namespace jaxfactory {
 namespace {
 
-constexpr int kMaxFailures = 3;
+// Engines that are started in a row in place of one that failed.
+constexpr int kMaxRestarts = 3;
 
 // Of an environment's first episode, in tics; 0 for none.
 unsigned FirstTimeLimit(const DoomConfig& config, std::uint32_t seed) {
@@ -41,7 +42,7 @@ void DoomEnv::Seed(std::uint32_t seed) {
 void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
   for (std::size_t i = 0; i < players_.size(); ++i) players_[i].set_slot(slots[i]);
   stepping_ = false;
-  try {
+  Guarded([&] {
     if (!running() || restart_) {
       restart_ = false;
       Start();
@@ -52,8 +53,22 @@ void DoomEnv::BeginReset(std::span<const StepSlot> slots) {
     } else {
       NewEpisode();
     }
-  } catch (const EngineError& error) {
-    Recover(error);
+  });
+}
+
+template <typename Part>
+void DoomEnv::Guarded(Part&& part) {
+  try {
+    try {
+      part();
+    } catch (const EngineError& error) {
+      Recover(error);
+    }
+  } catch (...) {
+    // Also after another error, for want of memory: no engine is left half started.
+    End();
+    phase_ = Phase::kIdle;
+    throw;
   }
 }
 
@@ -62,35 +77,27 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
   stepping_ = true;
   ended_ = false;
   fresh_ = false;
-  if (!running()) {
-    // The failure was reported, and the caller continues to step.
-    Recover(EngineError("The Doom engine is not running."));
-    return;
-  }
-  for (DoomPlayer& player : players_) {
-    player.Press(actions);
-    actions += config_.heads.size();
-  }
-  tics_left_ = config_.frame_skip;
-  try {
+  Guarded([&] {
+    // If not, the failure was reported, and the caller continues to step.
+    if (!running()) throw EngineError("The Doom engine is not running.");
+    for (DoomPlayer& player : players_) {
+      player.Press(actions);
+      actions += config_.heads.size();
+    }
+    tics_left_ = config_.frame_skip;
     if (config_.queued_tics) {
       SendAllTics();
     } else {
       phase_ = Phase::kTic;
       SendTic();
     }
-  } catch (const EngineError& error) {
-    Recover(error);
-  }
+  });
 }
 
 bool DoomEnv::Advance() {
-  try {
-    if (!AllReplied()) return false;
-    OnReply();
-  } catch (const EngineError& error) {
-    Recover(error);
-  }
+  Guarded([&] {
+    if (AllReplied()) OnReply();
+  });
   return phase_ == Phase::kIdle;
 }
 
@@ -218,10 +225,7 @@ void DoomEnv::FinishStep() {
 void DoomEnv::Recover(const EngineError& error) {
   End();
   ++failures_;
-  if (!config_.restart_failed || failures_ >= kMaxFailures) {
-    phase_ = Phase::kIdle;
-    throw error;
-  }
+  if (!config_.restart_failed || failures_ > kMaxRestarts) throw error;
   for (DoomPlayer& player : players_) {
     if (stepping_ && !ended_) player.Abandon();
     if (stepping_) player.MarkRestarted();
@@ -233,9 +237,7 @@ void DoomEnv::Recover(const EngineError& error) {
       return;
     } catch (const EngineError&) {
       End();  // the engines of a match restart together
-      if (++failures_ < kMaxFailures) continue;
-      phase_ = Phase::kIdle;
-      throw;
+      if (++failures_ > kMaxRestarts) throw;
     }
   }
 }

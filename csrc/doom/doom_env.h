@@ -51,6 +51,9 @@ class DoomEnv final : public Env {
     kMapUpdate,    // the first frame of the level
   };
 
+  // Runs a part of a reset or step, and restarts the engines if one fails in it.
+  template <typename Part>
+  void Guarded(Part&& part);
   void Start();
   void NewEpisode();
   bool AllReplied();

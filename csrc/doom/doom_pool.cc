@@ -57,7 +57,7 @@ EnvKind DoomKind(const DoomConfig& config) {
       .on_stall =
           [](Stall stall) {
             KillHungEngines(stall == Stall::kClosing ? Patience::kNone
-                                                     : Patience::kUntilDeadline);
+                                                     : Patience::kUntilLimit);
           },
   };
 }

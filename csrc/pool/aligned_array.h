@@ -2,16 +2,18 @@
 #ifndef JAXFACTORY_POOL_ALIGNED_ARRAY_H_
 #define JAXFACTORY_POOL_ALIGNED_ARRAY_H_
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <memory>
 #include <new>
 
 namespace jaxfactory {
 
 // Zeroed elements of type T, aligned to `kAlignment` bytes (which lets JAX read them in
-// place on the CPU).
+// place on the CPU). A page is taken from the memory near the core of the thread that
+// writes it first, which is the worker of its environments.
 template <typename T>
 class AlignedArray {
  public:
@@ -22,19 +24,21 @@ class AlignedArray {
     const std::size_t bytes =
         (std::max<std::size_t>(size, 1) * sizeof(T) + kAlignment - 1) / kAlignment *
         kAlignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-    if (!data_) throw std::bad_alloc();
-    std::fill_n(data_.get(), size, T{});
+    void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    data_ = {static_cast<T*>(memory), Unmap{bytes}};
   }
 
   T* data() const { return data_.get(); }
   std::size_t size() const { return size_; }
 
  private:
-  struct Free {
-    void operator()(T* memory) const { std::free(memory); }
+  struct Unmap {
+    std::size_t bytes = 0;
+    void operator()(T* memory) const { munmap(memory, bytes); }
   };
-  std::unique_ptr<T[], Free> data_;
+  std::unique_ptr<T[], Unmap> data_;
   std::size_t size_ = 0;
 };
 

@@ -1,18 +1,13 @@
 #include "pool/env_pool.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 namespace jaxfactory {
-namespace {
-
-// Engines of a worker that run at the same time: each finishes its whole step before
-// another begins, so that fewer push each other out of the caches.
-constexpr int kEnginesAtOnce = 2;
-
-}  // namespace
 
 std::uint32_t EnvSeed(std::uint64_t seed, int index) {
   // SplitMix64 (Steele et al. 2014): neighboring inputs give unrelated outputs.
@@ -24,7 +19,8 @@ std::uint32_t EnvSeed(std::uint64_t seed, int index) {
 }
 
 EnvPool::EnvPool(const PoolConfig& config, EnvKind kind)
-    : config_(config),
+    : process_(getpid()),
+      config_(config),
       kind_(std::move(kind)),
       seeds_(config.env_seeds),
       arrays_(config_, kind_.sizes, kind_.fields) {
@@ -58,12 +54,24 @@ EnvPool::EnvPool(const PoolConfig& config, EnvKind kind)
     group.actions.resize(static_cast<std::size_t>(group_size()) *
                          kind_.head_sizes.size());
   }
-  workers_ = std::make_unique<WorkerPool>(num_workers, config_.pin, config_.serial);
+  workers_ = std::make_unique<WorkerPool>(
+      num_workers, config_.pin, config_.serial,
+      [on_stall = kind_.on_stall] { on_stall(Stall::kReceiving); });
 }
 
 EnvPool::~EnvPool() { Close(); }
 
+bool EnvPool::foreign() const { return getpid() != process_; }
+
 void EnvPool::Close() {
+  if (foreign()) {
+    // Never destroyed: that would end the engines, and wait for threads.
+    for (auto& env : envs_) static_cast<void>(env.release());
+    envs_.clear();
+    static_cast<void>(workers_.release());
+    closed_ = true;
+    return;
+  }
   {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
@@ -74,6 +82,11 @@ void EnvPool::Close() {
 
 EnvPool::Group& EnvPool::GroupAt(int group) {
   if (closed_) throw std::logic_error("The pool is closed.");
+  if (foreign()) {
+    throw std::logic_error(
+        "The pool belongs to process " + std::to_string(process_) +
+        ", from which this one was forked; create a pool after the fork.");
+  }
   if (group < 0 || group >= config_.num_groups) {
     throw std::invalid_argument("Group " + std::to_string(group) +
                                 " does not exist; there are " +
@@ -153,79 +166,14 @@ void EnvPool::Dispatch(int group, bool reset) {
     target.error = nullptr;
   }
   for (const int worker : target.workers) {
-    workers_->Run(worker, [this, &target, worker, reset, position] {
-      Work(target, worker, reset, position);
-    });
-  }
-}
-
-void EnvPool::Work(Group& group, int worker, bool reset, Position position) {
-  const std::vector<int>& envs = group.envs_of_worker[static_cast<std::size_t>(worker)];
-  std::exception_ptr error;
-  std::vector<Env*> active;
-  active.reserve(envs.size());
-  // Catches every exception, so that the signal below is always sent.
-  const auto guarded = [&error](auto&& action) {
     try {
-      return action();
-    } catch (...) {
-      if (!error) error = std::current_exception();
-      return true;  // this step is finished
+      workers_->Run(worker, [this, &target, worker, reset, position] {
+        Work(target, worker, reset, position);
+      });
+    } catch (...) {  // for want of memory
+      Finish(target, std::current_exception());
     }
-  };
-  const int first_row = static_cast<int>(&group - groups_.data()) * group_size();
-  std::vector<StepSlot> slots(static_cast<std::size_t>(config_.rows_per_env));
-  // Starts the reset or the step of an environment; returns whether it runs now.
-  const auto begin = [&](int first) {
-    Env& env = *envs_[static_cast<std::size_t>(first / config_.rows_per_env)];
-    for (int i = 0; i < config_.rows_per_env; ++i) {
-      slots[static_cast<std::size_t>(i)] = arrays_.SlotOf(first + i, position);
-      if (position.slot == 1 && group.steps > 1) {
-        arrays_.CopyLastObservation(first + i, position.slab);
-      }
-    }
-    const std::int32_t* actions =
-        group.actions.data() +
-        static_cast<std::size_t>(first - first_row) * kind_.head_sizes.size();
-    return !guarded([&] {
-      if (reset) {
-        env.BeginReset(slots);
-      } else {
-        env.BeginStep(actions, slots);
-      }
-      return false;
-    });
-  };
-  // A reset may have to wait for processes that start, so all begin at once.
-  const std::size_t most = reset ? envs.size()
-                                 : static_cast<std::size_t>(std::max(
-                                       1, kEnginesAtOnce / config_.rows_per_env));
-  std::size_t next = 0;
-  while ((next < envs.size() || !active.empty()) && !workers_->stopping()) {
-    while (next < envs.size() && active.size() < most) {
-      const int first = envs[next++];
-      if (begin(first)) {
-        active.push_back(
-            envs_[static_cast<std::size_t>(first / config_.rows_per_env)].get());
-      }
-    }
-    // Wait first for the environment that received its request last: when it is done,
-    // the others on this core are too, so the worker wakes once per round and not once
-    // per environment.
-    std::reverse(active.begin(), active.end());
-    std::erase_if(active,
-                  [&](Env* env) { return guarded([&] { return env->Advance(); }); });
   }
-  bool last = false;
-  {
-    const std::scoped_lock lock(mutex_);
-    // Moved: the receiver is its last user.
-    if (error && !group.error) group.error = std::move(error);
-    last = --group.pending == 0;
-  }
-  // Only when all are done: waking the caller earlier would take a core from an
-  // environment.
-  if (last) ready_.notify_all();
 }
 
 bool EnvPool::Recv(int group, std::chrono::milliseconds patience, Position* position) {

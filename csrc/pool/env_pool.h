@@ -3,6 +3,8 @@
 #ifndef JAXFACTORY_POOL_ENV_POOL_H_
 #define JAXFACTORY_POOL_ENV_POOL_H_
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -58,7 +60,8 @@ class EnvPool {
   // Waits at most `patience` for a group. Returns false if it is not ready; rethrows
   // the first error of one of its environments.
   bool Recv(int group, std::chrono::milliseconds patience, Position* position);
-  // Stops the workers and destroys the environments. Later calls throw.
+  // Stops the workers and destroys the environments. Later calls throw. In a process
+  // that was forked from the pool's it ends nothing, and all other calls throw.
   void Close();
 
   const PoolConfig& config() const { return config_; }
@@ -84,9 +87,15 @@ class EnvPool {
 
   void Dispatch(int group, bool reset);
   void Work(Group& group, int worker, bool reset, Position position);
+  std::exception_ptr Advance(Group& group, int worker, bool reset, Position position);
+  void Finish(Group& group, std::exception_ptr error);
+  // Whether this process was forked from the pool's. It has none of the threads, and
+  // the engines are not its own.
+  bool foreign() const;
   Position PositionOf(std::int64_t step) const;
   Group& GroupAt(int group);
 
+  const pid_t process_;
   PoolConfig config_;
   EnvKind kind_;
   std::vector<std::uint32_t> seeds_;

@@ -43,9 +43,29 @@ class CoreSet {
 
 constexpr std::size_t kFewCores = 1024, kManyCores = 1 << 18;
 
+// Signals are for the caller's threads: Python handles them there. Threads inherit the
+// mask of the one that starts them.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 void PinTo(int core) {
   // Only optimizations: errors are ignored.
-  RunOn(0, {core});
+  try {
+    RunOn(0, {core});
+  } catch (const std::bad_alloc&) {
+  }
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
   // engines inherit this, and yield to the acting and learning threads on their core.
   const sched_param param{};
@@ -77,33 +97,33 @@ void RunOn(pid_t who, const std::vector<int>& cores) {
   sched_setaffinity(who, set.bytes(), set.get());
 }
 
-WorkerPool::WorkerPool(int num_workers, bool pin, bool serial) : serial_(serial) {
+WorkerPool::WorkerPool(int num_workers, bool pin, bool serial,
+                       std::function<void()> watch)
+    : serial_(serial), watch_(std::move(watch)) {
   const std::vector<int> cores = UsableCores();
-  // Signals are for the caller's threads: Python handles them there.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const BlockedSignals blocked;
   try {
     for (int i = 0; i < num_workers; ++i) {
       workers_.push_back(std::make_unique<Worker>());
-      if (serial_) continue;
-      Start(*workers_.back(), cores[static_cast<std::size_t>(i) % cores.size()], pin);
+      const int core = cores[static_cast<std::size_t>(i) % cores.size()];
+      Start(*workers_.back(), core, pin && !serial_);
     }
   } catch (const std::system_error& error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     const std::size_t running = workers_.size() - 1;
     Stop([] {});
     throw EnvError("Cannot start more than " + std::to_string(running) + " of the " +
                    std::to_string(num_workers) + " worker threads (" + error.what() +
                    "); use fewer workers, or raise the limit of processes.");
+  } catch (...) {  // for want of memory
+    Stop([] {});
+    throw;
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void WorkerPool::Start(Worker& worker, int core, bool pin) {
   worker.thread = std::thread([this, &worker, core, pin] {
     if (pin) PinTo(core);
-    Loop(worker);
+    serial_ ? Watch(worker) : Loop(worker);
     const std::scoped_lock lock(worker.mutex);
     worker.done = true;
     worker.ended.notify_all();
@@ -142,6 +162,15 @@ void WorkerPool::Stop(const std::function<void()>& meanwhile) {
       }
     }
     worker->thread.join();
+  }
+}
+
+void WorkerPool::Watch(Worker& worker) {
+  std::unique_lock lock(worker.mutex);
+  while (!worker.wake.wait_for(lock, kPatience, [&] { return stopping_.load(); })) {
+    lock.unlock();
+    watch_();
+    lock.lock();
   }
 }
 

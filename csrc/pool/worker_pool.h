@@ -24,14 +24,15 @@ void RunOn(pid_t who, const std::vector<int>& cores);
 
 // Runs jobs on their assigned workers, each worker's in order. Stopping drops jobs that
 // have not started and joins the threads; a long job must check `stopping` itself. Jobs
-// must not throw. A serial pool has no threads: it runs each job immediately on the
-// caller's.
+// must not throw. A serial pool runs each job immediately on the caller's thread; its
+// only thread calls `watch` repeatedly, as nobody else can meanwhile.
 class WorkerPool {
  public:
   using Job = std::function<void()>;
 
   // Throws EnvError if the threads cannot be started.
-  WorkerPool(int num_workers, bool pin, bool serial);
+  WorkerPool(
+      int num_workers, bool pin, bool serial, std::function<void()> watch = [] {});
   ~WorkerPool();
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
@@ -54,8 +55,10 @@ class WorkerPool {
 
   void Start(Worker& worker, int core, bool pin);
   void Loop(Worker& worker);
+  void Watch(Worker& worker);
 
   const bool serial_;
+  const std::function<void()> watch_;
   std::atomic<bool> stopping_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -12,7 +12,8 @@ from places import ROOT
 
 TESTS = (
     "env_pool_test", "frame_test", "doom_reward_test", "doom_env_test",
-    "doom_engine_test", "engine_start_test", "kernels_test",
+    "doom_engine_test", "engine_start_test", "kernels_test", "no_memory_test",
+    "fault_test",
 )  # fmt: skip
 
 

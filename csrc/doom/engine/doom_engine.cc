@@ -5,6 +5,7 @@
 
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/permissions.hpp>
+#include <boost/version.hpp>
 #include <cerrno>
 #include <utility>
 
@@ -17,7 +18,6 @@ namespace jaxfactory {
 namespace {
 
 namespace bip = boost::interprocess;
-using std::chrono::steady_clock;
 
 // Duration of one wait in `Poll`: long enough that an idle pool sleeps, short enough
 // that a worker's other engines keep running while one hangs.
@@ -30,15 +30,20 @@ constexpr int kIdTries = 5;
 // No other user may send to the engine, or read its replies.
 constexpr int kQueueMode = 0600;
 
-steady_clock::time_point After(double seconds) {
-  return steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
-                                   std::chrono::duration<double>(seconds));
-}
+// Both sides read the queues where their Boost puts them; another version may do so
+// elsewhere. `fault_test` has the size.
+static_assert(BOOST_VERSION >= 108400 && BOOST_VERSION < 108600,
+              "The message queues of this version of Boost have not been compared with "
+              "those of the engine; install boost-headers>=1.84,<1.86.");
+static_assert(sizeof(protocol::Message) == 129);
 
 // How the process ended, as part of an error message.
 std::string ExitText(int status) {
   if (WIFSIGNALED(status)) {
-    return "was killed by signal " + std::to_string(WTERMSIG(status));
+    const int signal = WTERMSIG(status);
+    std::string text = "was killed by signal " + std::to_string(signal);
+    if (signal == SIGBUS) text += " (/dev/shm was probably full; make it larger)";
+    return text;
   }
   return "ended with exit status " + std::to_string(WEXITSTATUS(status));
 }
@@ -77,13 +82,7 @@ DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
                        const EngineRole& role)
     : config_(config), game_seed_(game_seed), role_(role) {
   try {
-    MakeQueues();
     Spawn();
-  } catch (const bip::interprocess_exception& error) {
-    RemoveNames();
-    throw EngineError(std::string("Cannot create an engine's message queues in shared "
-                                  "memory (") +
-                      error.what() + "); is /dev/shm mounted, writable and not full?");
   } catch (...) {
     RemoveNames();
     throw;
@@ -96,6 +95,17 @@ DoomEngine::~DoomEngine() {
 }
 
 void DoomEngine::MakeQueues() {
+  RequireSharedMemory();
+  try {
+    Open();
+  } catch (const bip::interprocess_exception& error) {
+    throw EngineError(std::string("Cannot create an engine's message queues in shared "
+                                  "memory (") +
+                      error.what() + "); is /dev/shm mounted, writable and not full?");
+  }
+}
+
+void DoomEngine::Open() {
   for (int i = 0; i < kIdTries; ++i) {
     id_ = RandomInstanceId();
     try {
@@ -123,8 +133,11 @@ void DoomEngine::RemoveNames() {
   lock_.Release();
 }
 
-// Returns false if the server that starts the engine is not ready yet.
+// Returns false if the server that starts the engine is not ready yet. Until then there
+// are no queues: a process that is killed cannot remove their names.
 bool DoomEngine::Spawn() {
+  if (role_.server != nullptr && !role_.server->Ready()) return false;
+  if (!from_engine_) MakeQueues();
   pid_t started = ForkServer::kDirectly;
   if (role_.server != nullptr) started = role_.server->Start(id_, game_seed_);
   if (started == ForkServer::kNotYet) return false;
@@ -135,7 +148,7 @@ bool DoomEngine::Spawn() {
   } else if (started != ForkServer::kDirectly) {
     RunOn(pid_, UsableCores());  // those of this thread, not of the server's
   }
-  deadline_ = After(config_.start_timeout);
+  limit_.Restart(config_.start_timeout);
   return true;
 }
 
@@ -167,7 +180,7 @@ void DoomEngine::Attach() {
 void DoomEngine::Send(protocol::Code code) {
   protocol::Message message{};
   message.code = code;
-  deadline_ = After(config_.timeout);
+  limit_.Restart(config_.timeout);
   try {
     to_engine_->Send(message);
   } catch (const bip::interprocess_exception& error) {
@@ -194,7 +207,7 @@ bool DoomEngine::Poll() {
   protocol::Message message{};
   bool received = false;
   try {
-    const Receiving receiving(pid_, deadline_);
+    const Receiving receiving(pid_, limit_.seconds());
     received = from_engine_->Receive(message);
   } catch (const bip::interprocess_exception&) {
     // The queue's lock was not released in time: its holder died or hangs.
@@ -230,9 +243,8 @@ void DoomEngine::CheckAlive() {
     pid_ = -1;
     throw EngineError(who + ExitReason(status));
   }
-  if (steady_clock::now() < deadline_) return;
-  const double limit = !segment_.open() ? config_.start_timeout : config_.timeout;
-  std::string seconds = std::to_string(limit);
+  if (!limit_.Exceeded()) return;
+  std::string seconds = std::to_string(limit_.seconds());
   seconds.resize(seconds.find('.') + 2);
   throw EngineError("The Doom engine (process " + std::to_string(pid_) +
                     ") did not answer within " + seconds + " s.");

@@ -5,7 +5,6 @@
 #include <sys/types.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -16,6 +15,7 @@
 #include "doom/engine/engine_protocol.h"
 #include "doom/engine/engine_segment.h"
 #include "doom/engine/fork_server.h"
+#include "doom/engine/wait_limit.h"
 
 namespace jaxfactory {
 
@@ -59,7 +59,7 @@ class DoomEngine {
   std::size_t region_size(protocol::Region region) const {
     return segment_.region_size(region);
   }
-  // 0 if it has not been started yet.
+  // 0, and no id, if it has not been started yet.
   pid_t pid() const { return std::max(pid_, 0); }
   const std::string& id() const { return id_; }
   // Whether its screen loop was replaced; see screen_loop.h.
@@ -69,6 +69,7 @@ class DoomEngine {
   class Queue;
 
   void MakeQueues();
+  void Open();
   bool Spawn();
   pid_t StartDirectly() const;
   void Attach();
@@ -84,7 +85,7 @@ class DoomEngine {
   pid_t pid_ = -1;
   bool spawned_ = false;  // unless it waits for the server that will start it
   bool tuned_ = false;
-  std::chrono::steady_clock::time_point deadline_;
+  WaitLimit limit_;  // of the start, then of each request
   EngineSegment segment_;
 };
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +15,8 @@
 #include <random>
 #include <string_view>
 
+#include "doom/engine/engine_config.h"
+
 namespace jaxfactory {
 namespace {
 
@@ -21,6 +24,8 @@ constexpr char kFolder[] = "/dev/shm";
 constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
 constexpr std::string_view kIdPrefix = "jx";
 constexpr std::size_t kIdLength = 10;
+// An engine's queues take 50 KB; the rest is for those that others make meanwhile.
+constexpr std::uint64_t kLeastFree = 1 << 20;
 
 // The instance id in a name in /dev/shm; empty if it is not one of this library's.
 std::string IdOf(std::string_view name) {
@@ -51,6 +56,16 @@ void RemoveNamesOf(const std::string& id) {
 }
 
 }  // namespace
+
+void RequireSharedMemory() {
+  struct statvfs info{};
+  // Without a limit of its size, it reports no blocks.
+  if (statvfs(kFolder, &info) != 0 || info.f_blocks == 0) return;
+  if (info.f_bavail * info.f_frsize >= kLeastFree) return;
+  throw EngineError("/dev/shm, of " +
+                    std::to_string((info.f_blocks * info.f_frsize) >> 20) +
+                    " MB, is full, so no engine can start; " + kMoreSharedMemory);
+}
 
 std::string RandomInstanceId() {
   std::array<std::uint8_t, 64> bytes{};

@@ -11,6 +11,14 @@ inline constexpr char kToEngineName[] = "ViZDoomMQDoom";
 inline constexpr char kFromEngineName[] = "ViZDoomMQCtr";
 inline constexpr char kSegmentName[] = "ViZDoomSM";
 
+// Throws EngineError if too little of /dev/shm is free for another engine. A page of it
+// that does not exist cannot be written: the kernel ends whoever tries with SIGBUS.
+void RequireSharedMemory();
+
+// What to do about a full /dev/shm, as the end of an error message.
+inline constexpr char kMoreSharedMemory[] =
+    "use fewer environments, or make /dev/shm larger (a container: --shm-size=2g).";
+
 // Ten characters, the length that the engine expects. Random, so that ids are unique
 // among users of this machine and among PID namespaces that share /dev/shm. A fixed
 // prefix distinguishes them from the names of other programs.

@@ -144,8 +144,14 @@ pid_t StartProcess(const EngineConfig& config, std::vector<std::string> words,
     if (syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) != 0) {
       for (int fd = first; fd < 1024; ++fd) close(fd);
     }
-    // exec resets handlers, but ignored signals stay ignored.
-    sigaction(SIGPIPE, &standard, nullptr);
+    // exec resets handlers, but ignored signals stay ignored. Handlers must not run
+    // before: a pending signal's would, in the parent's memory.
+    for (int number = 1; number < NSIG; ++number) {
+      struct sigaction now{};
+      const bool handled = sigaction(number, nullptr, &now) == 0 &&
+                           now.sa_handler != SIG_DFL && now.sa_handler != SIG_IGN;
+      if (handled || number == SIGPIPE) sigaction(number, &standard, nullptr);
+    }
     sigprocmask(SIG_SETMASK, &none, nullptr);
     execve(argv[0], argv.data(), envp.data());
     _exit(kNotStarted);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "doom/engine/engine_config.h"
+#include "doom/engine/engine_names.h"
 
 namespace jaxfactory {
 namespace {
@@ -42,6 +43,28 @@ std::string Objection(const struct stat& info) {
                     "find out which other program writes to /dev/shm.");
 }
 
+// Makes the pages of a part exist: where /dev/shm is full, even reading a page that was
+// never written ends the process.
+void Reserve(int fd, std::size_t begin, std::size_t size) {
+  if (size == 0) return;
+  if (fallocate(fd, 0, static_cast<off_t>(begin), static_cast<off_t>(size)) == 0) {
+    return;
+  }
+  if (errno == ENOSPC || errno == ENOMEM) {
+    throw EngineError(std::string("/dev/shm is too full for an engine's screen and "
+                                  "state; ") +
+                      kMoreSharedMemory);
+  }
+}
+
+// Closes a descriptor.
+struct Descriptor {
+  ~Descriptor() {
+    if (number >= 0) close(number);
+  }
+  int number;
+};
+
 }  // namespace
 
 std::string Printable(const char* text, std::size_t size) {
@@ -62,29 +85,30 @@ void EngineSegment::Open(const std::string& name) {
   if (fd < 0 && errno == ENOENT) {
     throw EngineError("The engine made no shared memory segment; is /dev/shm full?");
   }
+  const Descriptor descriptor{fd};
   struct stat info{};
   if (fd < 0 || fstat(fd, &info) != 0) {
     const std::string reason = std::strerror(errno);
-    if (fd >= 0) close(fd);
     Refuse(name, "cannot be opened (" + reason + ")");
   }
   const std::string objection = Objection(info);
-  if (!objection.empty()) {
-    close(fd);
-    Refuse(name, objection);
-  }
+  if (!objection.empty()) Refuse(name, objection);
+  // The lists in the middle of the state are not read.
+  constexpr std::size_t kLists = offsetof(GameState, labels);
+  constexpr std::size_t kBehind = offsetof(GameState, player_hit_count);
+  Reserve(fd, 0, kLists);
+  Reserve(fd, kBehind, sizeof(GameState) - kBehind);
   const auto size = static_cast<std::size_t>(info.st_size);
   void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  close(fd);
   if (memory == MAP_FAILED) {
     throw EngineError("Cannot map the engine's shared memory.");
   }
   memory_ = static_cast<std::uint8_t*>(memory);
   size_ = size;
-  CheckRegions(name);
+  CheckRegions(name, fd);
 }
 
-void EngineSegment::CheckRegions(const std::string& name) {
+void EngineSegment::CheckRegions(const std::string& name, int fd) {
   // A copy: what is checked must be what is used.
   struct {
     unsigned version;
@@ -112,6 +136,9 @@ void EngineSegment::CheckRegions(const std::string& name) {
     const std::size_t offset = header.offset[i], length = header.length[i];
     if (offset > size_ || length > size_ - offset) {
       Refuse(name, "has a region that ends outside of it");
+    }
+    if (i != protocol::kStateRegion && i != protocol::kAudioRegion) {
+      Reserve(fd, offset, length);
     }
     offsets_[i] = offset;
     sizes_[i] = length;

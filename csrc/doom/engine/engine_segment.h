@@ -21,7 +21,8 @@ class EngineSegment {
   EngineSegment& operator=(const EngineSegment&) = delete;
 
   // Throws EngineError if the segment is missing, writable by other users or of another
-  // version, or if a region is outside of it.
+  // version, if a region is outside of it, or if /dev/shm is too full for what of it is
+  // read and written here.
   void Open(const std::string& name);
   bool open() const { return memory_ != nullptr; }
 
@@ -36,7 +37,7 @@ class EngineSegment {
   std::size_t region_size(protocol::Region region) const { return sizes_[region]; }
 
  private:
-  void CheckRegions(const std::string& name);
+  void CheckRegions(const std::string& name, int fd);
 
   std::uint8_t* memory_ = nullptr;
   std::size_t size_ = 0;

@@ -18,8 +18,6 @@
 namespace jaxfactory {
 namespace {
 
-using std::chrono::steady_clock;
-
 // Duration of one wait for a server that is starting; as in doom_engine.cc.
 constexpr std::chrono::milliseconds kSlice{20};
 
@@ -44,21 +42,37 @@ pid_t ForkServer::Close() {
   return kDirectly;
 }
 
+bool ForkServer::Ready() {
+  const std::scoped_lock lock(mutex_);
+  return starts_ < kDirectStarts || Await();
+}
+
 pid_t ForkServer::Start(const std::string& id, std::uint32_t seed) {
   const std::scoped_lock lock(mutex_);
-  if (!usable_) return kDirectly;
-  if (starts_ < kDirectStarts) {
+  if (usable_ && starts_ < kDirectStarts) {
     ++starts_;
     return kDirectly;
   }
-  if (pid_ < 0 && !Launch()) return Close();
-  if (!ready_) {
-    if (!HasReply(kSlice)) return steady_clock::now() < deadline_ ? kNotYet : Close();
-    if (Receive() != fork_protocol::kReady) return Close();
-    ready_ = true;
-  }
+  if (!Await()) return kNotYet;
+  if (!usable_) return kDirectly;
   const pid_t pid = Request(id, seed);
   return pid > 0 ? pid : Close();
+}
+
+// Waits shortly for the server; returns false if it is still starting.
+bool ForkServer::Await() {
+  if (!usable_ || ready_) return true;
+  if (pid_ < 0 && !Launch()) {
+    Close();
+  } else if (!HasReply(kSlice)) {
+    if (!limit_.Exceeded()) return false;
+    Close();
+  } else if (Receive() != fork_protocol::kReady) {
+    Close();
+  } else {
+    ready_ = true;
+  }
+  return true;
 }
 
 bool ForkServer::Launch() {
@@ -83,9 +97,7 @@ bool ForkServer::Launch() {
   } catch (const EngineError&) {  // the engine is then tried directly
   }
   close(theirs);
-  deadline_ =
-      steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(
-                                std::chrono::duration<double>(config_.start_timeout));
+  limit_.Restart(config_.start_timeout);
   return pid_ > 0;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "doom/engine/engine_config.h"
+#include "doom/engine/wait_limit.h"
 
 namespace jaxfactory {
 
@@ -30,6 +31,8 @@ class ForkServer {
   ForkServer(const ForkServer&) = delete;
   ForkServer& operator=(const ForkServer&) = delete;
 
+  // Whether `Start` gives an engine now; waits shortly if the server is still starting.
+  bool Ready();
   // Starts an engine with this id and seed, and returns its process id; or kNotYet if
   // the server is still starting, after a short wait; or kDirectly if the engine must
   // be started directly, because it is among the pool's first or there is no server on
@@ -39,6 +42,7 @@ class ForkServer {
   static constexpr pid_t kNotYet = 0, kDirectly = -1;
 
  private:
+  bool Await();
   bool Launch();
   pid_t Request(const std::string& id, std::uint32_t seed);
   bool HasReply(std::chrono::milliseconds wait) const;
@@ -50,7 +54,7 @@ class ForkServer {
   std::mutex mutex_;
   int starts_ = 0;
   bool usable_ = true, ready_ = false;
-  std::chrono::steady_clock::time_point deadline_;
+  WaitLimit limit_;  // of the server's start
   pid_t pid_ = -1;
   int control_ = -1;
 };

@@ -12,17 +12,26 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kLongest{1};
+using Seconds = std::chrono::duration<double>;
+
+constexpr Seconds kLongest{1};
+// Between two calls of `KillHungEngines` while somebody waits.
+constexpr Seconds kLongestStep{0.5};
 
 // The wait of one thread.
 struct Wait {
   std::atomic<pid_t> engine = 0;  // 0 while it does not wait
-  std::atomic<steady_clock::time_point> since, deadline;
+  std::atomic<steady_clock::time_point> since;
+  std::atomic<double> limit = 0;
+  // As `KillHungEngines` has seen it; guarded by the registry's mutex.
+  steady_clock::time_point seen;
+  Seconds lasted{0};
 };
 
 struct Waits {
   std::mutex mutex;
-  std::vector<Wait*> all;  // guarded by mutex
+  std::vector<Wait*> all;         // guarded by mutex
+  steady_clock::time_point last;  // call of `KillHungEngines`; guarded by mutex
 };
 
 // Never destroyed: threads may end after the statics are gone.
@@ -53,26 +62,31 @@ Wait& Own() {
 
 }  // namespace
 
-Receiving::Receiving(pid_t engine, steady_clock::time_point deadline) {
+Receiving::Receiving(pid_t engine, double limit) {
   Wait& wait = Own();
   wait.since.store(steady_clock::now(), std::memory_order_relaxed);
-  wait.deadline.store(deadline, std::memory_order_relaxed);
+  wait.limit.store(limit, std::memory_order_relaxed);
   wait.engine.store(engine, std::memory_order_release);
 }
 
 Receiving::~Receiving() { Own().engine.store(0, std::memory_order_release); }
 
 void KillHungEngines(Patience patience) {
+  Waits& waits = Registry();
+  const std::scoped_lock lock(waits.mutex);
   const auto now = steady_clock::now();
-  const std::scoped_lock lock(Registry().mutex);
-  for (Wait* wait : Registry().all) {
+  const Seconds step = std::min<Seconds>(now - waits.last, kLongestStep);
+  waits.last = now;
+  for (Wait* wait : waits.all) {
     const pid_t engine = wait->engine.load(std::memory_order_acquire);
-    if (engine <= 0 || now - wait->since.load(std::memory_order_relaxed) < kLongest) {
-      continue;
-    }
-    const auto deadline = wait->deadline.load(std::memory_order_relaxed);
-    if (patience == Patience::kUntilDeadline && now < deadline) continue;
-    kill(engine, SIGKILL);
+    const auto since = wait->since.load(std::memory_order_relaxed);
+    const bool same = engine > 0 && since == wait->seen;
+    wait->seen = since;
+    wait->lasted = same ? wait->lasted + step : Seconds{0};
+    const Seconds limit{wait->limit.load(std::memory_order_relaxed)};
+    const Seconds longest =
+        patience == Patience::kUntilLimit ? std::max(limit, kLongest) : kLongest;
+    if (same && wait->lasted >= longest) kill(engine, SIGKILL);
   }
 }
 

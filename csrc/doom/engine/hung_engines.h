@@ -9,24 +9,24 @@
 
 #include <sys/types.h>
 
-#include <chrono>
-
 namespace jaxfactory {
 
 // Registers, for its lifetime, that this thread waits for an engine's message.
 class Receiving {
  public:
-  // `deadline`: when the engine should have answered.
-  Receiving(pid_t engine, std::chrono::steady_clock::time_point deadline);
+  // `limit`: seconds that the engine may take to answer.
+  Receiving(pid_t engine, double limit);
   ~Receiving();
   Receiving(const Receiving&) = delete;
   Receiving& operator=(const Receiving&) = delete;
 };
 
-enum class Patience { kUntilDeadline, kNone };
+enum class Patience { kUntilLimit, kNone };
 
-// Kills the engines from which a thread has been receiving for over a second, which
-// happens only if the lock is held: those past their deadlines, or all of them.
+// Kills the engines from which a thread has been receiving without a pause for longer
+// than their limits, or than a second, which happens only if the lock is held. Call it
+// repeatedly: only time in which it is called counts, so that engines survive when all
+// processes are stopped for a while.
 void KillHungEngines(Patience patience);
 
 }  // namespace jaxfactory
