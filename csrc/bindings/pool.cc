@@ -17,6 +17,7 @@
 #include "doom/engine/engine_names.h"
 #include "pool/counting_env.h"
 #include "pool/env_pool.h"
+#include "pool/pool_numbers.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT: "name"_a is how nanobind names arguments
@@ -30,20 +31,26 @@ using Actions =
 // How often a waiting call checks for Ctrl-C.
 constexpr std::chrono::milliseconds kSignalCheck{100};
 
-// A pool and the configuration that its environments reference.
+// A pool, for Python.
 class Pool {
  public:
-  Pool(DoomConfig doom, const PoolConfig& config) : doom_(std::move(doom)) {
+  Pool(DoomConfig doom, const PoolConfig& config) {
     RemoveStaleNames();
-    SpreadEngines(config, &doom_);
-    pool_ = std::make_unique<EnvPool>(config, DoomKind(doom_));
+    const auto made = std::make_shared<Made>();
+    made->doom = std::move(doom);
+    SpreadEngines(config, &made->doom);
+    made->pool = std::make_unique<EnvPool>(config, DoomKind(made->doom));
+    pool_ = {made, made->pool.get()};
+    number_ = NumberPool(pool_);
   }
 
   Pool(const CountingConfig& counting, const PoolConfig& config)
-      : pool_(std::make_unique<EnvPool>(config, CountingKind(counting))) {}
+      : pool_(std::make_shared<EnvPool>(config, CountingKind(counting))),
+        number_(NumberPool(pool_)) {}
 
   EnvPool& operator*() { return *pool_; }
   EnvPool* operator->() { return pool_.get(); }
+  std::int64_t number() const { return number_; }
 
   std::pair<int, int> Recv(int group) {
     Position position;
@@ -82,8 +89,14 @@ class Pool {
   }
 
  private:
-  DoomConfig doom_;
-  std::unique_ptr<EnvPool> pool_;
+  // The environments refer to the configuration. A compiled program's call shares both.
+  struct Made {
+    DoomConfig doom;
+    std::unique_ptr<EnvPool> pool;
+  };
+
+  std::shared_ptr<EnvPool> pool_;
+  std::int64_t number_ = 0;
 };
 
 }  // namespace
@@ -125,9 +138,14 @@ void BindPool(nb::module_& m) {
            "the "
            "latest values are kept; written in place, in the order of the XLA results.")
       .def_prop_ro(
-          "address",
-          [](Pool& pool) { return reinterpret_cast<std::intptr_t>(&(*pool)); },
-          "The pool's address, as the XLA handlers take it.")
+          "number", [](Pool& pool) { return pool.number(); },
+          "The pool's number, as the XLA handlers take it.")
+      .def_prop_ro(
+          "token",
+          [](Pool& pool) {
+            return static_cast<std::int32_t>(NextToken(pool.number()));
+          },
+          "The token that the next XLA call must carry.")
       .def_prop_ro("pids", [](Pool& pool) { return EnginePids(*pool); })
       .def_prop_ro("tuned", [](Pool& pool) { return TunedEngines(*pool); })
       .def_prop_ro("seeds", [](Pool& pool) { return pool->seeds(); })

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "pool/env_pool.h"
+#include "pool/pool_numbers.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace jaxfactory {
@@ -71,35 +72,35 @@ Position ReceiveAll(EnvPool& pool) {
   return position;
 }
 
-// Calls `send` with the pool at an address, then receives all groups and writes the
+// Calls `send` with the pool of a number, then receives all groups and writes the
 // results. Nothing may be thrown through XLA.
 template <typename Send>
-ffi::Error Call(std::int64_t address, const Token& token, NextToken& next,
+ffi::Error Call(std::int64_t number, const Token& token, NextToken& next,
                 ffi::RemainingRets& results, Send&& send) {
   try {
-    EnvPool& pool = *reinterpret_cast<EnvPool*>(static_cast<std::intptr_t>(address));
-    send(pool);
-    const Position position = ReceiveAll(pool);
-    *next->typed_data() = *token.typed_data() + 1;
-    CopyResults(pool, position, results);
+    PoolCall call(number, static_cast<std::uint32_t>(*token.typed_data()));
+    send(call.pool());
+    const Position position = ReceiveAll(call.pool());
+    CopyResults(call.pool(), position, results);
+    *next->typed_data() = static_cast<std::int32_t>(call.Advance());
     return ffi::Error::Success();
   } catch (const std::exception& error) {
     return ffi::Error::Internal(error.what());
   }
 }
 
-ffi::Error Reset(std::int64_t address, Token token, NextToken next,
+ffi::Error Reset(std::int64_t number, Token token, NextToken next,
                  ffi::RemainingRets results) {
-  return Call(address, token, next, results, [](EnvPool& pool) {
+  return Call(number, token, next, results, [](EnvPool& pool) {
     for (int group = 0; group < pool.config().num_groups; ++group) {
       pool.SendReset(group);
     }
   });
 }
 
-ffi::Error Step(std::int64_t address, Token token, Actions actions, NextToken next,
+ffi::Error Step(std::int64_t number, Token token, Actions actions, NextToken next,
                 ffi::RemainingRets results) {
-  return Call(address, token, next, results, [&](EnvPool& pool) {
+  return Call(number, token, next, results, [&](EnvPool& pool) {
     const std::span<const std::int32_t> all(actions.typed_data(),
                                             actions.element_count());
     pool.Check(all);  // before the first send, so that no group is sent alone

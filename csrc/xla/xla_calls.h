@@ -5,8 +5,9 @@
 namespace jaxfactory {
 
 // XLA FFI handlers for the CPU backend, in the form that jax.ffi.register_ffi_target
-// takes. Both take the pool's address as the attribute `pool` and a token, an int32
-// scalar that orders the calls; the step handler also takes actions, int32 [B, heads].
+// takes. Both take the pool's number as the attribute `pool` and a token, an int32
+// scalar that orders the calls (see pool_numbers.h); the step handler also takes
+// actions, int32 [B, heads].
 //
 // Results: the next token, then every field of the pool's arrays in their order, [B] or
 // [B, columns], with float64 as float32. Those are the fields of JAXFACTORY_STEP_FIELDS

@@ -231,8 +231,8 @@ class EnvPool:
         Returns:
             ``(token, reset, step)``; ``reset(token) -> (token, Step)`` and
             ``step(token, actions) -> (token, Step)`` work in `jax.jit` and `lax.scan`.
-            Pass each call the token of the previous one, which orders them. Arrays are
-            copies, float64 ones as float32. The pool must outlive the programs.
+            Each call takes the token of the previous one, which orders them; an older
+            token is an error. Arrays are copies, float64 ones as float32.
 
         Raises:
             UserError: If the core was built without JAX, or for another version of it.

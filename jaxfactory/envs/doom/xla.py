@@ -20,11 +20,11 @@ def bind(pool: Any) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
     _register()
     shapes = _shapes(pool)
     outputs = (jax.ShapeDtypeStruct((), jnp.int32), *shapes.values())
-    address = np.int64(pool._core.address)
+    number = np.int64(pool._core.number)
 
     def call(target: str, *inputs: Any) -> tuple[Any, Step]:
         function = jax.ffi.ffi_call(target, outputs, has_side_effect=True)
-        token, *results = function(*inputs, pool=address)
+        token, *results = function(*inputs, pool=number)
         return token, of_fields(dict(zip(shapes, results, strict=True)))
 
     def reset(token: Any) -> tuple[Any, Step]:
@@ -41,7 +41,7 @@ def bind(pool: Any) -> tuple[Any, Callable[..., Any], Callable[..., Any]]:
             )
         return call(_STEP, token, actions)
 
-    return jnp.zeros((), jnp.int32), reset, step
+    return jnp.asarray(pool._core.token, jnp.int32), reset, step
 
 
 def _register() -> None:

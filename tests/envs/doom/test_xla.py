@@ -1,5 +1,8 @@
 """The pool inside compiled programs plays what it plays outside of them."""
 
+import gc
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,3 +85,69 @@ def test_mistakes_are_errors():
             jax.block_until_ready(step(token, jnp.full((4, 1), 9, jnp.int32)))
         # Nothing was sent by it.
         jax.block_until_ready(step(token, jnp.zeros((4, 1), jnp.int32)))
+
+
+def test_a_token_is_good_for_one_call():
+    """Two programs that step the pool in no certain order would mix their results."""
+    with make_pool("basic", **OPTIONS) as pool:
+        token, reset, step = pool.xla()
+        begun, _ = reset(token)
+        action = jnp.zeros((4, 1), jnp.int32)
+        act = jax.jit(step)
+        stepped, _ = jax.block_until_ready(act(begun, action))
+        for old in (token, begun):
+            with pytest.raises(Exception, match="but the newest is 2; pass each call"):
+                jax.block_until_ready(act(old, action))
+        with pytest.raises(Exception, match="newest is 2"):
+            jax.block_until_ready(reset(begun))
+        newest, _, again = pool.xla()
+        assert newest == stepped
+        jax.block_until_ready(again(newest, action))
+
+
+def test_two_programs_at_once():
+    """With one token, one of them steps the pool, and the other is an error."""
+    with make_pool("basic", **OPTIONS) as pool:
+        token, reset, step = pool.xla()
+        token, _ = jax.block_until_ready(reset(token))
+        act = jax.jit(step)
+        action = jnp.zeros((4, 1), jnp.int32)
+        token, _ = jax.block_until_ready(act(token, action))
+        for _ in range(20):
+            done = []
+
+            def play(token=token, done=done):
+                try:
+                    done.append(jax.block_until_ready(act(token, action))[0])
+                except Exception as error:
+                    done.append(str(error))
+
+            threads = [threading.Thread(target=play) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            errors = [one for one in done if isinstance(one, str)]
+            assert len(errors) == 1
+            assert "pass each call" in errors[0]
+            (token,) = (one for one in done if not isinstance(one, str))
+
+
+def test_a_program_that_outlives_its_pool():
+    with make_pool("basic", **OPTIONS) as pool:
+        token, reset, step = pool.xla()
+        action = jnp.zeros((4, 1), jnp.int32)
+        token, _ = reset(token)
+        program = jax.jit(step).lower(token, action).compile()
+        token, _ = jax.block_until_ready(program(token, action))
+    with pytest.raises(Exception, match="The pool is closed"):
+        jax.block_until_ready(program(token, action))
+    del pool, reset, step
+    gc.collect()
+    # Others may be where it was.
+    with (
+        make_pool("basic", **OPTIONS),
+        make_pool("basic", **OPTIONS),
+        pytest.raises(Exception, match="was compiled for is gone"),
+    ):
+        jax.block_until_ready(program(token, action))
