@@ -6,6 +6,10 @@ with the default preset. With a GPU, batches are nearly free and the engines are
 bottleneck, so it is doubled; that value is a guess and has not been measured.
 """
 
+import contextlib
+import math
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -22,6 +26,58 @@ class Sizes(NamedTuple):
     num_envs: int
     num_workers: int
     reason: str
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use at once, at least one.
+
+    As many as its affinity mask has, or fewer if a control group limits its time, as
+    `docker run --cpus 2` does.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = cores or os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, time_limit())))
+
+
+def time_limit(
+    proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")
+) -> float:
+    """Return the cores' worth of time that control groups allow; infinity without one.
+
+    Args:
+        proc: Has ``self/cgroup``, the process's groups.
+        root: Where control groups are mounted, of version 1, 2 or both.
+    """
+    limit = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if kinds and "cpu" not in kinds.split(","):
+                continue
+            # In a container, the group may be mounted as the root.
+            places = [
+                root / (kinds or "."),
+                root / "cpu" if kinds else root / "unified",
+            ]
+            for place in places:
+                for folder in (place / group.strip("/"), place):
+                    # A limit of a group above holds too.
+                    while folder != root.parent and folder != folder.parent:
+                        limit = min(limit, _limit_of(folder))
+                        folder = folder.parent
+    return limit
+
+
+def _limit_of(folder: Path) -> float:
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+            words = [
+                word for name in names for word in (folder / name).read_text().split()
+            ]
+            quota, period = int(words[0]), int(words[1])  # "max" and -1 are no limit.
+            if quota > 0:
+                return quota / period
+    return math.inf
 
 
 def choose(cores: int, *, gpu: bool) -> Sizes:

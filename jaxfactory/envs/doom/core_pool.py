@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxfactory._util import paths
+from jaxfactory.config import sizing
 from jaxfactory.envs.doom import engine_config
 from jaxfactory.envs.doom.extension import _core
 from jaxfactory.envs.doom.resolve import ResolvedDoom
@@ -47,6 +48,11 @@ def start(
     pool.num_workers = env.config.num_workers
     for name, value in options.items():
         setattr(pool, name, value)
+    cores = sizing.usable_cores()
+    if cores < len(_core.usable_cores()):
+        # A limit of time, of no certain cores: the system chooses them.
+        pool.pin = False
+        pool.num_workers = pool.num_workers or cores
     return _core.Pool(doom, pool)
 
 
