@@ -58,10 +58,19 @@ constexpr auto kLoop = std::to_array<int>({
     0x83, 0xc1, 0x01,                          // add ecx, 1
     0x41, 0x39, 0xce,                          // cmp r14d, ecx
     0x75, 0x9a,                                // jne to the beginning
+    0x48, 0x81, 0xc4, 0x08, 0x04, 0x00, 0x00,  // add rsp, 0x408     the function's end
+    0x5b,                                      // pop rbx
+    0x5d,                                      // pop rbp
+    0x41, 0x5c,                                // pop r12
+    0x41, 0x5d,                                // pop r13
+    0x41, 0x5e,                                // pop r14
+    0x41, 0x5f,                                // pop r15
+    0xc3,                                      // ret
 });
+constexpr std::size_t kEnd = 18;  // bytes of the function's end
 
-// The replacement, with the same registers. The function's end, which follows the loop,
-// restores all registers that it changes.
+// The replacement of the loop, with the same registers. The function's end restores all
+// registers that it changes and that a caller may expect to be kept.
 constexpr auto kReplacement = std::to_array<std::uint8_t>({
     // The palette becomes red, green, blue, 0.
     0x8b,
@@ -126,7 +135,7 @@ constexpr auto kReplacement = std::to_array<std::uint8_t>({
     0x75,
     0xda,  // jne 1
     0xeb,
-    kLoop.size() - 61,  // jmp to behind the loop
+    kLoop.size() - kEnd - 61,  // jmp to the function's end
 });
 static_assert(kReplacement.size() == 61);
 
