@@ -9,8 +9,10 @@ never a partial checkpoint.
 """
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +32,8 @@ State = TypeVar("State")
 
 KEPT = 2
 SCRATCH = ".unfinished"
+# Bytes of an array's files beside its contents.
+_PER_ARRAY = 2**13
 
 
 def write_arrays(
@@ -52,17 +56,36 @@ def write_arrays(
     Returns:
         The checkpoint's directory.
     """
-    folder = run_dir / runs.CHECKPOINTS
-    scratch = folder / SCRATCH
+    scratch = run_dir / runs.CHECKPOINTS / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    try:
+        scratch.mkdir(parents=True)
+        return _write(run_dir, kind, scratch, arrays, host, kept)
+    except Exception:
+        shutil.rmtree(scratch, ignore_errors=True)  # The disk may be full.
+        raise
+
+
+def _write(
+    run_dir: Path,
+    kind: str,
+    scratch: Path,
+    arrays: dict[str, np.ndarray],
+    host: dict[str, Any],
+    kept: int,
+) -> Path:
     shapes = {name: _shape(array) for name, array in arrays.items()}
     text = json.dumps({**host, "leaves": shapes})
     (scratch / "host.json").write_text(text)
+    # On a full disk Orbax's threads print a traceback for each array.
+    needed = sum(array.nbytes + _PER_ARRAY for array in arrays.values())
+    if shutil.disk_usage(scratch).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     # Orbax refuses empty arrays; they are restored from their shape alone.
     full = {name: array for name, array in arrays.items() if array.size}
-    _orbax().save((scratch / "state").resolve(), full)
-    final = folder / kind / f"{host['frames']:012d}"
+    with _quiet():
+        _orbax().save((scratch / "state").resolve(), full)
+    final = run_dir / runs.CHECKPOINTS / kind / f"{host['frames']:012d}"
     final.parent.mkdir(exist_ok=True)
     if final.exists():  # Damaged: training went back to the one before it.
         shutil.rmtree(final)

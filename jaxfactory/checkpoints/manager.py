@@ -1,27 +1,25 @@
 """Saving a training run and resuming it: which checkpoints are kept."""
 
-import fcntl
-import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import run_lock
+from jaxfactory.checkpoints.background_writer import BackgroundWriter
 from jaxfactory.checkpoints.checkpoint_files import (
     KEPT,
     SCRATCH,
     State,
-    named_arrays,
     read_host,
     read_state,
     why,
-    write_arrays,
 )
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
@@ -39,6 +37,8 @@ class Counted(Protocol):
 
 # Seconds between checks whether the state is the best so far.
 BEST_SECONDS = 15.0
+# Seconds until a checkpoint that could not be written is tried again.
+RETRY_SECONDS = 60.0
 # Checkpoints for background evaluation, beside "latest" and "best".
 TEMPORARY = "temporary"
 
@@ -47,7 +47,8 @@ class Checkpointer:
     """Saves and restores one run; a context manager that holds the run's lock.
 
     ``maybe_save`` copies the state and writes it on another thread while training
-    continues; leaving the context waits for that.
+    continues; leaving the context waits for that. If it cannot be written, for example
+    on a full disk, that is a warning, and ``maybe_save`` tries again after a minute.
 
     Args:
         run_dir: The run's directory; created if it does not exist.
@@ -73,14 +74,20 @@ class Checkpointer:
         # Number of multiples of --keep-every that training has passed.
         self._milestone = 0
         self._lock: IO[str] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._writing: Future[None] | None = None
+        self._writer = BackgroundWriter(self.run_dir)
+        self._retry_at: float | None = None
 
     def __enter__(self) -> "Checkpointer":
-        runs.open_run(self.run_dir, self._config)
-        self._folder = self.run_dir / runs.CHECKPOINTS
-        self._folder.mkdir(exist_ok=True)
-        self._lock = _take_lock(self.run_dir / runs.LOCK)
+        # Nothing is written before the lock is held: another process may be training.
+        runs.check_run(self.run_dir, self._config)
+        self._lock = run_lock.take(self.run_dir / runs.LOCK)
+        try:
+            runs.open_run(self.run_dir, self._config)
+            self._folder = self.run_dir / runs.CHECKPOINTS
+            self._folder.mkdir(exist_ok=True)
+        except BaseException:
+            self._lock.close()
+            raise
         # Left behind by a process that was killed while saving.
         shutil.rmtree(self._folder / SCRATCH, ignore_errors=True)
         shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
@@ -89,9 +96,8 @@ class Checkpointer:
 
     def __exit__(self, *exception: object) -> None:
         try:
-            self._finish()
+            self._writer.close()
         finally:
-            self._thread.shutdown()
             shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
             if self._lock is not None:
                 self._lock.close()
@@ -154,7 +160,11 @@ class Checkpointer:
         """
         self._keep_milestone(state, progress)
         now = self._clock()
-        if now - self._last_save >= 60 * self._config.checkpoint_minutes:
+        self._writer.finish_if_done()
+        due = now - self._last_save >= 60 * self._config.checkpoint_minutes
+        if self._retry_at is not None:
+            due = now >= self._retry_at
+        if due:
             self._save(state, progress)
             return True
         if now - self._last_check >= BEST_SECONDS:
@@ -169,9 +179,17 @@ class Checkpointer:
                 ``frames`` name the checkpoint.
             progress: Progress of the run. The state can be the best only once the
                 window of episodes is full; the mean return decides.
+
+        Raises:
+            UserError: If it cannot be written.
         """
         self._save(state, progress)
-        self._finish()
+        if error := self._writer.finish(warn=False):
+            raise UserError(
+                f"the run's last checkpoint cannot be written to {self._folder} "
+                f"({why(error)}); free disk space and resume from the one before: "
+                f"jaxfactory train --run {self.run_dir}"
+            ) from error
 
     def save_temporary(self, state: Counted, progress: Progress) -> "Future[None]":
         """Write a temporary checkpoint while training continues.
@@ -180,7 +198,7 @@ class Checkpointer:
             A future that is done when the checkpoint is at `temporary`.
         """
         host = self._host(state, progress)
-        return self._commit(state, host, TEMPORARY, kept=1)
+        return self._writer.commit(state, host, TEMPORARY, kept=1)
 
     def temporary(self, frames: int) -> Path:
         """Return the path of a temporary checkpoint."""
@@ -194,8 +212,7 @@ class Checkpointer:
         """Make a temporary checkpoint the best one if its score is the best so far."""
         if score <= self._best:
             return False
-        self._finish()
-        self._best = score
+        self._writer.finish()
         best = self._folder / "best"
         best.mkdir(exist_ok=True)
         others = runs.checkpoint_dirs(self.run_dir, "best")
@@ -203,18 +220,23 @@ class Checkpointer:
         if final in others:
             shutil.rmtree(final)
         self.temporary(frames).rename(final)
+        self._best = score
         for path in others:
             if path != final:
                 shutil.rmtree(path)
         return True
 
     def _save(self, state: Counted, progress: Progress) -> None:
+        self._retry_at = None
         # First: if a latest checkpoint exists, so do the kept ones before it.
         self._keep_milestone(state, progress)
         self._keep_best(state, progress)
         frames = int(state.frames)
         if frames != self._saved_frames:
-            self._commit(state, self._host(state, progress), "latest", kept=KEPT)
+            self._writer.commit(
+                state, self._host(state, progress), "latest", kept=KEPT,
+                undo=self._retry_later,
+            )  # fmt: skip
             self._saved_frames = frames
         self._last_save = self._clock()
 
@@ -225,22 +247,28 @@ class Checkpointer:
     def _keep_milestone(self, state: Counted, progress: Progress) -> None:
         """Keep the first state at or after each multiple of ``keep_every`` frames."""
         number = self._milestone_at(int(state.frames))
-        if number <= self._milestone:
+        if number <= self._milestone or self._retry_at is not None:
             return
-        self._milestone = number
-        self._finish()
+        before, self._milestone = self._milestone, number
+        self._writer.finish()
         # A run that was killed after keeping one passes the same multiple again.
         kept = runs.checkpoint_dirs(self.run_dir, "kept")
         if number not in {self._milestone_at(int(path.name)) for path in kept}:
-            self._commit(state, self._host(state, progress), "kept", kept=None)
+            self._writer.commit(
+                state, self._host(state, progress), "kept", kept=None,
+                undo=lambda: self._retry_later(before),
+            )  # fmt: skip
 
     def _keep_best(self, state: Counted, progress: Progress) -> None:
         episodes = progress.episodes
         score = episodes.summary("shaped_return").mean
         by_training = self._config.watch.best_by == "training"
         if by_training and episodes.full and score > self._best:
-            self._best = score
-            self._commit(state, self._host(state, progress), "best", kept=1)
+            before, self._best = self._best, score
+            self._writer.commit(
+                state, self._host(state, progress), "best", kept=1,
+                undo=lambda: setattr(self, "_best", before),
+            )  # fmt: skip
         self._last_check = self._clock()
 
     def _host(self, state: Counted, progress: Progress) -> dict[str, Any]:
@@ -251,42 +279,9 @@ class Checkpointer:
             "best_by": self._config.watch.best_by,
         }
 
-    def _commit(
-        self, state: Any, host: dict[str, Any], kind: str, kept: int | None
-    ) -> "Future[None]":
-        self._finish()
-        # Copies: the next update may write to the state's own memory.
-        arrays = {name: np.array(leaf) for name, leaf in named_arrays(state).items()}
-        self._writing = self._thread.submit(self._write, arrays, host, kind, kept)
-        return self._writing
-
-    def _finish(self) -> None:
-        """Wait for the write in progress; raise its error."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-    def _write(
-        self,
-        arrays: dict[str, np.ndarray],
-        host: dict[str, Any],
-        kind: str,
-        kept: int | None,
-    ) -> None:
-        write_arrays(self.run_dir, kind, arrays, host, kept=kept)
-
-
-def _take_lock(path: Path) -> IO[str]:
-    # Nothing is written or truncated: a symlink in an untrusted run directory cannot
-    # harm its target, and opening a FIFO does not block.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-    lock = os.fdopen(os.open(path, flags, 0o644), "w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise UserError(
-            f"another process is training in {path.parent}; "
-            "wait for it or give --run another directory"
-        ) from error
-    return lock
+    def _retry_later(self, milestone: int | None = None) -> None:
+        """Save everything again in a minute, and the milestone after this one."""
+        if milestone is not None:
+            self._milestone = milestone
+        self._saved_frames = -1
+        self._retry_at = self._clock() + RETRY_SECONDS

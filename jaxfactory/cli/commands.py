@@ -6,7 +6,6 @@ Every command takes its arguments and returns the exit code.
 # ruff: noqa: T201 - the command line prints.
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 from jaxfactory._util import plugins
@@ -20,7 +19,11 @@ from jaxfactory.training.options import as_config, parse_train
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxfactory.config.train import Config
     from jaxfactory.hub.push import PushOptions
+    from jaxfactory.training.options import TrainOptions
 
 
 def train(args: list[str]) -> int:
@@ -40,6 +43,16 @@ def train(args: list[str]) -> int:
     if config.watch.wandb:
         require("wandb", extra="wandb", what="--wandb")
     run_dir = options.run or runs.new_run_dir(config.env.scenario)
+    try:
+        return _train(options, config, run_dir)
+    finally:
+        if options.run is None:
+            runs.remove_empty(run_dir)
+
+
+def _train(options: "TrainOptions", config: "Config", run_dir: "Path") -> int:
+    from jaxfactory.envs import family
+
     config = init_from.recorded(config, run_dir)
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if saved and int(saved[-1].name) >= config.total_frames:
@@ -187,7 +200,7 @@ def _fill_in_sizes(args: list[str]) -> list[str]:
     _prepare_jax()
     import jax
 
-    cores = len(os.sched_getaffinity(0))
+    cores = sizing.usable_cores()
     sizes = sizing.choose(cores, gpu=jax.default_backend() != "cpu")
     print(
         f"auto: {sizes.num_envs} environments, {sizes.num_workers} workers "

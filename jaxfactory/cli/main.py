@@ -37,6 +37,14 @@ COMMANDS = {
     "scenarios": "list the scenarios, or describe some of them",
     "import-sample-factory": "convert an agent trained by Sample Factory into a run",
 }
+_NO_MEMORY = (
+    "there is not enough memory; use fewer --num-envs or --num-steps, or raise the "
+    "limit (ulimit -v, or the container's)"
+)
+_NO_THREADS = (
+    "the system allows no more threads; use fewer --num-workers, or raise the limit "
+    "(ulimit -u, or the container's limit of pids)"
+)
 _INDENT = 14
 _OPTIONS = {
     "-h, --help": "show this help, or a command's: jaxfactory train --help",
@@ -79,10 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"jaxfactory: {printable(message)}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print(f"jaxfactory: {_NO_MEMORY}", file=sys.stderr)
+        return 1
     except RuntimeError as error:
-        if not _is_engine_error(error):
+        message = str(error)
+        if message == "can't start new thread":
+            message = _NO_THREADS
+        elif not _is_engine_error(error):
             raise
-        print(f"jaxfactory: {error}", file=sys.stderr)
+        print(f"jaxfactory: {message}", file=sys.stderr)
         return 1
 
 

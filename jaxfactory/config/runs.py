@@ -21,6 +21,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxfactory._util import plain_json
@@ -50,15 +51,29 @@ FIXED_ENV = (
 
 
 def new_run_dir(scenario: str, root: Path = ROOT) -> Path:
-    """Return the path of a new run directory, named by scenario and time."""
+    """Create a new run directory, named by scenario and time; return its path.
+
+    No two processes get the same one.
+    """
     # The stem of a .cfg file's path; the part after the colon of FILE:NAME.
     short = Path(scenario.rpartition(":")[2]).stem
     stem = root / short / time.strftime("%Y%m%d-%H%M%S")
     path, number = stem, 1
-    while path.exists():
-        number += 1
-        path = stem.with_name(f"{stem.name}-{number}")
-    return path
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return path
+            number += 1
+            path = stem.with_name(f"{stem.name}-{number}")
+
+
+def remove_empty(run_dir: Path, root: Path = ROOT) -> None:
+    """Remove what `new_run_dir` made, as far as nothing is in it."""
+    with contextlib.suppress(OSError):
+        for path in (run_dir, run_dir.parent, root):
+            path.rmdir()
 
 
 def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
@@ -120,10 +135,8 @@ def load_config(run_dir: Path) -> Config:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-def open_run(run_dir: Path, config: Config) -> bool:
+def check_run(run_dir: Path, config: Config) -> bool:
     """Create a run directory, or check that an existing one fits the settings.
-
-    Writes config.json. An existing run takes the new settings where they may differ.
 
     Returns:
         Whether the run existed before.
@@ -132,24 +145,43 @@ def open_run(run_dir: Path, config: Config) -> bool:
         UserError: If the directory cannot be written, contains something else, or is a
             run with another scenario, observation, network, bonus or seed.
     """
-    try:
+    with _writable(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         existing = is_run(run_dir)
         if existing:
             _check_same(run_dir, load_config(run_dir), config)
         elif any(path.name != LOCK for path in run_dir.iterdir()):
-            raise UserError(
-                f"{run_dir} is not empty and is not a run of jaxfactory (it has no "
-                f"{CONFIG}); give --run a new directory"
-            )
+            # Another process may have begun the run at this moment.
+            existing = is_run(run_dir)
+            if not existing:
+                raise UserError(
+                    f"{run_dir} is not empty and is not a run of jaxfactory (it has no "
+                    f"{CONFIG}); give --run a new directory"
+                )
+    return existing
+
+
+def open_run(run_dir: Path, config: Config) -> bool:
+    """Do as `check_run` does, and write config.json.
+
+    An existing run takes the new settings where they may differ.
+    """
+    existing = check_run(run_dir, config)
+    with _writable(run_dir):
         text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
         write_atomically(run_dir / CONFIG, text)
+    return existing
+
+
+@contextlib.contextmanager
+def _writable(run_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"the run directory {run_dir} cannot be written ({error.strerror}); "
             "give --run another one"
         ) from error
-    return existing
 
 
 def write_atomically(path: Path, text: str) -> None:

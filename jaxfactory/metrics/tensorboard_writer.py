@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory.config import runs
+from jaxfactory.metrics.patient_file import PatientFile
 
 
 class TensorBoardWriter:
@@ -13,6 +14,7 @@ class TensorBoardWriter:
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / runs.TENSORBOARD
         self._writer: Any = None
+        self._file: PatientFile | None = None
 
     def begin(self, frames: int) -> None:
         """Open an event file that replaces everything after ``frames``."""
@@ -24,11 +26,23 @@ class TensorBoardWriter:
         self._writer = SummaryWriter(
             str(self._path), purge_step=purge, filename_suffix=f".{frames}"
         )
+        # An error in the thread that writes would end it, and then `add_scalar` would
+        # wait for ever once its queue is full.
+        events = self._writer.file_writer.event_writer._ev_writer
+        events._py_recordio_writer._writer.close()
+        self._file = PatientFile(Path(events._file_name))
+        events._py_recordio_writer._writer = self._file
 
     def write(self, metrics: Mapping[str, float], frames: int) -> None:
-        """Add one scalar per metric."""
+        """Add one scalar per metric.
+
+        Raises:
+            OSError: If earlier ones cannot be written to the disk now.
+        """
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, frames)
+        assert self._file is not None
+        self._file.check()
 
     def write_video(self, mp4: Path, gif: Path, frames: int) -> None:
         """Add the GIF, which TensorBoard shows as an image."""
@@ -48,3 +62,5 @@ class TensorBoardWriter:
         """Flush and close the event file."""
         if self._writer is not None:
             self._writer.close()
+        if self._file is not None:
+            self._file.check()

@@ -1,6 +1,7 @@
 """The interface of metrics writers, and a writer that combines several."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -39,10 +40,15 @@ class Videos(Protocol):
 
 
 class CompositeWriter:
-    """Forwards everything to several writers; a context manager that closes them."""
+    """Forwards everything to several writers; a context manager that closes them.
+
+    Once they have begun, a full disk or another `OSError` in one of them is a warning,
+    and every later call tries again: metrics must not end a training run.
+    """
 
     def __init__(self, *writers: Writer) -> None:
         self._writers = writers
+        self._failing: set[Writer] = set()
 
     def begin(self, frames: int) -> None:
         """Begin every writer."""
@@ -52,24 +58,44 @@ class CompositeWriter:
     def write(self, metrics: Metrics, frames: int) -> None:
         """Write to every writer."""
         for writer in self._writers:
-            writer.write(metrics, frames)
+            self._try(writer, lambda writer=writer: writer.write(metrics, frames))
 
     def note(self, text: str) -> None:
         """Pass a message to the writers that show messages."""
         for writer in self._writers:
             if isinstance(writer, Notes):
-                writer.note(text)
+                self._try(writer, lambda writer=writer: writer.note(text))
 
     def write_video(self, mp4: Path, gif: Path, frames: int) -> None:
         """Pass a video to the writers that log videos."""
         for writer in self._writers:
             if isinstance(writer, Videos):
-                writer.write_video(mp4, gif, frames)
+                self._try(
+                    writer, lambda writer=writer: writer.write_video(mp4, gif, frames)
+                )
 
     def close(self) -> None:
         """Close every writer, in reverse order."""
         for writer in reversed(self._writers):
-            writer.close()
+            self._try(writer, writer.close)
+
+    def _try(self, writer: Writer, action: Callable[[], None]) -> None:
+        """Call a writer; warn of the first failure, until it works again."""
+        try:
+            action()
+        except BrokenPipeError:  # Whoever reads the output has left: the command ends.
+            raise
+        except OSError as error:
+            if writer not in self._failing:
+                self._failing.add(writer)
+                why = error.strerror or error
+                warnings.warn(
+                    f"{type(writer).__name__} cannot write ({why}); "
+                    "training goes on, and it tries again: free disk space",
+                    stacklevel=2,
+                )
+        else:
+            self._failing.discard(writer)
 
     def __enter__(self) -> "CompositeWriter":
         return self

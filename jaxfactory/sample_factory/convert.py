@@ -108,11 +108,15 @@ def convert(
     layout = describe(settings, model, logit_order(heads))
     measured = len(row.measured(game))
     notes += check_measurements(settings, layout, measured, name)
-    run = run or runs.new_run_dir(name)
+    given, run = run, run or runs.new_run_dir(name)
     # If the scenario has no measurements, none are left out.
     sees_all = layout.observation.measurements == measured
-    notes += _write_run(run, settings, checkpoint, layout, name, heads, sees_all)
-    map_record.record_imported(run, scenario_name(settings))
+    try:
+        notes += _write_run(run, settings, checkpoint, layout, name, heads, sees_all)
+        map_record.record_imported(run, scenario_name(settings))
+    finally:
+        if given is None:
+            runs.remove_empty(run)
     return Imported(run, file, name, checkpoint.frames(settings), notes)
 
 

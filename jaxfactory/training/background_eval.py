@@ -131,8 +131,10 @@ class BackgroundEvaluator:
             return
         try:
             if not job.sent:
-                # The checkpointer reports a failed write.
-                job.written.result()
+                if job.written.exception() is not None:
+                    # The checkpointer reports why. The next one that is due may work.
+                    self._job = None
+                    return
                 self._send(job)
                 self._job = job._replace(sent=True)
                 return
@@ -141,6 +143,8 @@ class BackgroundEvaluator:
         except EndedError as error:
             self._process = None
             answer = {"error": f"its process ended ({error})"}
+        except OSError as error:  # A full disk, or no process left.
+            answer = {"error": str(error)}
         if answer is None:
             return
         self._job = None
@@ -148,7 +152,10 @@ class BackgroundEvaluator:
             self._fail(job, str(answer["error"]))
         else:
             self._failures = 0
-            self._take(job, answer)
+            try:
+                self._take(job, answer)
+            except OSError as error:
+                self._fail(job, str(error))
         self._checkpointer.remove_temporary(job.frames)
 
     def _send(self, job: _Job) -> None:

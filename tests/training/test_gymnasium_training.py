@@ -98,7 +98,7 @@ def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_flag_and_its_defaults():
+def test_the_flag_and_its_defaults(tmp_path):
     options = train_options.parse_train(
         ["--env", "gymnasium:CartPole-v1", "--num-envs", "8"]
     )
@@ -110,8 +110,10 @@ def test_the_flag_and_its_defaults():
         ["--scenario=gymnasium:ALE/Pong-v5", "--core", "gru"]
     )
     assert options.env.scenario == "gymnasium:ALE/Pong-v5"
-    assert runs.new_run_dir(options.env.scenario).parent.name == "Pong-v5"
-    assert runs.new_run_dir("gymnasium:my.tasks:A-v0").parent.name == "A-v0"
+    made = runs.new_run_dir(options.env.scenario, tmp_path)
+    assert made.parent.name == "Pong-v5"
+    made = runs.new_run_dir("gymnasium:my.tasks:A-v0", tmp_path)
+    assert made.parent.name == "A-v0"
 
 
 @pytest.mark.parametrize(

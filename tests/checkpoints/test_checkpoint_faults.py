@@ -1,0 +1,131 @@
+"""A checkpoint that cannot be written does not end training, and the run's lock."""
+
+import errno
+import fcntl
+import os
+
+import pytest
+from orbax.checkpoint import v1 as orbax
+from saved_states import make_progress, make_state
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import manager
+from jaxfactory.checkpoints.manager import RETRY_SECONDS, Checkpointer
+from jaxfactory.config import runs
+from jaxfactory.config.train import Config
+
+
+class Disk:
+    """Lets `write_arrays` fail while it is full."""
+
+    def __init__(self, monkeypatch, error):
+        self.full, self._error, self._write = True, error, manager.write_arrays
+        monkeypatch.setattr(manager, "write_arrays", self)
+
+    def __call__(self, *args, **kwargs):
+        if self.full:
+            raise self._error
+        return self._write(*args, **kwargs)
+
+
+# Orbax reports some failures of the disk as errors of its own.
+ERRORS = [
+    OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    ValueError("NOT_FOUND: zarr"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_training_goes_on_and_tries_again(tmp_path, monkeypatch, error):
+    disk = Disk(monkeypatch, error)
+    now = [0.0]
+    config = Config(checkpoint_minutes=10.0)
+    with Checkpointer(tmp_path / "run", config, clock=lambda: now[0]) as checkpointer:
+        now[0] = 600.0
+        assert checkpointer.maybe_save(make_state(10), make_progress())
+        checkpointer._writing.exception()
+        with pytest.warns(UserWarning, match="cannot be written .*tried again") as said:
+            assert not checkpointer.maybe_save(make_state(20), make_progress())
+        assert len(said) == 1
+        assert checkpointer.saved_frames == 0
+        disk.full = False
+        now[0] += RETRY_SECONDS
+        assert checkpointer.maybe_save(make_state(20), make_progress())
+        checkpointer._writing.result()
+        assert checkpointer.saved_frames == 20
+        now[0] += RETRY_SECONDS
+        assert not checkpointer.maybe_save(make_state(30), make_progress())
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_the_last_save_says_what_is_wrong(tmp_path, monkeypatch, error):
+    Disk(monkeypatch, error)
+    with (
+        Checkpointer(tmp_path / "run", Config()) as checkpointer,
+        pytest.raises(UserError, match=r"last checkpoint .*free disk space and resume"),
+    ):
+        checkpointer.save(make_state(10), make_progress())
+
+
+def test_a_best_that_was_not_written_is_not_the_best(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, ERRORS[0])
+    with Checkpointer(tmp_path / "run", Config()) as checkpointer:
+        with (
+            pytest.warns(UserWarning, match="cannot be written"),
+            pytest.raises(UserError),
+        ):
+            checkpointer.save(make_state(10), make_progress(5.0))
+        disk.full = False
+        checkpointer.save(make_state(20), make_progress(5.0))
+    (best,) = runs.checkpoint_dirs(tmp_path / "run", "best")
+    assert int(best.name) == 20
+
+
+def test_an_unfinished_checkpoint_takes_no_space(tmp_path, monkeypatch):
+    def fail(path, arrays):
+        path.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(orbax, "save", fail)
+    with (
+        Checkpointer(tmp_path / "run", Config()) as checkpointer,
+        pytest.raises(UserError),
+    ):
+        checkpointer.save(make_state(10), make_progress())
+    assert not (tmp_path / "run" / "checkpoints" / ".unfinished").exists()
+
+
+def test_the_settings_of_a_run_in_training_stay(tmp_path):
+    with Checkpointer(tmp_path, Config(total_frames=1000)):
+        before = (tmp_path / "config.json").read_text()
+        with (
+            pytest.raises(UserError, match="another process"),
+            Checkpointer(tmp_path, Config(total_frames=2000)),
+        ):
+            pass
+        assert (tmp_path / "config.json").read_text() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def refuse(file, flags):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.warns(UserWarning, match="cannot be locked .*no other process"),
+        Checkpointer(tmp_path, Config()),
+    ):
+        pass
+
+
+def test_a_run_directory_that_refuses_its_lock(tmp_path):
+    with Checkpointer(tmp_path, Config()):
+        pass
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(UserError, match="cannot be written"),
+        Checkpointer(tmp_path, Config()),
+    ):
+        pass
