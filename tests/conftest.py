@@ -36,7 +36,8 @@ install_import_hook("jaxfactory", "beartype.beartype")
 # They look at all engines, ports and names of the machine, and at how soon things
 # happen.
 ALONE = {
-    "test_engine_safety.py", "test_faults.py", "test_machine_faults.py", "test_matches.py",
+    "test_engine_safety.py", "test_faults.py", "test_machine_faults.py",
+    "test_matches.py",
 }  # fmt: skip
 # The files that take longest run first, so that no worker is left with one of them when
 # the others have nothing to do.
