@@ -28,7 +28,7 @@ WITHOUT_JAX = (
 WITH_JAX = ("sample_factory.statistics", "envs.doom.xla")
 WITH_FLAX = (
     "models.layers", "models.cores", "models.encoders", "models.actor_critic",
-    "models.residual",
+    "models.residual", "models.tower",
 )  # fmt: skip
 
 
