@@ -10,11 +10,13 @@ PRESETS: dict[str, Config] = {
     # For rewards that follow their actions within seconds: learns sooner what to look
     # at (docs/decisions.md, "What the first frames of training wait for").
     "short_horizon": Config(
-        network=NetworkConfig(
-            init_gain=2.45, feature_norm=True, core_skip=True, policy_gain=0.01
-        ),
+        network=NetworkConfig(init_gain=2.45, core_skip=True, policy_gain=0.01),
         ppo=PPOConfig(
-            learning_rate=5e-4, gamma=0.97, clip_eps=0.2, value_clip=0.0, ent_coef=0.006
+            learning_rate=5e-4,
+            gamma=0.97,
+            clip_eps=0.2,
+            value_clip=0.0,
+            balance_coef=0.1,
         ),
     ),
     # The settings of published Doom scores (Sample Factory).

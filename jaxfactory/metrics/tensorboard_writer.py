@@ -27,11 +27,13 @@ class TensorBoardWriter:
             str(self._path), purge_step=purge, filename_suffix=f".{frames}"
         )
         # An error in the thread that writes would end it, and then `add_scalar` would
-        # wait for ever once its queue is full.
+        # wait for ever once its queue is full. That thread may be writing by now: it
+        # holds the lock while it does.
         events = self._writer.file_writer.event_writer._ev_writer
-        events._py_recordio_writer._writer.close()
-        self._file = PatientFile(Path(events._file_name))
-        events._py_recordio_writer._writer = self._file
+        with events._lock:
+            events._py_recordio_writer._writer.close()
+            self._file = PatientFile(Path(events._file_name))
+            events._py_recordio_writer._writer = self._file
 
     def write(self, metrics: Mapping[str, float], frames: int) -> None:
         """Add one scalar per metric.

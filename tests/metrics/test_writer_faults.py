@@ -103,3 +103,14 @@ def test_whoever_stops_reading_ends_the_command(tmp_path):
 
     with pytest.raises(BrokenPipeError):
         CompositeWriter(Closed(tmp_path)).write({}, 1)
+
+
+def test_the_thread_that_writes_survives_each_start(tmp_path):
+    """It has something to write at once when a run is resumed."""
+    for frames in range(30):
+        writer = TensorBoardWriter(tmp_path)
+        writer.begin(frames)
+        worker = writer._writer.file_writer.event_writer._worker
+        writer.write({"a": 1.0}, frames)
+        assert worker.is_alive()
+        writer.close()
