@@ -72,7 +72,7 @@ def _write(
     scratch: Path,
     arrays: dict[str, np.ndarray],
     host: dict[str, Any],
-    kept: int,
+    kept: int | None,
 ) -> Path:
     shapes = {name: _shape(array) for name, array in arrays.items()}
     text = json.dumps({**host, "leaves": shapes})

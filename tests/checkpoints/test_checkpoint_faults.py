@@ -9,7 +9,7 @@ from orbax.checkpoint import v1 as orbax
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import manager
+from jaxfactory.checkpoints import background_writer
 from jaxfactory.checkpoints.manager import RETRY_SECONDS, Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
@@ -19,8 +19,9 @@ class Disk:
     """Lets `write_arrays` fail while it is full."""
 
     def __init__(self, monkeypatch, error):
-        self.full, self._error, self._write = True, error, manager.write_arrays
-        monkeypatch.setattr(manager, "write_arrays", self)
+        self.full, self._error = True, error
+        self._write = background_writer.write_arrays
+        monkeypatch.setattr(background_writer, "write_arrays", self)
 
     def __call__(self, *args, **kwargs):
         if self.full:
@@ -43,7 +44,7 @@ def test_training_goes_on_and_tries_again(tmp_path, monkeypatch, error):
     with Checkpointer(tmp_path / "run", config, clock=lambda: now[0]) as checkpointer:
         now[0] = 600.0
         assert checkpointer.maybe_save(make_state(10), make_progress())
-        checkpointer._writing.exception()
+        checkpointer._writer._writing.exception()
         with pytest.warns(UserWarning, match="cannot be written .*tried again") as said:
             assert not checkpointer.maybe_save(make_state(20), make_progress())
         assert len(said) == 1
@@ -51,10 +52,27 @@ def test_training_goes_on_and_tries_again(tmp_path, monkeypatch, error):
         disk.full = False
         now[0] += RETRY_SECONDS
         assert checkpointer.maybe_save(make_state(20), make_progress())
-        checkpointer._writing.result()
+        checkpointer._writer._writing.result()
         assert checkpointer.saved_frames == 20
         now[0] += RETRY_SECONDS
         assert not checkpointer.maybe_save(make_state(30), make_progress())
+
+
+def test_one_to_keep_is_written_once_there_is_space(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch, ERRORS[0])
+    run, now = tmp_path / "run", [0.0]
+    config = Config(keep_every=100)
+    with Checkpointer(run, config, clock=lambda: now[0]) as checkpointer:
+        with pytest.warns(UserWarning, match="cannot be written"):
+            checkpointer.maybe_save(make_state(110), make_progress())
+            checkpointer._writer.finish()
+        checkpointer.maybe_save(make_state(120), make_progress())
+        disk.full = False
+        checkpointer.maybe_save(make_state(130), make_progress())
+        now[0] += RETRY_SECONDS
+        assert checkpointer.maybe_save(make_state(140), make_progress())
+    kept = [path.name for path in runs.checkpoint_dirs(run, "kept")]
+    assert [int(name) for name in kept] == [140]
 
 
 @pytest.mark.parametrize("error", ERRORS)

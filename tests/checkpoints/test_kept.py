@@ -5,6 +5,7 @@ import pytest
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.background_writer import BackgroundWriter
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
@@ -77,7 +78,7 @@ def test_a_latest_checkpoint_means_that_the_kept_ones_before_it_exist(
     def note(self, arrays, host, kind, kept):
         written.append(kind)
 
-    monkeypatch.setattr(Checkpointer, "_write", note)
+    monkeypatch.setattr(BackgroundWriter, "_write", note)
     with Checkpointer(run_dir, EVERY) as checkpointer:
         checkpointer.save(make_state(100), make_progress())
     assert written == ["kept", "latest"]

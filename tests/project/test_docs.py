@@ -175,7 +175,7 @@ def test_every_flag_that_the_text_names_exists(page):
     known = (DOCS / "commands.md").read_text()
     for script in [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("scripts/*.py")]:
         known += script.read_text()
-    of_others = {"--logdir", "--shm-size", "--gpus", "--no-deps"}
+    of_others = {"--logdir", "--shm-size", "--cpus", "--gpus", "--no-deps"}
     for flag in {*re.findall(r"(?<![\w-])--[a-z][\w-]+", text)} - of_others:
         assert flag in known or "_" in flag, flag
 
