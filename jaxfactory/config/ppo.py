@@ -250,3 +250,15 @@ class PPOConfig:
     def schedules(self) -> "dict[str, Schedule]":
         """The parsed schedules, by setting."""
         return parse_schedules(self.schedule)
+
+    def scheduled_at(self, progress: float) -> dict[str, float]:
+        """Return the scheduled settings but the learning rate, at a share of the run.
+
+        Args:
+            progress: Share of the run that is over, from 0 to 1.
+        """
+        return {
+            name: schedule.at(getattr(self, name), progress)
+            for name, schedule in self.schedules.items()
+            if name != "learning_rate" and schedule.shape != "constant"
+        }

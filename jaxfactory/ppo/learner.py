@@ -33,7 +33,7 @@ from jaxfactory.ppo.optimizer import (
     make_optimizer,
     with_learning_rate,
 )
-from jaxfactory.ppo.schedules import Scheduled, scheduled_at
+from jaxfactory.ppo.schedules import Scheduled, on_device
 from jaxfactory.ppo.targets import Targets, make_compute_targets, make_reevaluate
 from jaxfactory.types import Batch, Metrics, Params, Rollout
 
@@ -173,7 +173,7 @@ def make_update(
         )
         if config.kl_target and state.frames >= config.lr_warmup_frames:
             learning_rate = last_learning_rate(state.opt_state, learning_rate)
-        scheduled = scheduled_at(config, progress)
+        scheduled = on_device(config.scheduled_at(progress))
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
         proximal_log_prob = None

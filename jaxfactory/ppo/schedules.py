@@ -12,23 +12,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxfactory.config.ppo import PPOConfig
-
 
 # The values of scheduled settings, by name; others are as in the configuration.
 Scheduled = Mapping[str, Float[Array, ""]]
 UNCHANGED: Scheduled = MappingProxyType({})
 
 
-def scheduled_at(config: PPOConfig, progress: float) -> dict[str, Float[Array, ""]]:
-    """Return those settings but the learning rate that have a schedule.
-
-    Args:
-        config: The settings.
-        progress: Share of the run that is over, from 0 to 1.
-    """
-    return {
-        name: jax.device_put(np.float32(schedule.at(getattr(config, name), progress)))
-        for name, schedule in config.schedules.items()
-        if name != "learning_rate" and schedule.shape != "constant"
-    }
+def on_device(values: Mapping[str, float]) -> dict[str, Float[Array, ""]]:
+    """Return the values of scheduled settings as arrays."""
+    return {name: jax.device_put(np.float32(value)) for name, value in values.items()}
