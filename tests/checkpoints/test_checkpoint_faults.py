@@ -63,9 +63,13 @@ def test_one_to_keep_is_written_once_there_is_space(tmp_path, monkeypatch):
     run, now = tmp_path / "run", [0.0]
     config = Config(keep_every=100)
     with Checkpointer(run, config, clock=lambda: now[0]) as checkpointer:
-        with pytest.warns(UserWarning, match="cannot be written"):
+
+        def save_in_vain():
             checkpointer.maybe_save(make_state(110), make_progress())
             checkpointer._writer.finish()
+
+        with pytest.warns(UserWarning, match="cannot be written"):
+            save_in_vain()
         checkpointer.maybe_save(make_state(120), make_progress())
         disk.full = False
         checkpointer.maybe_save(make_state(130), make_progress())
