@@ -58,9 +58,14 @@ def seed(value: int) -> None:
         raise UserError(f"--seed {value} must be between 0 and 4294967295")
 
 
+def names_checkpoint(value: str) -> bool:
+    """Whether a text is best, latest or a number of frames."""
+    return re.fullmatch("best|latest|[0-9]{1,20}", value) is not None
+
+
 def checkpoint(value: str) -> None:
     """Refuse a name of a checkpoint that is not best, latest or a number of frames."""
-    if value not in ("best", "latest") and not re.fullmatch("[0-9]{1,20}", value):
+    if not names_checkpoint(value):
         raise UserError(
             f"--checkpoint {value!r:.60} must be best, latest, or the frames of a "
             "checkpoint that --keep-every kept, as in 1000000"

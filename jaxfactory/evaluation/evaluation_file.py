@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxfactory._util import plain_files, plain_json
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import families
+from jaxfactory.config import families, validation
 from jaxfactory.scenarios.maps.map_file import MapFile
 
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "std", "mean_minus_std", "min", "max")
 # Larger scores are refused: no table has space for 300 digits.
 _LARGEST = 1e30
-_CHECKPOINT = re.compile("best|latest|[0-9]{1,20}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][0-9:.,+Z-]{1,32})?", re.ASCII)
 _LONGEST_TEXT = 4096
 
@@ -157,7 +156,7 @@ _REQUIRED: dict[str, Callable[[Any], bool]] = {
     "episodes": plain_json.is_count,
     "frames_trained": plain_json.is_count,
     "checkpoint": lambda value: (
-        isinstance(value, str) and bool(_CHECKPOINT.fullmatch(value))
+        isinstance(value, str) and validation.names_checkpoint(value)
     ),
     "each": _are_episodes,
 }

@@ -4,14 +4,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Int32, Key
 
 from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.losses import LossMetrics, ppo_loss
-from jaxfactory.ppo.optimizer import make_optimizer, with_learning_rate
+from jaxfactory.ppo.optimizer import apply_gradients, make_optimizer
 from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
 from jaxfactory.types import Batch, Metrics, Params
 
@@ -91,11 +90,9 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
             config=config,
             scheduled=scheduled,
         )
-        opt_state = with_learning_rate(opt_state, learning_rate)
-        # optax raises a float to an integer power, which strict promotion forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = optimizer.update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
+        params, opt_state = apply_gradients(
+            optimizer, params, opt_state, grads, learning_rate
+        )
         return params, opt_state, _named(metrics, grads)
 
     return jax.jit(minibatch_step, donate_argnames="opt_state")

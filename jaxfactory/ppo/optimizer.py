@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.types import Params
 
 
 # A decay starts halfway through the run and ends at a tenth of the learning rate.
@@ -44,6 +45,21 @@ def with_learning_rate(opt_state: Any, learning_rate: Float[Array, ""]) -> Any:
     Inside the jitted step this costs nothing.
     """
     return optax.tree_utils.tree_set(opt_state, learning_rate=learning_rate)
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    opt_state: Any,
+    grads: Params,
+    learning_rate: Float[Array, ""],
+) -> tuple[Params, Any]:
+    """Return parameters and state after a step of a `make_optimizer`, inside jit."""
+    opt_state = with_learning_rate(opt_state, learning_rate)
+    # optax raises a float to an integer power, which strict promotion forbids.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
 
 
 @jax.jit

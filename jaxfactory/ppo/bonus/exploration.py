@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int32, Key
 
 from jaxfactory.config.network import BonusConfig
@@ -21,9 +20,9 @@ from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.ppo.bonus import elliptical, perceptron
 from jaxfactory.ppo.bonus.distillation import Distillation
-from jaxfactory.ppo.bonus.returns import bonus_targets, init_stats
+from jaxfactory.ppo.bonus.returns import bonus_targets, fresh_stats, init_stats
 from jaxfactory.ppo.bonus.state import BonusBatch, BonusState, ObsStats
-from jaxfactory.ppo.optimizer import make_optimizer, with_learning_rate
+from jaxfactory.ppo.optimizer import apply_gradients, make_optimizer
 from jaxfactory.types import Metrics, Observation, Params, Rollout
 
 
@@ -84,13 +83,11 @@ class Exploration:
             action = self._network.spec.action
             trained["episodic"] = elliptical.init(keys[2], size, action)
             inverse = elliptical.initial_inverse(self._num_envs)
-        # The first rollout decides them alone.
-        features = normalization.init((size,))._replace(count=jnp.float32(1e-4))
         return BonusState(
             params=trained,
             target=target,
             opt_state=self._optimizer.init(trained),
-            features=features,
+            features=fresh_stats(size),
             stats=init_stats(self._num_envs, len(self.kinds)),
             inverse=inverse,
         )
@@ -241,11 +238,10 @@ class Exploration:
         if envs is None:
             envs = jnp.arange(self._num_envs)
         grads, metrics = jax.grad(self._loss, has_aux=True)(params, batch, envs)
-        opt_state = with_learning_rate(opt_state, learning_rate)
-        # optax raises a float to an integer power, which strict promotion forbids.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = self._optimizer.update(grads, opt_state, params)
-        return optax.apply_updates(params, updates), opt_state, metrics
+        params, opt_state = apply_gradients(
+            self._optimizer, params, opt_state, grads, learning_rate
+        )
+        return params, opt_state, metrics
 
     def _loss(
         self, params: Params, batch: BonusBatch, envs: Array

@@ -46,10 +46,17 @@ class BonusTargets(NamedTuple):
     explained_variance: Float[Array, ""]
 
 
+def fresh_stats(size: int) -> RunningStats:
+    """Return statistics of vectors that the first rollout decides alone.
+
+    The variance of bonuses may be far below the 1 that other statistics start with.
+    """
+    return normalization.init((size,))._replace(count=jnp.float32(1e-4))
+
+
 def init_stats(num_envs: int, kinds: int) -> BonusStats:
     """Return the statistics before the first bonus."""
-    # The first rollout decides them alone: the variance of bonuses may be far below 1.
-    fresh = normalization.init((kinds,))._replace(count=jnp.float32(1e-4))
+    fresh = fresh_stats(kinds)
     sums = jnp.zeros((num_envs, kinds), jnp.float32)
     return BonusStats(sums=sums, scale=fresh, returns=fresh)
 
