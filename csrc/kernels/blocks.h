@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "kernels/chunks.h"
+
 namespace jaxfactory {
 
 // Where a row of a matrix begins.
@@ -12,14 +14,13 @@ inline std::ptrdiff_t At(int row, int columns) {
   return static_cast<std::ptrdiff_t>(row) * columns;
 }
 
-// Cuts `count` into blocks of nearly equal size, at most `most`; the last one overlaps
-// the previous one instead of being shorter.
+// Cuts `count` into blocks of equal size, at most `most`; the last one overlaps the
+// previous one instead of being shorter.
 template <typename Action>
 void ForBlocks(int count, int most, Action&& action) {
-  const int blocks = (count + most - 1) / most;
-  const int size = (count + blocks - 1) / blocks;
-  for (int block = 0; block < blocks; ++block) {
-    action(std::min(block * size, count - size), size);
+  const Chunks chunks(count, most);
+  for (int block = 0; block < chunks.count(); ++block) {
+    action(chunks.Start(block), chunks.size());
   }
 }
 

@@ -1,4 +1,4 @@
-// Cutting an axis into chunks of equal size, at most 16: what a tile holds.
+// Cutting an axis into chunks of equal size.
 #ifndef JAXFACTORY_KERNELS_CHUNKS_H_
 #define JAXFACTORY_KERNELS_CHUNKS_H_
 
@@ -8,13 +8,14 @@ namespace jaxfactory {
 
 constexpr int kTileRows = 16;  // also a tile's pairs or float32 values in a row
 
-// All chunks have one size, because the sizes of tiles are set for a whole product. So
-// the last one may begin with some that the one before it contains.
+// All chunks have one size, at most `most`: the sizes of tiles, for example, are set
+// for a whole product. So the last one may begin with some that the one before it
+// contains.
 class Chunks {
  public:
-  explicit Chunks(int total)
+  explicit Chunks(int total, int most = kTileRows)
       : total_(total),
-        count_((total + kTileRows - 1) / kTileRows),
+        count_((total + most - 1) / most),
         size_((total + count_ - 1) / count_) {}
 
   int count() const { return count_; }

@@ -21,8 +21,7 @@ void MultiplyTiles(const PairProduct& product, Finish finish);
 //
 // `a` consists of tiles, 16 pairs in each row: [blocks, lines, chunks, rows, 16] for
 // the `Chunks` of the positions; those that a chunk repeats are 0. `rows` is a multiple
-// of
-// 16. Distances in x are in pairs.
+// of 16. Distances in x are in pairs.
 struct TileSum {
   const Pair* a;
   const Pair* x;

@@ -50,8 +50,7 @@ PoolCall::PoolCall(std::int64_t number, std::uint32_t token) : number_(number) {
   if (found->second.busy) {
     throw std::logic_error(
         "Two programs call the pool at once; pass each call the token that the "
-        "previous "
-        "one returned, and only once.");
+        "previous one returned, and only once.");
   }
   if (found->second.token != token) {
     throw std::logic_error("The pool was called with token " + std::to_string(token) +

@@ -106,29 +106,22 @@ ffi::Error EncoderBackward(ffi::ThreadPool pool, ffi::Span<const std::int64_t> s
   return ffi::Error::Success();
 }
 
+// What both begin with.
+auto Encoder() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<ffi::Span<const std::int64_t>>("strides")
+      .Attr<std::int64_t>("activation")
+      .Attr<float>("clip")
+      .Arg<Bytes>()
+      .Arg<Floats>()
+      .Arg<Floats>();
+}
+
 XLA_FFI_DEFINE_HANDLER(kEncoderForward, EncoderForward,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<ffi::Span<const std::int64_t>>("strides")
-                           .Attr<std::int64_t>("activation")
-                           .Attr<float>("clip")
-                           .Arg<Bytes>()
-                           .Arg<Floats>()
-                           .Arg<Floats>()
-                           .RemainingArgs()
-                           .RemainingRets());
+                       Encoder().RemainingArgs().RemainingRets());
 XLA_FFI_DEFINE_HANDLER(kEncoderBackward, EncoderBackward,
-                       ffi::Ffi::Bind()
-                           .Ctx<ffi::ThreadPool>()
-                           .Attr<ffi::Span<const std::int64_t>>("strides")
-                           .Attr<std::int64_t>("activation")
-                           .Attr<float>("clip")
-                           .Arg<Bytes>()
-                           .Arg<Floats>()
-                           .Arg<Floats>()
-                           .Arg<Floats>()
-                           .RemainingArgs()
-                           .RemainingRets());
+                       Encoder().Arg<Floats>().RemainingArgs().RemainingRets());
 }  // namespace
 
 std::map<std::string, void*> XlaEncoderHandlers() {

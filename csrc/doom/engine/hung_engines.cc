@@ -7,16 +7,16 @@
 #include <mutex>
 #include <vector>
 
+#include "doom/engine/wait_limit.h"
+
 namespace jaxfactory {
 namespace {
 
 using std::chrono::steady_clock;
 
-using Seconds = std::chrono::duration<double>;
+using Seconds = WatchedClock::Seconds;
 
 constexpr Seconds kLongest{1};
-// Between two calls of `KillHungEngines` while somebody waits.
-constexpr Seconds kLongestStep{0.5};
 
 // The wait of one thread.
 struct Wait {
@@ -25,13 +25,13 @@ struct Wait {
   std::atomic<double> limit = 0;
   // As `KillHungEngines` has seen it; guarded by the registry's mutex.
   steady_clock::time_point seen;
-  Seconds lasted{0};
+  Seconds begun{0};  // when it was first seen, by the registry's clock
 };
 
 struct Waits {
   std::mutex mutex;
-  std::vector<Wait*> all;         // guarded by mutex
-  steady_clock::time_point last;  // call of `KillHungEngines`; guarded by mutex
+  std::vector<Wait*> all;  // guarded by mutex
+  WatchedClock clock;      // of `KillHungEngines`; guarded by mutex
 };
 
 // Never destroyed: threads may end after the statics are gone.
@@ -74,19 +74,17 @@ Receiving::~Receiving() { Own().engine.store(0, std::memory_order_release); }
 void KillHungEngines(Patience patience) {
   Waits& waits = Registry();
   const std::scoped_lock lock(waits.mutex);
-  const auto now = steady_clock::now();
-  const Seconds step = std::min<Seconds>(now - waits.last, kLongestStep);
-  waits.last = now;
+  const Seconds now = waits.clock.Look();
   for (Wait* wait : waits.all) {
     const pid_t engine = wait->engine.load(std::memory_order_acquire);
     const auto since = wait->since.load(std::memory_order_relaxed);
     const bool same = engine > 0 && since == wait->seen;
     wait->seen = since;
-    wait->lasted = same ? wait->lasted + step : Seconds{0};
+    if (!same) wait->begun = now;
     const Seconds limit{wait->limit.load(std::memory_order_relaxed)};
     const Seconds longest =
         patience == Patience::kUntilLimit ? std::max(limit, kLongest) : kLongest;
-    if (same && wait->lasted >= longest) kill(engine, SIGKILL);
+    if (same && now - wait->begun >= longest) kill(engine, SIGKILL);
   }
 }
 

@@ -5,19 +5,20 @@
 
 namespace jaxfactory {
 
-std::chrono::duration<double> WaitingTime() {
-  using std::chrono::steady_clock;
-  using Seconds = std::chrono::duration<double>;
+WatchedClock::Seconds WatchedClock::Look() {
   // Whoever waits looks more often than that.
   constexpr Seconds kLongestStep{0.5};
+  const auto now = std::chrono::steady_clock::now();
+  passed_ += std::min<Seconds>(now - last_, kLongestStep);
+  last_ = now;
+  return passed_;
+}
+
+std::chrono::duration<double> WaitingTime() {
   static std::mutex mutex;
-  static steady_clock::time_point last;
-  static Seconds passed{0};
+  static WatchedClock clock;
   const std::scoped_lock lock(mutex);
-  const auto now = steady_clock::now();
-  passed += std::min<Seconds>(now - last, kLongestStep);
-  last = now;
-  return passed;
+  return clock.Look();
 }
 
 }  // namespace jaxfactory

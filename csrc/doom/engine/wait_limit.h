@@ -7,6 +7,19 @@
 
 namespace jaxfactory {
 
+// Time by somebody who looks at it repeatedly, at least every half second: a longer
+// pause counts as half a second. Not for several threads at once.
+class WatchedClock {
+ public:
+  using Seconds = std::chrono::duration<double>;
+  // Returns the time that has passed until now.
+  Seconds Look();
+
+ private:
+  std::chrono::steady_clock::time_point last_;
+  Seconds passed_{0};
+};
+
 // The time during which this process has waited for engines. It stands still while the
 // process does not look at it: between requests, and while a container, a virtual
 // machine or the whole group of processes is stopped.
