@@ -91,6 +91,11 @@ class NetworkConfig:
                 f"--core-layers {self.core_layers} needs a recurrent core, and --core "
                 "none has none; leave one of them out"
             )
+        if self.core == "none" and self.core_skip:
+            raise UserError(
+                "--core-skip does nothing with --core none, whose heads see the "
+                "encoder's features anyway; add --no-core-skip or another --core"
+            )
         if self.encoder == "resnet_impala":
             self._check_residual()
             return

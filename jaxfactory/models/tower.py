@@ -42,7 +42,7 @@ class Tower(nnx.Module):
         self.num_core_layers = config.core_layers
         self.nonlinearity = config.nonlinearity
         self.feature_norm = config.feature_norm
-        self.core_skip = config.core_skip and config.core != "none"
+        self.core_skip = config.core_skip
         skipping = self.encoder.num_features if self.core_skip else 0
         sizes = (self.core.size + skipping, *config.decoder_sizes)
         for index, (inputs, outputs) in enumerate(pairwise(sizes)):

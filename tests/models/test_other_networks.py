@@ -194,6 +194,11 @@ def test_the_residual_encoder_of_impala():
     ("make", "words"),
     [
         (lambda: NetworkConfig(core="none", core_layers=2), "--core-layers 2 needs a"),
+        (
+            lambda: NetworkConfig(core="none", core_skip=True),
+            "--core-skip does nothing with --core none, whose heads see the encoder's "
+            "features anyway; add --no-core-skip or another --core",
+        ),
         (lambda: NetworkConfig(core_layers=0), "--core-layers 0 must be greater"),
         (
             lambda: NetworkConfig(encoder="resnet_impala", conv_kernels=(3, 3, 3)),
