@@ -55,7 +55,14 @@ class ActionSpec(NamedTuple):
 
 
 class EnvSpec(NamedTuple):
-    """Shapes of an environment's observations and actions."""
+    """Shapes of an environment's observations and actions.
+
+    Attributes:
+        observation: What the policy sees.
+        action: What it chooses.
+        variables: Number of game variables that a step reports; 0 if there are none.
+    """
 
     observation: ObservationSpec
     action: ActionSpec
+    variables: int = 0

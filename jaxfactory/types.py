@@ -29,7 +29,8 @@ from jaxfactory.spec import ObservationSpec as ObservationSpec
 
 
 # A dictionary of arrays with equal leading axes, with one or both of these entries:
-# "image", uint8 [..., H, W, C], and "measurements", float32 [..., M].
+# "image", uint8 [..., H, W, C], and "measurements", float32 [..., M]. If the value
+# function also sees game variables, rollouts have "variables", float32 [..., V], too.
 Observation = dict[str, Any]
 # The recurrent state: a pytree of float32 [B, features] arrays; () without a core.
 Carry = Any

@@ -1,5 +1,6 @@
 """The trained policy in a checkpoint: `load_policy`."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import SavedRun
 from jaxfactory.config.train import Config
 from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import Normalizer, init_normalizer
+from jaxfactory.models.normalization import Normalizer
 from jaxfactory.rollout.policy import Act, make_act, make_value
 from jaxfactory.types import EnvSpec, Params
 
@@ -64,13 +65,29 @@ def load_policy(saved: SavedRun, network: ActorCritic) -> TrainedPolicy:
     """
     # Shapes first: a damaged run's settings can describe a network of any size.
     check_network(saved, network)
-    spec = network.spec.observation
     target = _Fields(
         params=jax.eval_shape(network.init, jax.random.key(0)),
-        normalizer=jax.eval_shape(lambda: init_normalizer(spec)),
+        normalizer=jax.eval_shape(network.init_normalizer),
     )
     params, normalizer = saved.restore(target)
     return TrainedPolicy(network, params, normalizer, saved.config, saved.frames)
+
+
+def with_variables_of(saved: SavedRun, spec: EnvSpec) -> EnvSpec:
+    """Return a spec with as many game variables as the checkpoint's critic sees.
+
+    Acting does not need them, so an agent may act where there are others or none.
+    """
+    if saved.config.network.critic_sees == "none":
+        return spec
+    return spec._replace(variables=variables_in(saved.leaves()))
+
+
+def variables_in(leaves: Mapping[str, str]) -> int:
+    """Return the number of game variables of a checkpoint's normalizer."""
+    stored = leaves.get("normalizer.obs.variables.mean", "[0]")
+    number = stored.partition("[")[2].rstrip("]")
+    return int(number) if number.isdigit() else 0
 
 
 def check_network(saved: SavedRun, network: ActorCritic) -> None:

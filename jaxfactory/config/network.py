@@ -64,6 +64,10 @@ class NetworkConfig:
     separate_critic: bool = False
     """Give the value function its own encoder, core and decoder, instead of sharing the
     policy's."""
+    critic_sees: Literal["none", "variables"] = "none"
+    """What the value function sees in training besides the observation: variables, the
+    scenario's game variables, which the policy never sees. Acting and evaluations do
+    not need them."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the factors of convolutions, dense layers and the GRU; sums, parameters
     and their updates are float32. bfloat16 is faster on CPUs with AVX-512-BF16; auto is

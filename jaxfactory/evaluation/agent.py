@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy
+from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy, with_variables_of
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.envs.gymnasium.policy import EnvPolicy
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import EncoderClass
-from jaxfactory.models.normalization import denormalize
+from jaxfactory.models.normalization import VARIABLES, denormalize
 from jaxfactory.types import Carry, Observation
 
 
@@ -149,13 +149,21 @@ class Agent:
         carry: Carry | None = None,
         *,
         is_first: Bool[np.ndarray, " B"] | None = None,
+        variables: Shaped[np.ndarray, "B V"] | None = None,
     ) -> Float32[np.ndarray, " B"]:
         """Return the expected discounted return of each observation.
 
         They are in the units of the training rewards. Arguments as in `act`; pass the
-        carry that you would pass to `act`.
+        carry that you would pass to `act`. A value function that was trained with
+        ``critic_sees="variables"`` also needs the pool's ``step.info.game_variables``.
+
+        Raises:
+            UserError: If the observations have another shape or type, or the value
+                function sees game variables and they are missing.
         """
-        value = self._value(*self._inputs(obs, carry, is_first))
+        params, normalizer, parts, *rest = self._inputs(obs, carry, is_first)
+        parts = self._with_variables(parts, variables)
+        value = self._value(params, normalizer, parts, *rest)
         if self.config.ppo.normalize_returns:
             stats, ppo = self._policy.normalizer.returns, self._policy.config.ppo
             value = denormalize(value, stats, ppo.return_bound)
@@ -190,6 +198,21 @@ class Agent:
             )
         params, normalizer = self._policy.params, self._policy.normalizer
         return params, normalizer, parts, carry, is_first
+
+    def _with_variables(self, parts: Observation, variables: Any) -> Observation:
+        """Return observations with the game variables that the value function sees."""
+        number = self._policy.network.num_variables
+        if not number:
+            return parts
+        wanted = (len(next(iter(parts.values()))), number)
+        if variables is None or np.shape(variables) != wanted:
+            given = "none" if variables is None else list(np.shape(variables))
+            raise UserError(
+                "the value function of this agent sees game variables, and needs "
+                f"variables=step.info.game_variables of shape {list(wanted)}; it got "
+                f"{given}"
+            )
+        return {**parts, VARIABLES: np.asarray(variables, np.float32)}
 
     def _checked(self, obs: Any) -> Observation:
         """Return observations as a dictionary of arrays of the right shapes."""
@@ -229,5 +252,6 @@ def load_agent(
 ) -> Agent:
     """Return a run's agent; see `jaxfactory.load`."""
     saved = load_for_evaluation(run, checkpoint)
-    network = ActorCritic(env_spec(saved.config.env), saved.config.network, encoder)
+    spec = with_variables_of(saved, env_spec(saved.config.env))
+    network = ActorCritic(spec, saved.config.network, encoder)
     return Agent(load_policy(saved, network), seed=seed)

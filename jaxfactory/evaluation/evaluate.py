@@ -12,7 +12,11 @@ import jax
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy
+from jaxfactory.checkpoints.policy import (
+    TrainedPolicy,
+    load_policy,
+    with_variables_of,
+)
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import EnvConfig, EvaluateOptions
@@ -120,7 +124,8 @@ def score(
         shape = saved.config.network
         if options.encoder:
             shape = dataclasses.replace(shape, encoder=options.encoder)
-        network = ActorCritic(pool.spec, shape, encoder)
+        spec = with_variables_of(saved, pool.spec)
+        network = ActorCritic(spec, shape, encoder)
         evaluation = run_episodes(pool, load_policy(saved, network), options)
     episodes = evaluation.all_episodes
     path = options.run / "evaluation.json"

@@ -28,7 +28,7 @@ def check_fits(config: Config, leaves: Mapping[str, str]) -> None:
 
 def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
     from jaxfactory.checkpoints.checkpoint_files import fields_of, first_difference
-    from jaxfactory.checkpoints.policy import parameter_shapes
+    from jaxfactory.checkpoints.policy import parameter_shapes, variables_in
     from jaxfactory.models.actor_critic import ActorCritic
     from jaxfactory.spec import ActionSpec, EnvSpec, ObservationSpec
 
@@ -47,6 +47,7 @@ def _check_network(config: Config, leaves: Mapping[str, str]) -> None:
             heads=shape("params.policy.bias"),
             continuous=sum(shape("params.mean.bias")),
         ),
+        variables=variables_in(leaves),
     )
     expected = parameter_shapes(ActorCritic(spec, config.network))
     different = first_difference(fields_of(leaves, expected), expected)

@@ -119,6 +119,10 @@ def _introduction(config: Config, result: dict[str, Any], *, video: bool) -> str
         setup = f"""
 Observations are {env.width}x{env.height} pixels, the frame skip is {env.frame_skip},
 and the network has {core}."""
+        if network.critic_sees == "variables":
+            setup += """
+In training, the value function also saw the scenario's game variables. The policy never
+sees them."""
     shown = " `replay.mp4` shows one episode." if video else ""
     return f"""\
 # {ALGORITHM} agent for {name}

@@ -12,15 +12,22 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from jaxfactory._util.errors import UserError
 from jaxfactory.config.train import NetworkConfig
-from jaxfactory.models import distributions, precision
+from jaxfactory.models import distributions, normalization, precision
 from jaxfactory.models.bfloat16.image_encoder import Pixels
 from jaxfactory.models.encoders import EncoderClass as EncoderClass
 from jaxfactory.models.encoders import check_encoder, find_encoder
 from jaxfactory.models.encoders import with_encoder as with_encoder
 from jaxfactory.models.layers import OrthogonalDense, with_gain
-from jaxfactory.models.normalization import RunningStats, normalize_obs, scale_and_shift
-from jaxfactory.models.tower import Plan, Tower, merged
+from jaxfactory.models.normalization import (
+    VARIABLES,
+    Normalizer,
+    RunningStats,
+    normalize_obs,
+    scale_and_shift,
+)
+from jaxfactory.models.tower import Plan, Tower, VariablesEncoder, merged
 from jaxfactory.types import Carry, EnvSpec, Observation, Params
 
 
@@ -36,11 +43,16 @@ class _Network(Tower):
         if self.has_heads:
             gain = plan.config.policy_gain
             self.policy = OrthogonalDense(size, sum(spec.action.heads), rngs, gain)
+        self.sees_variables = plan.config.critic_sees == "variables"
+        if self.sees_variables:
+            sizes = plan.config.measurements_sizes
+            self.variables = VariablesEncoder(size, spec.variables, sizes, rngs)
+            size += sizes[-1]
         self.value = OrthogonalDense(size, 1, rngs)
         if self.has_numbers:
             # The small gain keeps initial means near 0, so that few samples exceed
             # their bounds. The standard deviations do not depend on the observation.
-            self.mean = OrthogonalDense(size, numbers, rngs, gain=0.01)
+            self.mean = OrthogonalDense(self.num_features, numbers, rngs, gain=0.01)
             self.log_std = nnx.Param(jnp.zeros((numbers,)))
         self.has_critic = plan.config.separate_critic
         if self.has_critic:
@@ -54,12 +66,19 @@ class _Network(Tower):
         carry: Carry,
     ) -> tuple[Array, Array, Carry]:
         """Return ``(logits, value, carry)``; `run` is a method of `Tower`."""
+        # No encoder may see the variables, not even a user's own.
+        variables = obs.get(VARIABLES)
+        obs = {name: part for name, part in obs.items() if name != VARIABLES}
         if not self.has_critic:
             features, carry = run(self, obs, is_first, carry)
-            return (*self.heads(features, features), carry)
-        features, actor_carry = run(self, obs, is_first, carry[0])
-        critic_features, critic_carry = run(self.critic, obs, is_first, carry[1])
-        return (*self.heads(features, critic_features), (actor_carry, critic_carry))
+            critic_features = features
+        else:
+            features, actor_carry = run(self, obs, is_first, carry[0])
+            critic_features, critic_carry = run(self.critic, obs, is_first, carry[1])
+            carry = (actor_carry, critic_carry)
+        if self.sees_variables:
+            critic_features = self.variables(critic_features, variables, is_first)
+        return (*self.heads(features, critic_features), carry)
 
     def heads(self, x: Array, critic_x: Array) -> tuple[Array, Array]:
         """Return logits from the policy's features, values from the critic's."""
@@ -82,6 +101,8 @@ class ActorCritic:
         distribution: The action distribution; the "logits" of `apply` and `unroll` are
             its parameters.
         num_parameters: Number of trained floats.
+        num_variables: Number of game variables that the value function sees, 0 if it
+            sees none.
         precision: Type of the products' factors, "float32" or "bfloat16".
 
     Raises:
@@ -101,6 +122,14 @@ class ActorCritic:
         self.distribution = distributions.make(spec.action)
         encoder = encoder or find_encoder(config.encoder)
         check_encoder(encoder, spec.observation, config)
+        sees = config.critic_sees == "variables"
+        if sees and not spec.variables:
+            raise UserError(
+                "--critic-sees variables needs game variables, and this environment "
+                "reports none (Doom's do if available_game_variables in the .cfg file "
+                "lists any); leave it out"
+            )
+        self.num_variables = spec.variables if sees else 0
         self._plan = Plan(spec, config, encoder)
         abstract = nnx.eval_shape(lambda: _Network(self._plan, nnx.Rngs(0)))
         self._graph, state = nnx.split(abstract)
@@ -129,15 +158,23 @@ class ActorCritic:
 
         return (tower(), tower()) if config.separate_critic else tower()
 
+    def init_normalizer(self) -> Normalizer:
+        """Return fresh statistics of everything that is normalized."""
+        return normalization.init_normalizer(self.spec.observation, self.num_variables)
+
     def normalize(
         self, obs: Observation, stats: dict[str, RunningStats]
     ) -> Observation:
         """Normalize raw observations with their statistics.
 
+        The game variables may be missing: a policy acts without them.
+
         Returns:
             float32 leaves; of bfloat16 networks, `Pixels` that the first layer
             normalizes.
         """
+        if VARIABLES not in obs:
+            stats = {name: part for name, part in stats.items() if name != VARIABLES}
         if self.precision == "float32":
             return normalize_obs(obs, stats)
         rest = {name: part for name, part in stats.items() if name != "image"}
@@ -161,7 +198,8 @@ class ActorCritic:
             is_first: Where an episode begins; the carry is reset there first.
 
         Returns:
-            ``(logits, value, carry)``; the value is in normalized units.
+            ``(logits, value, carry)``; the value is in normalized units. Without the
+            game variables that it sees in training, it says nothing.
         """
         return self._bind(params).answer(Tower.step, obs, is_first, carry)
 
@@ -193,7 +231,7 @@ class ActorCritic:
             obs: What `normalize` returns; leaves ``[T, B, ...]``.
         """
         lead = jax.tree.leaves(obs)[0].shape[:2]
-        flat = {name: merged(part) for name, part in obs.items()}
+        flat = {name: merged(part) for name, part in obs.items() if name != VARIABLES}
         features = self._bind(params).encoder(flat)
         return features.reshape(*lead, -1).astype(jnp.float32)
 

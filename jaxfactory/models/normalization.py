@@ -20,6 +20,8 @@ from jaxtyping import Array, Float, Shaped, UInt8
 from jaxfactory.types import Observation, ObservationSpec
 
 
+# The part of rollouts' observations that only the value function sees.
+VARIABLES = "variables"
 CLIP = 5.0
 EPS = 1e-5
 _PIXEL = 255.0
@@ -64,9 +66,16 @@ def init(shape: tuple[int, ...]) -> RunningStats:
     )
 
 
-def init_normalizer(spec: ObservationSpec) -> Normalizer:
-    """Return fresh statistics for an observation and for returns."""
+def init_normalizer(spec: ObservationSpec, variables: int = 0) -> Normalizer:
+    """Return fresh statistics for an observation and for returns.
+
+    Args:
+        spec: The observation.
+        variables: Number of game variables that the value function sees besides it.
+    """
     obs = {name: init(shape) for name, shape in spec.shapes.items()}
+    if variables:
+        obs[VARIABLES] = init((variables,))
     return Normalizer(obs=obs, returns=init(()))
 
 
@@ -119,8 +128,8 @@ def update(
 
 
 def update_obs(stats: dict[str, RunningStats], obs: Observation) -> dict:
-    """Merge observations with leaves ``[T, B, ...]`` into their statistics."""
-    return {name: update(stats[name], obs[name], (0, 1)) for name in stats}
+    """Return updated statistics of observations with leaves ``[T, B, ...]``."""
+    return {name: update(stats[name], obs[name], (0, 1)) for name in obs}
 
 
 def pixel_moments(samples: UInt8[Array, "n *shape"]) -> RunningStats:

@@ -1,4 +1,4 @@
-"""A tower of the network: encoder, recurrent core and decoder."""
+"""A tower of the network: encoder, core and decoder; and the variables' encoder."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -105,6 +105,50 @@ class Tower(nnx.Module):
             layer = getattr(self, f"decoder_{index}")
             x = ACTIVATIONS[self.nonlinearity](layer(x))
         return x
+
+
+class VariablesEncoder(nnx.Module):
+    """Dense layers over the critic's features and the game variables.
+
+    They see both, because what an observation is worth depends on the variables: a
+    medikit in view is worth more when health is low. The features also go past them
+    unchanged.
+
+    The pool has no variables of an episode's first observation yet: its slab still
+    has those of the episode that ended. There, and wherever one is not a number, the
+    variables are zeros and one more input is 1 that is 0 elsewhere.
+    """
+
+    def __init__(
+        self, features: int, variables: int, sizes: tuple[int, ...], rngs: nnx.Rngs
+    ):
+        self.size = variables
+        inputs = features + variables + 1
+        for index, (before, after) in enumerate(pairwise((inputs, *sizes))):
+            setattr(self, f"layer_{index}", OrthogonalDense(before, after, rngs))
+        self.num_layers = len(sizes)
+
+    def __call__(
+        self, features: Array, variables: Array | None, is_first: Array
+    ) -> Array:
+        """Return the input of the value head, ``[..., features + sizes[-1]]``.
+
+        Args:
+            features: The critic's, ``[..., features]``.
+            variables: Normalized, float32 ``[..., V]``; None if they are unknown.
+            is_first: Where an episode begins, bool ``[...]``.
+        """
+        features = features.astype(jnp.float32)
+        if variables is None:
+            variables = jnp.full((*is_first.shape, self.size), jnp.nan)
+        unknown = is_first | ~jnp.isfinite(variables).all(-1)
+        masked = jnp.broadcast_to(unknown[..., None], variables.shape)
+        known = jnp.where(masked, 0.0, variables)
+        flag = unknown[..., None].astype(jnp.float32)
+        x = jnp.concatenate([features, known, flag], -1)
+        for index in range(self.num_layers):
+            x = ACTIVATIONS["elu"](getattr(self, f"layer_{index}")(x))
+        return jnp.concatenate([features, x], -1)
 
 
 def _normalized(features: Float[Array, "N F"]) -> Float[Array, "N F"]:

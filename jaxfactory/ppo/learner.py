@@ -16,7 +16,6 @@ from jaxtyping import Array, Int32, Key
 
 from jaxfactory._util.devices import computes_in_host_memory
 from jaxfactory.config.ppo import PPOConfig
-from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo.bonus.exploration import Exploration
@@ -104,7 +103,7 @@ def init_train_state(
         return TrainState(
             params=params,
             opt_state=make_optimizer(config).init(params),
-            normalizer=normalization.init_normalizer(network.spec.observation),
+            normalizer=network.init_normalizer(),
             step=jnp.zeros((), jnp.int32),
             frames=0,
             key=state_key,

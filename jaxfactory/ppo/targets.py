@@ -109,10 +109,11 @@ def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTarge
         scheduled: Scheduled = UNCHANGED,
     ) -> tuple[Targets, Normalizer, Metrics]:
         obs_stats, return_stats = normalizer
-        if config.normalize_obs:
-            # obs[T] is the next rollout's obs[0], and counted there.
-            obs = jax.tree.map(lambda x: x[:-1], rollout.obs)
-            obs_stats = normalization.update_obs(obs_stats, obs)
+        # Game variables are always normalized: health is 100 at first.
+        updated = obs_stats if config.normalize_obs else {normalization.VARIABLES}
+        # obs[T] is the next rollout's obs[0], and counted there.
+        obs = {name: x[:-1] for name, x in rollout.obs.items() if name in updated}
+        obs_stats = {**obs_stats, **normalization.update_obs(obs_stats, obs)}
         units = return_stats if config.normalize_returns else None
         gamma = scheduled.get("gamma", config.gamma)
         value, advantage, returns = _estimate(

@@ -92,13 +92,21 @@ def scores(groups: Sequence[Group]) -> list[dict[str, str]]:
                     if first else "",
                     "detail": f"{result['episodes']} episodes, {how} actions, "
                     f"{which} checkpoint at "
-                    f"{result['frames_trained']:,} frames" if first else "",
+                    f"{result['frames_trained']:,} frames{_critic(run)}"
+                    if first else "",
                     "map": map_notes.of_result(result) if first else "",
                     "what": what,
                     **{key: f"{result[name][key]:.2f}" for key in STATISTICS},
                     "standard_error": f"{standard_error(result, name):.2f}",
                 })  # fmt: skip
     return rows
+
+
+def _critic(run: Run) -> str:
+    """Return a remark if the value function saw more than the policy in training."""
+    if run.config.network.critic_sees == "none":
+        return ""
+    return "; in training the value function also saw game variables"
 
 
 def phase_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:

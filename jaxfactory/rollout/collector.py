@@ -8,12 +8,16 @@ import numpy as np
 
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import Normalizer
+from jaxfactory.models.normalization import VARIABLES, Normalizer
 from jaxfactory.rollout.episode import Episode, ended_episodes
 from jaxfactory.rollout.policy import make_act, make_value
 from jaxfactory.rollout.storage import Storage, make_storage, observations
 from jaxfactory.rollout.truncation import Truncation, final_values, truncation_of
 from jaxfactory.types import Carry, Observation, Params, Rollout
+
+
+# Of a game variable; larger ones are not numbers that mean anything.
+_LARGEST = 1e9
 
 
 class Policy(NamedTuple):
@@ -53,12 +57,18 @@ class _Columns(NamedTuple):
     bootstrap_value: np.ndarray  # [B]
 
 
+def _variables(values: np.ndarray) -> np.ndarray:
+    """Return game variables as the value function takes them, without infinities."""
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
+
+
 class _Unfinished(NamedTuple):
     """A rollout that is being collected."""
 
     slab: dict[str, np.ndarray]
     storage: Storage
     columns: _Columns
+    variables: np.ndarray  # [T+1, B, V] float32; V is 0 unless the critic sees them
     key: Any
     newest: Callable[[], Policy]
     episodes: list[Episode]
@@ -89,6 +99,7 @@ class RolloutCollector:
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
         self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]
+        self._num_variables = network.num_variables
         self._storages: dict[int, Storage] = {}
         self._restarts = 0
         self._rollouts = 0
@@ -131,9 +142,11 @@ class RolloutCollector:
         if index not in self._storages:
             self._storages[index] = make_storage(slab)
         key = jax.random.fold_in(self._key, number)
+        shape = (self._num_steps + 1, self._pool.num_envs, self._num_variables)
         return _Unfinished(
-            slab, self._storages[index], self._columns(), key, newest, [], []
-        )
+            slab, self._storages[index], self._columns(), np.empty(shape, np.float32),
+            key, newest, [], [],
+        )  # fmt: skip
 
     def _columns(self) -> _Columns:
         shape = (self._num_steps, self._pool.num_envs)
@@ -159,6 +172,10 @@ class RolloutCollector:
         with self.timer.phase("transfer"):
             obs = {name: x[slot, rows] for name, x in observations(slab).items()}
             obs = rollout.storage.put(t, rows, obs)
+            if self._num_variables:
+                variables = _variables(slab["game_variables"][slot, rows])
+                rollout.variables[t, rows] = variables
+                obs = {**obs, VARIABLES: variables}
         return obs, slab["is_first"][slot, rows]
 
     def _act(
@@ -196,6 +213,12 @@ class RolloutCollector:
             step = self._pool.recv(group)
         start = self._pool.rows(group).start
         if cut := truncation_of(step, t, start, self._carry[group]):
+            if self._num_variables:
+                # Of the state that the final observation shows; a replaced engine's
+                # are unknown.
+                variables = _variables(step.info.game_variables[cut.picked])
+                variables[step.info.restarted[cut.picked]] = np.nan
+                cut.final_obs[VARIABLES] = variables
             rollout.truncations.append(cut)
         rollout.episodes.extend(episode for _, episode in ended_episodes(step))
         self._restarts += int(np.count_nonzero(step.info.restarted))
@@ -222,8 +245,11 @@ class RolloutCollector:
             )
         self._rollouts += 1
         self._latest = (slab, self._num_steps)
+        obs = rollout.storage.finish()
+        if self._num_variables:
+            obs = {**obs, VARIABLES: rollout.variables}
         collected = Rollout(
-            obs=rollout.storage.finish(),
+            obs=obs,
             is_first=slab["is_first"],
             reward=slab["reward"][1:],
             terminated=slab["terminated"][1:],

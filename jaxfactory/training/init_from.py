@@ -181,6 +181,12 @@ def same_rewards(one: Config, other: Config) -> bool:
     return same and _discount(one) == _discount(other)
 
 
+def same_variables(one: Config, other: Config) -> bool:
+    """Whether game variables mean the same, if the value functions see any."""
+    sees = {one.network.critic_sees, other.network.critic_sees}
+    return sees == {"none"} or one.env.scenario == other.env.scenario
+
+
 def _discount(config: Config) -> tuple[float, Schedule | None]:
     return config.ppo.gamma, config.ppo.schedules.get("gamma")
 

@@ -18,7 +18,6 @@ from jaxfactory.checkpoints.saved_run import SavedRun, load_for_evaluation
 from jaxfactory.config.train import Config
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.encoders import ENCODERS
-from jaxfactory.models.normalization import init_normalizer
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.scenarios import scenario_table
 from jaxfactory.scenarios.action_heads import Head
@@ -27,11 +26,13 @@ from jaxfactory.training import init_from
 
 _IMAGE, _MEASUREMENTS, _ENCODER = "image encoder", "measurements encoder", "encoder"
 _CORE, _DECODER, _CRITIC = "core", "decoder", "critic"
+_VARIABLES = "variables encoder"
 _POLICY, _VALUE = "policy head", "value head"
 _HEADS = {"policy": _POLICY, "mean": _POLICY, "log_std": _POLICY, "value": _VALUE}
+_HEADS["variables"] = _VARIABLES
 
 _ENCODERS = (_ENCODER, _IMAGE, _MEASUREMENTS)
-_ORDER = (_CORE, _DECODER, _CRITIC, _POLICY, _VALUE)
+_ORDER = (_CORE, _DECODER, _CRITIC, _VARIABLES, _POLICY, _VALUE)
 
 # Leaves of a part: from the path after ``params.`` to shape and type.
 Part = dict[str, str]
@@ -68,14 +69,13 @@ def prepare(config: Config, run_dir: Path, network: ActorCritic) -> Start | None
     ours = checkpoint_files.shapes_of(
         {
             "params": jax.eval_shape(lambda: network.init(jax.random.key(0))),
-            "normalizer": jax.eval_shape(
-                lambda: init_normalizer(network.spec.observation)
-            ),
+            "normalizer": jax.eval_shape(network.init_normalizer),
         }
     )
     plain = _is_plain(config) and _is_plain(saved.config)
     plan = _Plan(_parts(ours, plain), _parts(theirs, plain))
-    plan.choose(_other_heads(saved.config, config))
+    same_variables = init_from.same_variables(saved.config, config)
+    plan.choose(_other_heads(saved.config, config), same_variables)
     name = _shown(config.init_from)
     if not plan.taken:
         raise UserError(
@@ -150,7 +150,7 @@ class _Plan:
         self.fresh: list[str] = []
         self.other_buttons = False
 
-    def choose(self, other_heads: str | None) -> None:
+    def choose(self, other_heads: str | None, same_variables: bool) -> None:
         """Decide for every part; `other_heads` is how the actions differ."""
         encoders = [part for part in _ENCODERS if part in self.ours]
         for part in encoders:
@@ -168,7 +168,8 @@ class _Plan:
         else:
             self._leave(_POLICY, other_heads or self._other_choices())
         self._try(_CRITIC, fits)
-        self._try(_VALUE, fits and critic)
+        same = self._try(_VARIABLES, fits and critic and same_variables)
+        self._try(_VALUE, same)
 
     def _same(self, part: str) -> bool:
         return self.ours.get(part) == self._theirs.get(part)
@@ -217,12 +218,12 @@ def _statistics(
     are copied only if the rewards are the same: they average over everything seen, so
     adapting to rewards of another scale would take as long again.
     """
-    reads = {"image": _IMAGE, "measurements": _MEASUREMENTS}
+    reads = {"image": _IMAGE, "measurements": _MEASUREMENTS, "variables": _VARIABLES}
     names: list[str] = []
     seen = [
         name
         for name in {leaf.split(".")[2] for leaf in ours if ".obs." in leaf}
-        if {reads.get(name), _ENCODER} & {*plan.taken}
+        if {reads.get(name), "" if name == "variables" else _ENCODER} & {*plan.taken}
     ]
     for name in seen:
         root = f"normalizer.obs.{name}."

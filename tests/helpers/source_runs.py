@@ -17,7 +17,6 @@ from jaxfactory.config.train import Config, EnvConfig
 from jaxfactory.envs.pool import env_spec
 from jaxfactory.metrics.progress import Progress
 from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import init_normalizer
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.ppo.optimizer import make_optimizer
 from jaxfactory.training import init_from, transfer
@@ -47,7 +46,7 @@ def fresh(config: Config) -> tuple[ActorCritic, TrainState]:
     return network, TrainState(
         params=params,
         opt_state=make_optimizer(config.ppo).init(params),
-        normalizer=init_normalizer(network.spec.observation),
+        normalizer=network.init_normalizer(),
         step=jnp.int32(0),
         frames=0,
         key=key,

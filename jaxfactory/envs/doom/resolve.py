@@ -90,6 +90,7 @@ def resolve(config: EnvConfig, scenario: Scenario | None = None) -> ResolvedDoom
             measurements=len(engine.measurements),
         ),
         action_heads.action_spec(heads),
+        variables=len(game.variables),
     )
     return ResolvedDoom(
         config=config,
