@@ -39,6 +39,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("depth", &FrameSpec::depth)
       .def_rw("labels", &FrameSpec::labels)
       .def_rw("automap", &FrameSpec::automap)
+      .def_rw("stack", &FrameSpec::stack)
       .def_prop_ro("channels", &FrameSpec::channels);
   nb::class_<GameReward>(m, "GameReward")
       .def(nb::init<>())

@@ -18,11 +18,14 @@ struct FrameSpec {
   int width = 128, height = 72;
   int screen_channels = 3;  // 3 interleaved, or 1
   bool depth = false, labels = false, automap = false;
+  int stack = 1;  // the last so many images as channels, the newest last
 
-  int channels() const {
+  // Of one image.
+  int image_channels() const {
     return screen_channels + (depth ? 1 : 0) + (labels ? 1 : 0) +
            (automap ? screen_channels : 0);
   }
+  int channels() const { return stack * image_channels(); }
   std::size_t bytes() const {
     return static_cast<std::size_t>(width) * height * channels();
   }

@@ -102,7 +102,7 @@ void DoomPlayer::OpenEpisode(unsigned tic) {
   episode_raw_return_ = 0;
   frags_ = 0;
   place_ = Place();
-  WriteObservation(slot_.obs);
+  OpenObservation(slot_.obs);
   WriteMeasurements(slot_.measurements);
   *slot_.is_first = true;
 }
@@ -186,7 +186,26 @@ int DoomPlayer::Place() const {
   return place;
 }
 
+// The first image of an episode stands for those before it.
+void DoomPlayer::OpenObservation(std::uint8_t* out) const {
+  for (int i = 0; i < config_.frame.stack; ++i) {
+    WriteImage(out + i * config_.frame.image_channels());
+  }
+}
+
 void DoomPlayer::WriteObservation(std::uint8_t* out) const {
+  const FrameSpec& frame = config_.frame;
+  const int channels = frame.image_channels();
+  if (frame.stack > 1) {
+    // One copy moves every pixel's images a place back. What it leaves in the newest
+    // image's place is the next pixel's and is overwritten.
+    std::memcpy(out, slot_.previous_obs + channels, frame.bytes() - channels);
+  }
+  WriteImage(out + (frame.stack - 1) * channels);
+}
+
+// Writes the newest image; `out` is the first of its channels in the first pixel.
+void DoomPlayer::WriteImage(std::uint8_t* out) const {
   std::size_t next = 0;
   const auto write = [&](protocol::Region region, int channels) {
     resizers_[next++](engine_->region(region), out);

@@ -49,7 +49,9 @@ class DoomPlayer {
  private:
   void CheckScreen() const;
   int Place() const;
+  void OpenObservation(std::uint8_t* out) const;
   void WriteObservation(std::uint8_t* out) const;
+  void WriteImage(std::uint8_t* out) const;
   void WriteMeasurements(float* out) const;
   void WriteVariables() const;
 

@@ -25,6 +25,7 @@ _MAX_QUEUED_TICS = 32
 MAX_ENVS = 65_536
 _MAX_WORKERS = 4_096
 _MAX_FRAME_SKIP = 1_024
+_MAX_FRAME_STACK = 64
 _MAX_TICS = 2**30  # The engine counts tics in 32 bits.
 _MAX_PLAYERS = 1_024
 
@@ -93,6 +94,9 @@ class EnvConfig:
     """Append the labels buffer (one value per visible object) as a channel."""
     automap: bool = False
     """Append the channels of the automap."""
+    frame_stack: int = 1
+    """Observe the last so many images as channels, the newest last; the first image of
+    an episode stands for those before it."""
     measurements: bool = True
     """Add the measurements of the scenario (game variables) to the observation."""
     timeout: int | None = None
@@ -120,12 +124,12 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         validation.positive(
-            self, "num_envs", "num_groups", "frame_skip", "reward_scale"
+            self, "num_envs", "num_groups", "frame_skip", "reward_scale", "frame_stack"
         )
         validation.at_most(
             self, num_envs=MAX_ENVS, num_groups=MAX_ENVS, num_workers=_MAX_WORKERS,
-            frame_skip=_MAX_FRAME_SKIP, timeout=_MAX_TICS, num_agents=_MAX_PLAYERS,
-            num_bots=_MAX_PLAYERS,
+            frame_skip=_MAX_FRAME_SKIP, frame_stack=_MAX_FRAME_STACK,
+            timeout=_MAX_TICS, num_agents=_MAX_PLAYERS, num_bots=_MAX_PLAYERS,
         )  # fmt: skip
         validation.within(self, "reward_clip", 0.0, 1e9)
         validation.within(self, "width", 1.0, _MAX_IMAGE_SIDE)

@@ -43,7 +43,7 @@ FAMILIES: dict[str, Entry] = {
         settings=(
             "tics", "width", "height", "screen_width", "screen_height", "grayscale",
             "depth", "labels", "automap", "num_workers", "engine", "num_agents",
-            "num_bots", "wide", "measurements", "allow_game_args", "map",
+            "num_bots", "wide", "frame_stack", "measurements", "allow_game_args", "map",
         ),
     ),
     GYMNASIUM: Entry(

@@ -46,7 +46,7 @@ _NUMBER = re.compile("[0-9]{1,20}")
 # Settings that determine the shapes and the meaning of the parameters.
 FIXED_ENV = (
     "scenario", "width", "height", "grayscale", "depth", "labels", "automap",
-    "measurements",
+    "measurements", "frame_stack",
 )  # fmt: skip
 
 

@@ -149,6 +149,7 @@ def _frame_spec(config: EnvConfig) -> _core.FrameSpec:
     frame.screen_channels = 1 if config.grayscale else 3
     frame.depth, frame.labels = config.depth, config.labels
     frame.automap = config.automap
+    frame.stack = config.frame_stack
     return frame
 
 

@@ -90,4 +90,5 @@ def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:
         depth=False,
         labels=False,
         automap=False,
+        frame_stack=1,
     )

@@ -131,6 +131,9 @@ class DoomVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copy = copy
         self._grayscale = bool(options.get("grayscale", False))
+        stack = options.get("frame_stack", EnvConfig.frame_stack)
+        # Of one image.
+        self._channels = spec.observation.image[2] // stack
         self._seeded = False
         self._last: Step | None = None
         self._info_builder = InfoBuilder(num_envs)
@@ -213,8 +216,9 @@ class DoomVectorEnv(VectorEnv):
         return tuple(self.to_rgb(image) for image in self._last.obs)
 
     def to_rgb(self, image: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W 3"]:
-        """Return an observation's RGB image, without depth, labels and automap."""
-        colors = image[..., : 1 if self._grayscale else 3]
+        """Return an observation's newest RGB image, without its other channels."""
+        newest = image[..., -self._channels :]
+        colors = newest[..., : 1 if self._grayscale else 3]
         return np.broadcast_to(colors, (*image.shape[:2], 3)).copy()
 
     def close_extras(self, **kwargs: Any) -> None:
