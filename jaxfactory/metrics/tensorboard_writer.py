@@ -1,5 +1,6 @@
 """Writes metrics and videos to TensorBoard event files."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ class TensorBoardWriter:
             events._py_recordio_writer._writer = self._file
 
     def write(self, metrics: Mapping[str, float], frames: int) -> None:
-        """Add one scalar per metric.
+        """Add one scalar per finite metric; the library prints warnings for others.
 
         Raises:
             OSError: If earlier ones cannot be written to the disk now.
         """
         for name, value in metrics.items():
-            self._writer.add_scalar(name, value, frames)
+            if math.isfinite(value):
+                self._writer.add_scalar(name, value, frames)
         assert self._file is not None
         self._file.check()
 

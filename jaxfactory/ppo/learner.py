@@ -18,6 +18,7 @@ from jaxfactory._util.devices import computes_in_host_memory
 from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo import finite
 from jaxfactory.ppo.bonus.exploration import Exploration
 from jaxfactory.ppo.minibatches import (
     Minibatches,
@@ -76,7 +77,10 @@ class Update(Protocol):
     def __call__(
         self, state: TrainState, rollout: Rollout, publish: Publish | None = None
     ) -> tuple[TrainState, Metrics]:
-        """Return the state after the update, and the update's metrics."""
+        """Return the state after the update, and the update's metrics.
+
+        Among them is `finite.FIRST`, which is no metric to be shown.
+        """
 
 
 def init_train_state(
@@ -128,7 +132,8 @@ def make_update(
     The update returns at once, while the device still computes, and fetches nothing:
     its metrics are device scalars. On the CPU backend the rollout's NumPy arrays may be
     read in place (https://github.com/jax-ml/jax/issues/37830), so the caller must not
-    overwrite them before the returned state is ready.
+    overwrite them before the returned state is ready. Gradient steps that are not
+    finite are skipped (`ppo.finite`).
 
     The optimizer's state is donated: the state passed in may not be used for another
     update. Its parameters and statistics are not, because a sampler on another thread
@@ -217,7 +222,7 @@ def make_update(
                 jax.block_until_ready(params)
                 publish(params, normalizer, len(losses) / num_steps)
 
-        last_epoch = _last(_mean(tuple(losses[-config.num_minibatches :])))
+        last_epoch = _last(_summary(tuple(losses[-config.num_minibatches :])))
         if config.kl_target and frames >= config.lr_warmup_frames:
             kl = last_epoch["approx_kl_last_epoch"]
             rate = adapted(learning_rate, kl, config)
@@ -226,7 +231,7 @@ def make_update(
             params, opt_state, normalizer, step, frames, key, bonus_state
         )
         metrics = {
-            **_mean(tuple(losses)),
+            **_summary(tuple(losses)),
             **last_epoch,
             **metrics,
             "learning_rate": learning_rate,
@@ -288,6 +293,4 @@ def _last(metrics: Metrics) -> Metrics:
     }
 
 
-@jax.jit
-def _mean(metrics: tuple[Metrics, ...]) -> Metrics:
-    return jax.tree.map(lambda *values: jnp.stack(values).mean(), *metrics)
+_summary = jax.jit(finite.summary)

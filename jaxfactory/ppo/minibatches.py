@@ -9,6 +9,7 @@ from jaxtyping import Array, Int32, Key
 from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo import finite
 from jaxfactory.ppo.losses import LossMetrics, ppo_loss
 from jaxfactory.ppo.optimizer import apply_gradients, make_optimizer
 from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
@@ -22,7 +23,7 @@ Minibatches = tuple[Int32[Array, "E"] | None, ...]
 
 @runtime_checkable
 class MinibatchStep(Protocol):
-    """One gradient step."""
+    """One gradient step, skipped where something is not finite."""
 
     def __call__(
         self,
@@ -90,10 +91,11 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
             config=config,
             scheduled=scheduled,
         )
-        params, opt_state = apply_gradients(
-            optimizer, params, opt_state, grads, learning_rate
-        )
-        return params, opt_state, _named(metrics, grads)
+        new = apply_gradients(optimizer, params, opt_state, grads, learning_rate)
+        squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
+        first = finite.first_nonfinite(metrics.loss, squares, new[0])
+        params, opt_state = finite.choose(first == 0, new, (params, opt_state))
+        return params, opt_state, _named(metrics, squares, first)
 
     return jax.jit(minibatch_step, donate_argnames="opt_state")
 
@@ -117,6 +119,6 @@ def select(batch: Batch, envs: Int32[Array, "E"] | None) -> Batch:
     return rest._replace(carry=carry)
 
 
-def _named(metrics: LossMetrics, grads: Params) -> Metrics:
-    squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
-    return {**metrics._asdict(), "grad_norm": jnp.sqrt(sum(squares))}
+def _named(metrics: LossMetrics, squares: list[Array], first: Array) -> Metrics:
+    norm = jnp.sqrt(sum(squares))
+    return {**metrics._asdict(), "grad_norm": norm, finite.FIRST: first}

@@ -14,6 +14,7 @@ from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.ppo import finite
 from jaxfactory.ppo.advantages import gae, vtrace
 from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
 from jaxfactory.types import Metrics, Params, Rollout
@@ -113,7 +114,14 @@ def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTarge
         updated = obs_stats if config.normalize_obs else {normalization.VARIABLES}
         # obs[T] is the next rollout's obs[0], and counted there.
         obs = {name: x[:-1] for name, x in rollout.obs.items() if name in updated}
-        obs_stats = {**obs_stats, **normalization.update_obs(obs_stats, obs)}
+        # Pixels are finite, and their statistics the largest.
+        obs_stats = {
+            **obs_stats,
+            **{
+                name: new if name == "image" else finite.or_old(new, obs_stats[name])
+                for name, new in normalization.update_obs(obs_stats, obs).items()
+            },
+        }
         units = return_stats if config.normalize_returns else None
         gamma = scheduled.get("gamma", config.gamma)
         value, advantage, returns = _estimate(
@@ -124,7 +132,8 @@ def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTarge
             if config.return_memory:
                 memory = config.return_memory / frame_skip
                 return_stats = normalization.forget(return_stats, returns.size, memory)
-            return_stats = normalization.update(return_stats, returns, (0, 1))
+            updated = normalization.update(return_stats, returns, (0, 1))
+            return_stats = finite.or_old(updated, return_stats)
             bound = config.return_bound
             target = normalization.normalize(returns, return_stats, bound)
         variance = jnp.maximum(returns.var(), 1e-8)

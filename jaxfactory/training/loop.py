@@ -46,7 +46,8 @@ def train(
         The trained state.
 
     Raises:
-        UserError: If the run directory cannot be used for these settings.
+        UserError: If the run directory cannot be used for these settings; after saving,
+            if numbers were not finite for several updates.
         UserCodeError: If a callback raises, after saving.
         TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
     """
@@ -66,6 +67,7 @@ def train(
     if signum := session.interrupt.signum:
         raise TrainingInterrupted(signum, run_dir)
     functions.raise_error()
+    session.output.nonfinite.raise_error(run_dir)
     return state
 
 

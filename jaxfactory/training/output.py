@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 
-from jaxfactory.metrics.writers import Writer
+from jaxfactory.metrics.writers import CompositeWriter
+from jaxfactory.ppo import finite
+from jaxfactory.training.nonfinite import NonFinite
 
 
 class LateOutput:
@@ -15,10 +17,12 @@ class LateOutput:
 
     Args:
         writer: Receives the metrics.
+        nonfinite: Watches them for skipped gradient steps.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: CompositeWriter, nonfinite: NonFinite) -> None:
         self._writer = writer
+        self.nonfinite = nonfinite
         self._pending: tuple[Mapping[str, Any], Mapping[str, float], int] | None = None
 
     def write(
@@ -39,7 +43,10 @@ class LateOutput:
         if self._pending is not None:
             losses, metrics, frames = self._pending
             self._pending = None
-            self._writer.write({**fetched(losses), **metrics}, frames)
+            values = jax.device_get(dict(losses))
+            if note := self.nonfinite.check(values, frames):
+                self._writer.note(note)
+            self._writer.write({**fetched(values), **metrics}, frames)
 
 
 def fetched(losses: Mapping[str, Any]) -> dict[str, float]:
@@ -49,4 +56,8 @@ def fetched(losses: Mapping[str, Any]) -> dict[str, float]:
         losses: Device scalars by name.
     """
     values = jax.device_get(dict(losses))
-    return {f"losses/{name}": float(value) for name, value in values.items()}
+    return {
+        f"losses/{name}": float(value)
+        for name, value in values.items()
+        if name != finite.FIRST
+    }

@@ -33,6 +33,7 @@ from jaxfactory.scenarios.maps import map_record
 from jaxfactory.training import transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
+from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import LateOutput
 
 
@@ -68,10 +69,12 @@ class Session(NamedTuple):
     def stopped(self) -> bool:
         """Whether something ends training before its last frame.
 
-        A signal, a callback, or the end of the time that the settings give it.
+        A signal, a callback, numbers that are not finite, or the end of the time that
+        the settings give it.
         """
         over = time.monotonic() >= self.deadline
-        return bool(self.interrupt.signum or self.callbacks.stopped or over)
+        reason = self.callbacks.stopped or self.output.nonfinite.stopped
+        return bool(self.interrupt.signum or reason or over)
 
 
 @contextlib.contextmanager
@@ -144,7 +147,12 @@ def open_session(
                     bonus=bonus,
                 ),
                 timer=Stopwatch(),
-                output=LateOutput(output),
+                output=LateOutput(
+                    output,
+                    NonFinite(
+                        state.params, config.ppo.num_epochs * config.ppo.num_minibatches
+                    ),
+                ),
                 callbacks=callbacks,
                 checkpointer=checkpointer,
                 evaluator=evaluator,

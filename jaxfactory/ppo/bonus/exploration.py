@@ -18,6 +18,7 @@ from jaxfactory.config.network import BonusConfig
 from jaxfactory.config.train import Config, PPOConfig
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
+from jaxfactory.ppo import finite
 from jaxfactory.ppo.bonus import elliptical, perceptron
 from jaxfactory.ppo.bonus.distillation import Distillation
 from jaxfactory.ppo.bonus.returns import bonus_targets, fresh_stats, init_stats
@@ -223,6 +224,9 @@ class Exploration:
             "target": computed.target,
             "offset": step % _EVERY,
         }
+        features, stats, inverse = finite.or_old(
+            (features, stats, inverse), (state.features, state.stats, state.inverse)
+        )
         state = state._replace(features=features, stats=stats, inverse=inverse)
         advantage = advantage + self._bonus.bonus_coef * computed.advantage
         return advantage, state, batch, metrics
@@ -237,11 +241,13 @@ class Exploration:
     ) -> tuple[Params, Any, Metrics]:
         if envs is None:
             envs = jnp.arange(self._num_envs)
-        grads, metrics = jax.grad(self._loss, has_aux=True)(params, batch, envs)
-        params, opt_state = apply_gradients(
-            self._optimizer, params, opt_state, grads, learning_rate
-        )
-        return params, opt_state, metrics
+        grads, losses = jax.grad(self._loss, has_aux=True)(params, batch, envs)
+        new = apply_gradients(self._optimizer, params, opt_state, grads, learning_rate)
+        squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
+        first = finite.first_nonfinite(sum(losses.values()), squares, new[0])
+        params, opt_state = finite.choose(first == 0, new, (params, opt_state))
+        skipped = (first > 0).astype(jnp.float32)
+        return params, opt_state, {**losses, f"bonus_{finite.SKIPPED}": skipped}
 
     def _loss(
         self, params: Params, batch: BonusBatch, envs: Array
