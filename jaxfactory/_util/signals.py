@@ -16,12 +16,12 @@ class TrainingInterrupted(KeyboardInterrupt):
         run_dir: The run to resume.
     """
 
-    def __init__(self, signum: int, run_dir: Path) -> None:
+    def __init__(self, signum: int, run_dir: Path, note: str = "") -> None:
         self.signum = signum
         self.run_dir = run_dir
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         super().__init__(
-            f"stopped by {name}; everything is saved, resume with: "
+            f"stopped by {name}; everything is saved, resume{note} with: "
             f"jaxfactory train --run {run_dir}"
         )
 

@@ -1,5 +1,6 @@
 """Saving a training run and resuming it: which checkpoints are kept."""
 
+import os
 import shutil
 import time
 import warnings
@@ -105,9 +106,15 @@ class Checkpointer:
 
     @property
     def saved_frames(self) -> int:
-        """Frames of the newest checkpoint on disk; 0 in a new run."""
-        saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        """Frames of the checkpoint that training is resumed from; 0 in a new run."""
+        saved = self._resumable()
         return int(saved[-1].name) if saved else 0
+
+    def _resumable(self) -> list[Path]:
+        saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        if self._config.resume == "exact":
+            saved = [path for path in saved if self._config.is_cut(int(path.name))]
+        return saved
 
     def restore_or(self, state: State, progress: Progress | None = None) -> State:
         """Return the newest saved state, or ``state`` in a new run.
@@ -123,7 +130,7 @@ class Checkpointer:
             UserError: If the checkpoint is of another network, or none of the run's
                 checkpoints can be read.
         """
-        saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        saved = self._resumable()
         for path in reversed(saved):
             try:
                 host = read_host(path)
@@ -137,6 +144,8 @@ class Checkpointer:
                     stacklevel=2,
                 )
                 continue
+            if self._config.resume == "exact":
+                os.utime(path)  # The oldest is removed: not this one.
             self._saved_frames = int(host["frames"])
             self._milestone = self._milestone_at(self._saved_frames)
             same = host.get("best_by", "training") == self._config.watch.best_by
@@ -164,6 +173,8 @@ class Checkpointer:
         due = now - self._last_save >= 60 * self._config.checkpoint_minutes
         if self._retry_at is not None:
             due = now >= self._retry_at
+        if self._config.resume == "exact":
+            due = self._config.is_cut(int(state.frames))
         if due:
             self._save(state, progress)
             return True

@@ -213,6 +213,9 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         for value in [getattr(new.network, field.name)]
     ]
     pairs.append(("seed", stored.seed, new.seed))
+    pairs.append(("resume", stored.resume, new.resume))
+    if stored.resume == "exact":
+        pairs.append(("exact_every", stored.exact_every, new.exact_every))
     pairs.append(("bonus", stored.intrinsic.bonus, new.intrinsic.bonus))
     if stored.intrinsic.kinds:
         # The state of a bonus has arrays for every environment.

@@ -100,6 +100,13 @@ class Config:
     during updates."""
     max_policy_lag: int = 1
     """Largest policy lag of a rollout, in updates, with --mode async."""
+    resume: Literal["continue", "exact"] = "continue"
+    """continue resumes a run from its last checkpoint, with new episodes. exact makes a
+    stopped and resumed run compute the same parameters as one that was not stopped, on
+    the CPU with --mode sync: all episodes are cut after every --exact-every frames, and
+    it is resumed from there."""
+    exact_every: int = 500_000
+    """Frames between the cuts of --resume exact, rounded down to whole rollouts."""
     serial: bool = False
     """Run everything in one thread; for debugging."""
     checkpoint_minutes: float = 2.0
@@ -129,6 +136,14 @@ class Config:
                 f"--stagger {self.stagger} does nothing in {kind.title}; leave it out"
             )
         validation.within(self, "train_for_minutes", 0.0, 1e9)
+        validation.positive(self, "exact_every")
+        validation.at_most(self, exact_every=MAX_FRAMES)
+        if self.resume == "exact" and (self.mode == "async" or self.stagger):
+            flag = "--mode async" if self.mode == "async" else "--stagger"
+            raise UserError(
+                f"--resume exact cannot repeat what a run with {flag} computes; leave "
+                "one of them out"
+            )
         validation.seed(self.seed)
         if self.init_from is not None and not (
             isinstance(self.init_from, str) and self.init_from
@@ -159,6 +174,12 @@ class Config:
     def frames_per_iteration(self) -> int:
         """Frames in one rollout, over all environments."""
         return self.env.num_envs * self.ppo.num_steps * self.env.frame_skip
+
+    def is_cut(self, frames: int) -> bool:
+        """Whether all episodes are cut after so many frames (``resume``)."""
+        rollouts = max(1, self.exact_every // self.frames_per_iteration)
+        cut = rollouts * self.frames_per_iteration
+        return self.resume == "exact" and not frames % cut
 
 
 @dataclass(frozen=True, kw_only=True)

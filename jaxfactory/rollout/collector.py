@@ -1,6 +1,6 @@
 """Collecting rollouts from a pool of environments: observe, act, receive."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -81,7 +81,9 @@ class RolloutCollector:
     While the policy acts for one group of environments, the pool steps the others.
     """
 
-    def __init__(self, pool: Any, network: ActorCritic, *, num_steps: int, seed: int):
+    def __init__(
+        self, pool: Any, network: ActorCritic, *, num_steps: int, seed: int
+    ) -> None:
         """Take over the pool.
 
         Args:
@@ -98,16 +100,23 @@ class RolloutCollector:
         self._key = jax.random.fold_in(jax.random.key(seed), 2)
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
-        self._carry: list[Carry] = [network.initial_carry(size) for _ in self._groups]
+        self._first_carry: list[Carry] = [
+            network.initial_carry(size) for _ in self._groups
+        ]
         self._num_variables = network.num_variables
         self._storages: dict[int, Storage] = {}
         self._restarts = 0
-        self._rollouts = 0
         self.timer = Stopwatch()
 
-    def begin(self) -> None:
-        """Start the first episodes."""
-        self._pool.reset()
+    def begin(self, env_seeds: Sequence[int] | None = None) -> None:
+        """Start the first episodes, or new ones everywhere.
+
+        Args:
+            env_seeds: New seeds of the environments; those of the pool if None.
+        """
+        self._pool.reset(env_seeds)
+        self._carry = list(self._first_carry)
+        self._rollouts = 0  # The pool begins with slab 0 again.
         # Where the newest observations are: a slab and a slot in it.
         self._latest = (self._pool.slab(0), 0)
 

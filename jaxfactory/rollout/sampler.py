@@ -3,6 +3,8 @@
 `async_sampler` collects on a second thread instead.
 """
 
+from collections.abc import Sequence
+
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.collector import Policy, RolloutCollector
 from jaxfactory.rollout.episode import Episode
@@ -20,6 +22,7 @@ class SyncSampler:
     Attributes:
         episodes: Those that ended in the last rollout.
         publish: None, because no actions are taken during an update.
+        first_seeds: Seeds of the environments' first episodes, instead of the pool's.
     """
 
     publish = None
@@ -29,13 +32,18 @@ class SyncSampler:
         self._collector = collector
         self._metrics: dict[str, float] = {}
         self.episodes: list[Episode] = []
+        self.first_seeds: Sequence[int] | None = None
 
     def __enter__(self) -> "SyncSampler":
-        self._collector.begin()
+        self._collector.begin(self.first_seeds)
         return self
 
     def __exit__(self, *exception: object) -> None:
         pass
+
+    def restart(self, env_seeds: Sequence[int] | None) -> None:
+        """Cut all episodes, and begin those of new seeds."""
+        self._collector.begin(env_seeds)
 
     def collect(self, state: TrainState) -> Rollout:
         """Collect `num_steps` steps of every environment.

@@ -65,7 +65,10 @@ def train(
     ) as session:
         state = run_loop(session, config.total_frames)
     if signum := session.interrupt.signum:
-        raise TrainingInterrupted(signum, run_dir)
+        exact = config.resume == "exact"
+        frames = session.checkpointer.saved_frames
+        note = f" exactly from {frames:,} frames" if exact else ""
+        raise TrainingInterrupted(signum, run_dir, note)
     functions.raise_error()
     session.output.nonfinite.raise_error(run_dir)
     return state
@@ -93,6 +96,7 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
             with timer.phase("checkpoint"):
                 session.checkpointer.maybe_save(state, progress)
                 session.evaluator.maybe_submit(state, progress)
+            session.maybe_cut(progress.frames)
     output.flush()
     session.checkpointer.save(state, progress)
     session.evaluator.finish(state, progress, lambda: bool(session.interrupt.signum))

@@ -35,6 +35,7 @@ from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import LateOutput
+from jaxfactory.training.resuming import env_seeds
 
 
 class Session(NamedTuple):
@@ -52,6 +53,7 @@ class Session(NamedTuple):
         evaluator: Evaluates the run in another process.
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
+        config: All settings.
     """
 
     state: TrainState
@@ -65,6 +67,7 @@ class Session(NamedTuple):
     evaluator: BackgroundEvaluator
     interrupt: Interrupt
     deadline: float
+    config: Config
 
     def stopped(self) -> bool:
         """Whether something ends training before its last frame.
@@ -75,6 +78,11 @@ class Session(NamedTuple):
         over = time.monotonic() >= self.deadline
         reason = self.callbacks.stopped or self.output.nonfinite.stopped
         return bool(self.interrupt.signum or reason or over)
+
+    def maybe_cut(self, frames: int) -> None:
+        """Begin new episodes where a resumed run would, with ``resume`` exact."""
+        if self.config.is_cut(frames) and isinstance(self.sampler, SyncSampler):
+            self.sampler.restart(env_seeds(self.config, frames))
 
 
 @contextlib.contextmanager
@@ -114,8 +122,8 @@ def open_session(
         with (
             open_pool(
                 environment,
-                # A resumed run must not repeat its first episodes.
-                seed=(config.seed + checkpointer.saved_frames) % 2**32,
+                seed=config.seed,
+                env_seeds=env_seeds(config, checkpointer.saved_frames),
                 num_steps=config.ppo.num_steps,
                 num_slabs=num_slabs(config),
                 serial=config.serial,
@@ -124,11 +132,15 @@ def open_session(
             BackgroundEvaluator(config.watch, checkpointer, output) as evaluator,
         ):
             pool.start()  # The engines start while the network is initialized.
-            progress = Progress()
+            progress, expected = Progress(), checkpointer.saved_frames
             key = jax.random.key(config.seed)
             state = init_train_state(network, config.ppo, key, bonus)
             state = transfer.begin(state, start)
             state = checkpointer.restore_or(state, progress)
+            sampler = make_sampler(pool, network, config)
+            if progress.frames != expected and isinstance(sampler, SyncSampler):
+                # A checkpoint could not be read, and the one before it could.
+                sampler.first_seeds = env_seeds(config, progress.frames)
             map_record.record(run_dir, environment.map_file())
             output.begin(progress.frames)
             output.note(precision.describe(network.precision))
@@ -137,7 +149,7 @@ def open_session(
             yield Session(
                 state=state,
                 progress=progress,
-                sampler=make_sampler(pool, network, config),
+                sampler=sampler,
                 update=make_update(
                     network,
                     config.ppo,
@@ -158,6 +170,7 @@ def open_session(
                 evaluator=evaluator,
                 interrupt=interrupt,
                 deadline=begun + (60 * config.train_for_minutes or math.inf),
+                config=config,
             )
 
 
