@@ -10,11 +10,8 @@ Sample Factory needs its own virtual environment:
 """
 
 import argparse
-import contextlib
 import json
-import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -24,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import machine, output, training
+from common import machine, output, sample_factory, training
 from rich.console import Console
 from rich.table import Table
 
@@ -80,19 +77,11 @@ def ours(
     return Contender(label, command, frames)
 
 
-def sample_factory(options: argparse.Namespace) -> Contender:
+def theirs(options: argparse.Namespace) -> Contender:
     """Return the contender for Sample Factory, equivalent to the reference preset."""
-    workers = max(1, options.sample_factory_envs // 4)
 
     def command(folder: Path) -> list[str]:
-        python = options.sample_factory.absolute() / "bin" / "python"
-        return [
-            str(python), "-m", "sf_examples.vizdoom.train_vizdoom",
-            f"--env=doom_{options.scenario}", "--device=cpu",
-            f"--num_workers={workers}", "--num_envs_per_worker=4",
-            f"--train_dir={folder}", "--experiment=run",
-            f"--train_for_env_steps={_FOREVER}",
-        ]  # fmt: skip
+        return sample_factory.command(options, options.scenario, folder, _FOREVER)
 
     def frames(folder: Path, printed: bytes) -> int | None:
         found = _SF_FRAMES.findall(printed)
@@ -136,22 +125,12 @@ def measure(contender: Contender, options: argparse.Namespace) -> dict[str, Any]
                 if now - began > 180 + options.warmup + options.seconds:
                     break
         finally:
-            _end(process)
+            sample_factory.end(process)
         if not first or first == last:
             tail = log.read_text(errors="replace").strip().splitlines()[-1:]
             return {"error": " ".join(["no frames were trained:", *tail])}
         frames, seconds = last[1] - first[1], last[0] - first[0]
         return {"frames": frames, "seconds": seconds}
-
-
-def _end(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def print_table(console: Console, report: dict[str, Any]) -> None:
@@ -187,17 +166,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--warmup", type=float, default=25.0, help="seconds")
     parser.add_argument("--seconds", type=float, default=30.0, help="measured seconds")
-    parser.add_argument(
-        "--sample-factory", type=Path, help="virtual environment with Sample Factory"
-    )
-    parser.add_argument(
-        "--sample-factory-envs", type=int, default=32, help="number of its environments"
-    )
+    sample_factory.add_flags(parser)
     parser.add_argument("--name", default="train", help="name of the results file")
     options = training.parse(parser)
-    folder = options.sample_factory
-    if folder and not (folder / "bin" / "python").exists():
-        parser.error(f"--sample-factory {folder} is not a virtual environment")
+    sample_factory.check(parser, options)
     return options
 
 
@@ -213,7 +185,7 @@ def main() -> int:
         for precision in options.precisions
     ]
     if options.sample_factory:
-        contenders.append(sample_factory(options))
+        contenders.append(theirs(options))
     found: dict[str, list[float]] = {one.label: [] for one in contenders}
     for index in range(options.rounds):
         for contender in list(contenders):

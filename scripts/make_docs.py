@@ -95,20 +95,24 @@ def _learned(name: str) -> list[str]:
     if data is None:
         return []
     rows = [
-        "One training run each with the default preset on 2 cores: the raw return of "
-        "100 episodes of its best checkpoint, compared with random actions "
-        f"([{name}](results/{name}) has the rest, [the table](results/scenarios.md) "
-        "the published scores and the options used):",
+        "Training runs with the default preset on 2 cores: the raw return of the best "
+        "checkpoint's evaluation, compared with random actions; of several seeds the "
+        "mean +- its standard error, of one the mean +- the standard deviation over "
+        f"episodes ([{name}](results/{name}) has the rest, "
+        "[the table](results/scenarios.md) the published scores and the options used):",
         "",
-        "| scenario | frames | raw return | random actions |",
-        "|---|---|---|---|",
+        "| scenario | frames | seeds | raw return | random actions |",
+        "|---|---|---|---|---|",
     ]
     for scenario, row in sorted(data.items()):
-        own, drawn = (
-            f"{row[key]['mean']:.2f} +- {row[key]['std']:.2f}"
-            for key in ("raw_return", "random_raw_return")
-        )
-        rows.append(f"| `{scenario}` | {row['frames']:,} | {own} | {drawn} |")
+        drawn = "{mean:.2f} +- {std:.2f}".format(**row["random_raw_return"])
+        means = [run["raw_return"]["mean"] for run in row["runs"]]
+        spread = row["runs"][0]["raw_return"]["std"]
+        if len(means) > 1:
+            spread = statistics.stdev(means) / len(means) ** 0.5
+        own = f"{statistics.mean(means):.2f} +- {spread:.2f}"
+        cells = f"{row['frames']:,} | {len(means)} | {own} | {drawn}"
+        rows.append(f"| `{scenario}` | {cells} |")
     return rows
 
 

@@ -184,8 +184,8 @@ def test_modes_trains_and_scores_both(tmp_path):
 def test_scenarios_keeps_earlier_rows(tmp_path):
     for name in ("basic", "simpler_basic"):
         done = run(
-            name, "--frames", "4096", "--episodes", "4", "--out", tmp_path, *FLAGS,
-            script="scenarios.py", timeout=400,
+            name, "--frames", "4096", "--episodes", "4", "--seeds", "0", "1",
+            "--out", tmp_path, *FLAGS, script="scenarios.py", timeout=400,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
     assert {*json.loads((tmp_path / "scenarios.json").read_text())} == {
@@ -193,8 +193,24 @@ def test_scenarios_keeps_earlier_rows(tmp_path):
         "simpler_basic",
     }
     table = (tmp_path / "scenarios.md").read_text()
-    assert "| basic | 4,096 |" in table
+    assert "| basic | 4,096 | 2 |" in table
     assert "| 0.75 |" in table
+
+
+def test_scenarios_averages_over_seeds():
+    program = """
+import scenarios
+runs = [{"raw_return": {"mean": m, "std": 3.0}} for m in (1.0, 2.0, 6.0)]
+print(scenarios.over_seeds(runs, "raw_return"))
+print(scenarios.over_seeds(runs[:1], "raw_return"))
+print(repr(scenarios.over_seeds([], "raw_return")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT / "benchmarks",
+        capture_output=True, text=True,
+    )  # fmt: skip
+    # Mean 3; deviations -2, -1, 3: variance 14 / 2; its root over that of 3 is 1.53.
+    assert done.stdout.splitlines() == ["3.00 +- 1.53", "[1.00 +- 3.00]", "''"]
 
 
 @pytest.mark.slow
