@@ -58,6 +58,8 @@ class Rollout(NamedTuple):
         carry: Recurrent state before ``obs[0]``; leaves ``[B, features]``.
         policy_version: Number of updates of the parameters that acted, per transition;
             fractional in the middle of an update.
+        segment_carry: Recurrent state before the first step of each segment but the
+            first; leaves ``[S-1, B, features]``; () for a single segment.
     """
 
     obs: Observation
@@ -72,6 +74,7 @@ class Rollout(NamedTuple):
     bootstrap_value: Float[Array, "B"]
     carry: Carry
     policy_version: Float[Array, "T B"]
+    segment_carry: Carry = ()
 
 
 class Batch(NamedTuple):
@@ -87,6 +90,8 @@ class Batch(NamedTuple):
         advantage: Advantage, not yet normalized.
         target: Normalized return, the regression target of the value head.
         carry: Recurrent state before the chunk; leaves ``[E, features]``.
+        sampling_weight: Weight of the sample if segments are drawn by their priority;
+            None if each is drawn once.
     """
 
     obs: Observation
@@ -98,3 +103,4 @@ class Batch(NamedTuple):
     advantage: Float[Array, "T E"]
     target: Float[Array, "T E"]
     carry: Carry
+    sampling_weight: Float[Array, "T E"] | None = None

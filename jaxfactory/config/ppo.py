@@ -1,12 +1,13 @@
 """Settings of proximal policy optimization, and how they change over a run."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from jaxfactory._util import plain_json
-from jaxfactory._util.errors import UserError, did_you_mean
+from jaxfactory._util.errors import UserError
+from jaxfactory._util.schedule import Schedule as Schedule
+from jaxfactory._util.schedule import parse_schedules
 from jaxfactory.config import validation
 from jaxfactory.config.env import MAX_ENVS
 
@@ -19,94 +20,9 @@ _BOUNDS = {
     "balance_coef": (0.0, 1e9),
     "clip_eps": (1e-9, 1e9),
     "gamma": (0.0, 1.0),
+    "prioritized_beta": (0.0, 1.0),
 }
 _MOST_FRAMES = float(plain_json.MOST_FRAMES)
-_SHAPES = ("linear", "cosine", "constant")
-
-
-class Schedule(NamedTuple):
-    """How one setting changes over a run.
-
-    Attributes:
-        shape: linear, cosine or constant.
-        final: The value at the end.
-        start: Share of the run, from 0 to 1, at which the change begins.
-        end: Share of the run at which the final value is reached.
-    """
-
-    shape: str
-    final: float = 0.0
-    start: float = 0.0
-    end: float = 1.0
-
-    def at(self, initial: float, progress: float) -> float:
-        """Return the value at a share of the run.
-
-        Args:
-            initial: The setting's own value.
-            progress: Share of the run that is over; may be greater than 1.
-        """
-        if self.shape == "constant":
-            return initial
-        share = (progress - self.start) / (self.end - self.start)
-        share = min(max(share, 0.0), 1.0)
-        if self.shape == "cosine":
-            share = (1.0 - math.cos(math.pi * share)) / 2.0
-        return initial + (self.final - initial) * share
-
-
-def parse_schedules(texts: Sequence[str]) -> dict[str, Schedule]:
-    """Return the schedules that the values of ``--schedule`` describe, by setting.
-
-    Raises:
-        UserError: If one of them is wrong, or a setting has two.
-    """
-    found: dict[str, Schedule] = {}
-    for text in texts:
-        name, schedule = _parse_schedule(text)
-        if name in found:
-            raise UserError(f"--schedule changes {name} twice; leave one of them out")
-        found[name] = schedule
-    return found
-
-
-def _parse_schedule(text: str) -> tuple[str, Schedule]:
-    what = f"--schedule {text!r:.80}"
-    name, equals, rest = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if not equals:
-        raise UserError(
-            f"{what} must be NAME=SHAPE:FINAL, as in ent_coef=linear:0.0003"
-        )
-    if name not in _BOUNDS:
-        hint = did_you_mean(name[:60], _BOUNDS) or f"; choose {', '.join(_BOUNDS)}"
-        raise UserError(f"{what} cannot change {name!r:.60}{hint}")
-    shape, *numbers = rest.split(":")
-    if shape not in _SHAPES:
-        hint = did_you_mean(shape[:60], _SHAPES) or f"; choose {', '.join(_SHAPES)}"
-        raise UserError(f"{what} has no shape {shape!r:.60}{hint}")
-    if shape == "constant" and numbers:
-        raise UserError(f"{what} takes no numbers; write {name}=constant")
-    if shape != "constant" and not 1 <= len(numbers) <= 3:
-        raise UserError(
-            f"{what} needs the final value, and takes two shares of the run after it, "
-            f"as in {name}={shape}:FINAL:0.5:1"
-        )
-    try:
-        schedule = Schedule(shape, *map(float, numbers))
-    except ValueError:
-        raise UserError(
-            f"{what} must have numbers after {shape}, as in {name}={shape}:FINAL:0.5:1"
-        ) from None
-    if not 0.0 <= schedule.start < schedule.end <= 1.0:
-        raise UserError(
-            f"{what} must start and end at shares of the run from 0 to 1, the start "
-            f"first, as in {name}={shape}:FINAL:0.5:1"
-        )
-    low, high = _BOUNDS[name]
-    if shape != "constant" and not low <= schedule.final <= high:
-        raise UserError(f"{what}: {name} must end between {low:g} and {high:g}")
-    return name, schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +36,21 @@ class PPOConfig:
 
     num_steps: int = 32
     """Steps per environment in a rollout; also the length of recurrent sequences."""
+    bptt: int = 0
+    """Steps that gradients go back through the recurrent core: a divisor of
+    --num-steps, so that a rollout has several segments; 0 for all steps of a
+    rollout."""
+    refresh_carry: bool = False
+    """With --bptt, compute the recurrent state at the start of each segment anew
+    before each epoch, with the newest parameters, instead of using the stored one."""
+    prioritized_alpha: float = 0.0
+    """Draw the segments of each minibatch with probabilities in proportion to the sum
+    of their absolute advantages, raised to this power, instead of each one once per
+    epoch; 0 turns this off."""
+    prioritized_beta: float = 1.0
+    """With --prioritized-alpha, weight a segment by its probability relative to a
+    uniform one to minus this power: 1 corrects the losses' means fully, 0 not at
+    all."""
     num_minibatches: int = 4
     """Minibatches per epoch; each holds whole environments."""
     num_epochs: int = 2
@@ -129,10 +60,11 @@ class PPOConfig:
     lr_schedule: Literal["constant", "decay"] = "decay"
     """constant, or decay to a tenth over the second half of training."""
     schedule: tuple[str, ...] = ()
-    """Change learning_rate, ent_coef, balance_coef, clip_eps or gamma over the run:
-    NAME=SHAPE:FINAL:START:END goes from the setting's own value at the share START of
-    the run to FINAL at END and stays there, linear or cosine; START is 0 and END 1 if
-    left out. NAME=constant is no change. As in ent_coef=linear:0.0003:0.5. For the
+    """Change learning_rate, ent_coef, balance_coef, clip_eps, gamma or
+    prioritized_beta over the run: NAME=SHAPE:FINAL:START:END goes from the setting's
+    own value at the share START of the run to FINAL at END and stays there, linear or
+    cosine; START is 0 and END 1 if left out. NAME=constant is no change. As in
+    ent_coef=linear:0.0003:0.5. For the
     learning rate this replaces --lr-schedule."""
     lr_warmup_frames: int = 0
     """Raise the learning rate linearly from 0 over the first so many frames of the run;
@@ -220,11 +152,36 @@ class PPOConfig:
         validation.within(self, "return_clip", 0.0, 1e9)
         validation.within(self, "return_memory", 0.0, _MOST_FRAMES)
         validation.within(self, "kl_target", 0.0, 1e9)
+        self._check_segments()
         self._check_learning_rate()
         if not all(0 <= beta < 1 for beta in self.adam_betas):
             text = " ".join(map(str, self.adam_betas))
             raise UserError(
                 f"--adam-betas {text} must both be at least 0 and less than 1"
+            )
+
+    def _check_segments(self) -> None:
+        validation.within(self, "bptt", 0.0, float(MAX_ENVS))
+        if self.bptt and self.num_steps % self.bptt:
+            raise UserError(
+                f"--bptt {self.bptt} must divide --num-steps {self.num_steps}, because "
+                "gradients end at the start of a rollout; for longer sequences raise "
+                "--num-steps and lower --num-envs as much"
+            )
+        if self.refresh_carry and self.num_segments == 1:
+            raise UserError(
+                "--refresh-carry does nothing for whole rollouts, whose first "
+                "recurrent state comes from earlier ones; add --bptt with less than "
+                f"--num-steps {self.num_steps}, or leave it out"
+            )
+        validation.within(self, "prioritized_alpha", 0.0, 10.0)
+        validation.within(self, "prioritized_beta", 0.0, 1.0)
+        off = not self.prioritized_alpha
+        scheduled = "prioritized_beta" in self.schedules
+        if off and (self.prioritized_beta != PPOConfig.prioritized_beta or scheduled):
+            raise UserError(
+                "prioritized_beta does nothing without --prioritized-alpha; add that, "
+                "or leave it out"
             )
 
     def _check_learning_rate(self) -> None:
@@ -242,6 +199,21 @@ class PPOConfig:
             )
 
     @property
+    def segment_steps(self) -> int:
+        """Steps of a segment; gradients do not cross its start."""
+        return self.bptt or self.num_steps
+
+    @property
+    def num_segments(self) -> int:
+        """Segments of one environment's part of a rollout."""
+        return self.num_steps // self.segment_steps
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether minibatches hold segments instead of every environment once."""
+        return self.num_segments > 1 or self.prioritized_alpha > 0
+
+    @property
     def return_bound(self) -> float:
         """Bound of normalized returns; infinity without a clip."""
         return self.return_clip or math.inf
@@ -249,7 +221,7 @@ class PPOConfig:
     @property
     def schedules(self) -> "dict[str, Schedule]":
         """The parsed schedules, by setting."""
-        return parse_schedules(self.schedule)
+        return parse_schedules(self.schedule, _BOUNDS)
 
     def scheduled_at(self, progress: float) -> dict[str, float]:
         """Return the scheduled settings but the learning rate, at a share of the run.

@@ -164,6 +164,12 @@ class Config:
                 f"--num-minibatches {self.ppo.num_minibatches}, because a minibatch "
                 "holds whole environments"
             )
+        if self.ppo.refresh_carry and self.mode == "sync" and self.ppo.num_epochs == 1:
+            raise UserError(
+                "--refresh-carry does nothing with --num-epochs 1 and --mode sync, "
+                "where the newest parameters have stored the recurrent state; leave it "
+                "out, or add epochs"
+            )
         if "rnd" in self.intrinsic.kinds and not self.ppo.normalize_obs:
             raise UserError(
                 f"--bonus {self.intrinsic.bonus} compares normalized observations; "

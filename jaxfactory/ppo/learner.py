@@ -6,7 +6,6 @@ of each epoch. The phases are jitted; the loop over minibatches is Python, becau
 the CPU backend a convolution's gradient inside a `lax.scan` runs 40 times slower.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -21,10 +20,8 @@ from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo import finite
 from jaxfactory.ppo.bonus.exploration import Exploration
 from jaxfactory.ppo.minibatches import (
-    Minibatches,
     check_minibatches,
     make_minibatch_step,
-    split_minibatches,
 )
 from jaxfactory.ppo.optimizer import (
     adapted,
@@ -33,8 +30,10 @@ from jaxfactory.ppo.optimizer import (
     make_optimizer,
     with_learning_rate,
 )
-from jaxfactory.ppo.schedules import Scheduled, on_device
-from jaxfactory.ppo.targets import Targets, make_compute_targets, make_reevaluate
+from jaxfactory.ppo.prepare import make_prepare
+from jaxfactory.ppo.schedules import on_device
+from jaxfactory.ppo.segments import make_refresh, stacked_carry
+from jaxfactory.ppo.targets import Targets, make_reevaluate
 from jaxfactory.types import Batch, Metrics, Params, Rollout
 
 
@@ -156,12 +155,16 @@ def make_update(
         split evenly into minibatches.
     """
     reevaluate = make_reevaluate(network)
-    prepare = _make_prepare(config, frame_skip)
+    prepare = make_prepare(config, frame_skip)
+    refresh = make_refresh(network, config) if config.refresh_carry else None
     minibatch_step = make_minibatch_step(network, config)
     # Without lag the policy that acted is the proximal one.
     corrects = config.objective == "decoupled" or config.advantages == "vtrace"
     lagging = off_policy and corrects
-    num_steps = config.num_epochs * config.num_minibatches
+    parts, num_steps = (
+        config.num_minibatches,
+        config.num_epochs * config.num_minibatches,
+    )
 
     def update(
         state: TrainState, rollout: Rollout, publish: Publish | None = None
@@ -186,7 +189,7 @@ def make_update(
                 state.params, state.normalizer, rollout, config.num_minibatches
             )
         # 2. Advantages and targets, and the order of the minibatches.
-        (targets, normalizer, metrics), (minibatches, key, step) = prepare(
+        prepared = prepare(
             state.normalizer,
             rollout,
             proximal_log_prob,
@@ -194,23 +197,37 @@ def make_update(
             state.step,
             scheduled,
         )
+        targets, normalizer, metrics, *_ = prepared
         bonus_state, bonus_batch = state.bonus, None
         if bonus:
             seen = (state.normalizer.obs, normalizer.obs)
             advantage, bonus_state, bonus_batch, bonus_metrics = bonus.prepare(
-                bonus_state, state.params, seen, rollout, targets.advantage, step
+                bonus_state,
+                state.params,
+                seen,
+                rollout,
+                targets.advantage,
+                prepared.step,
             )
             targets = targets._replace(advantage=advantage)
             metrics |= bonus_metrics
-        batch = _as_batch(rollout, targets)
+        batch = _as_batch(rollout, targets, prepared.sampling_weight)
+        if config.in_segments:
+            carry = stacked_carry(rollout.carry, rollout.segment_carry)
+            batch = batch._replace(carry=carry)
         acted_with = normalizer._replace(obs=state.normalizer.obs)
         # 3. Epochs of minibatches.
         params, opt_state, losses = state.params, state.opt_state, []
-        for envs in minibatches:
+        rows_of = zip(prepared.minibatches, prepared.env_minibatches, strict=True)
+        for number, (rows, envs) in enumerate(rows_of):
+            # The first epoch of a policy without lag has stored what it would compute.
+            if refresh and number % parts == 0 and (number or off_policy):
+                carry = refresh(params, acted_with, batch, parts)
+                batch = batch._replace(carry=carry)
             # With the statistics that the actions were chosen with: otherwise the
             # ratio would not be 1 before the first gradient step.
             params, opt_state, loss_metrics = minibatch_step(
-                params, opt_state, acted_with, batch, envs, learning_rate, scheduled
+                params, opt_state, acted_with, batch, rows, learning_rate, scheduled
             )
             if bonus:
                 bonus_state, bonus_metrics = bonus.train(
@@ -228,7 +245,13 @@ def make_update(
             rate = adapted(learning_rate, kl, config)
             opt_state = with_learning_rate(opt_state, rate)
         state = TrainState(
-            params, opt_state, normalizer, step, frames, key, bonus_state
+            params,
+            opt_state,
+            normalizer,
+            prepared.step,
+            frames,
+            prepared.key,
+            bonus_state,
         )
         metrics = {
             **_summary(tuple(losses)),
@@ -242,39 +265,9 @@ def make_update(
     return update
 
 
-_Prepared = tuple[tuple[Targets, Normalizer, Metrics], tuple[Minibatches, Array, Array]]
-_Prepare = Callable[
-    [Normalizer, Rollout, Array | None, Array, Array, Scheduled], _Prepared
-]
-
-
-def _make_prepare(config: PPOConfig, frame_skip: int) -> _Prepare:
-    compute_targets = make_compute_targets(config, frame_skip)
-
-    # One program: a second one would cost another dispatch per update.
-    @jax.jit
-    def prepare(
-        normalizer: Normalizer,
-        rollout: Rollout,
-        proximal_log_prob: Array | None,
-        key: Array,
-        step: Array,
-        scheduled: Scheduled,
-    ) -> _Prepared:
-        key, shuffle_key = jax.random.split(key)
-        minibatches = split_minibatches(
-            shuffle_key,
-            rollout.reward.shape[1],
-            num_epochs=config.num_epochs,
-            num_minibatches=config.num_minibatches,
-        )
-        computed = compute_targets(normalizer, rollout, proximal_log_prob, scheduled)
-        return computed, (minibatches, key, step + 1)
-
-    return prepare
-
-
-def _as_batch(rollout: Rollout, targets: Targets) -> Batch:
+def _as_batch(
+    rollout: Rollout, targets: Targets, sampling_weight: Array | None
+) -> Batch:
     # The observations keep their step T: slicing is free inside the jitted step.
     return Batch(
         obs=rollout.obs,
@@ -282,6 +275,7 @@ def _as_batch(rollout: Rollout, targets: Targets) -> Batch:
         action=rollout.action,
         value=rollout.value,
         carry=rollout.carry,
+        sampling_weight=sampling_weight,
         **targets._asdict(),
     )
 

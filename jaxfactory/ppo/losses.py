@@ -104,6 +104,7 @@ def value_loss(
     old_value: Float[Array, "T E"],
     target: Float[Array, "T E"],
     value_clip: float,
+    weight: Float[Array, "T E"] | None = None,
 ) -> Float[Array, ""]:
     """Return the mean of the larger squared error, unclipped or clipped.
 
@@ -113,11 +114,13 @@ def value_loss(
         target: Return.
         value_clip: Largest change from `old_value` in the clipped error; 0 disables
             clipping.
+        weight: Weights of the errors; None for equal ones.
     """
-    if not value_clip:
-        return ((value - target) ** 2).mean()
-    clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
-    return jnp.maximum((value - target) ** 2, (clipped - target) ** 2).mean()
+    error = (value - target) ** 2
+    if value_clip:
+        clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
+        error = jnp.maximum(error, (clipped - target) ** 2)
+    return error.mean() if weight is None else (weight * error).mean()
 
 
 def capped_symmetric_kl(
@@ -171,8 +174,10 @@ def ppo_loss(
     ratio = jnp.exp(log_ratio)
     floor = advantage_floor(config, normalizer)
     advantage = normalize_advantage(batch.advantage, floor)
-    policy = policy_loss(ratio, advantage, batch.weight, clip_eps)
-    critic = value_loss(value, batch.value, batch.target, config.value_clip)
+    weight, drawn = batch.weight, batch.sampling_weight
+    weight = weight if drawn is None else weight * drawn
+    policy = policy_loss(ratio, advantage, weight, clip_eps)
+    critic = value_loss(value, batch.value, batch.target, config.value_clip, drawn)
     exploration = EXPLORATION_LOSSES[config.exploration](logits, network.distribution)
     # Schulman's estimate, whose gradient is zero where the policies agree.
     approx_kl = (ratio - 1.0 - log_ratio).mean()

@@ -13,11 +13,12 @@ from jaxfactory.ppo import finite
 from jaxfactory.ppo.losses import LossMetrics, ppo_loss
 from jaxfactory.ppo.optimizer import apply_gradients, make_optimizer
 from jaxfactory.ppo.schedules import UNCHANGED, Scheduled
+from jaxfactory.ppo.segments import select_segments
 from jaxfactory.types import Batch, Metrics, Params
 
 
-# Environment indices int32 [E] of every minibatch of every epoch, in order; None stands
-# for all environments.
+# Indices int32 [E] of environments, or of segments (see `segments`), of every minibatch
+# of every epoch, in order; None stands for all.
 Minibatches = tuple[Int32[Array, "E"] | None, ...]
 
 
@@ -74,6 +75,14 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
     """Return the jitted gradient step; it donates the optimizer's state."""
     optimizer = make_optimizer(config)
 
+    def picked(batch: Batch, rows: Array | None) -> Batch:
+        if not config.in_segments:
+            return select(batch, rows)
+        if rows is None:
+            num_rows = batch.advantage.shape[1] * config.num_segments
+            rows = jnp.arange(num_rows, dtype=jnp.int32)
+        return select_segments(batch, rows, config.segment_steps)
+
     def minibatch_step(
         params: Params,
         opt_state: Any,
@@ -85,7 +94,7 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
     ) -> tuple[Params, Any, Metrics]:
         grads, metrics = jax.grad(ppo_loss, has_aux=True)(
             params,
-            select(batch, envs),
+            picked(batch, envs),
             network=network,
             normalizer=normalizer,
             config=config,

@@ -82,7 +82,13 @@ class RolloutCollector:
     """
 
     def __init__(
-        self, pool: Any, network: ActorCritic, *, num_steps: int, seed: int
+        self,
+        pool: Any,
+        network: ActorCritic,
+        *,
+        num_steps: int,
+        seed: int,
+        segment_steps: int | None = None,
     ) -> None:
         """Take over the pool.
 
@@ -91,11 +97,14 @@ class RolloutCollector:
             network: The actor-critic.
             num_steps: Steps of each environment in a rollout.
             seed: Seed of the sampled actions.
+            segment_steps: Steps of a segment, at whose start the recurrent state is
+                stored; by default all steps.
         """
         self._pool = pool
         self._act_fn = make_act(network)
         self._value_fn = make_value(network)
         self._num_steps = num_steps
+        self._segment_steps = segment_steps or num_steps
         # 0 and 1 give the keys that `init_train_state` splits this key into.
         self._key = jax.random.fold_in(jax.random.key(seed), 2)
         self._groups = range(pool.num_groups)
@@ -132,18 +141,24 @@ class RolloutCollector:
             A rollout whose arrays are views into the next slab in turn.
         """
         rollout = self._start(number, newest)
-        carry = jax.tree.map(lambda *x: np.concatenate(x), *map(_fetch, self._carry))
+        carries = [self._whole_carry()]
         for group in self._groups:
             # The pool copies these into slot 0 only with its first send.
             self._act(rollout, group, 0, self._latest)
         for t in range(1, self._num_steps):
+            if t % self._segment_steps == 0:
+                carries.append(self._whole_carry())
             for group in self._groups:
                 self._receive(rollout, group, t - 1)
                 self._act(rollout, group, t, (rollout.slab, t))
         for group in self._groups:
             self._receive(rollout, group, self._num_steps - 1)
             self._bootstrap(rollout, group)
-        return self._finish(rollout, carry)
+        return self._finish(rollout, carries)
+
+    def _whole_carry(self) -> Carry:
+        """Return the carry of all environments, after what they did last."""
+        return jax.tree.map(lambda *x: np.concatenate(x), *map(_fetch, self._carry))
 
     def _start(self, number: int, newest: Callable[[], Policy]) -> _Unfinished:
         index = self._rollouts % self._pool.num_slabs
@@ -242,7 +257,7 @@ class RolloutCollector:
                 policy.params, policy.normalizer, obs, self._carry[group], is_first
             )
 
-    def _finish(self, rollout: _Unfinished, carry: Carry) -> CollectedRollout:
+    def _finish(self, rollout: _Unfinished, carries: list[Carry]) -> CollectedRollout:
         slab = rollout.slab
         with self.timer.phase("act"):
             policy = rollout.newest()
@@ -264,12 +279,19 @@ class RolloutCollector:
             terminated=slab["terminated"][1:],
             truncated=slab["truncated"][1:],
             final_value=final_value,
-            carry=carry,
+            carry=carries[0],
+            segment_carry=_stacked(carries[1:]),
             **rollout.columns._asdict(),
         )
         restarts = {"pool/engine_restarts": float(self._restarts)}
         metrics = {**self.timer.drain(), **restarts}
         return CollectedRollout(collected, rollout.episodes, metrics)
+
+
+def _stacked(carries: list[Carry]) -> Carry:
+    if not carries:
+        return ()
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *carries)
 
 
 def _fetch(carry: Carry) -> Carry:

@@ -193,7 +193,11 @@ def make_sampler(
 ) -> SyncSampler | AsyncSampler:
     """Return the sampler of a configuration's mode, a context manager."""
     collector = RolloutCollector(
-        pool, network, num_steps=config.ppo.num_steps, seed=config.seed
+        pool,
+        network,
+        num_steps=config.ppo.num_steps,
+        seed=config.seed,
+        segment_steps=config.ppo.segment_steps,
     )
     if config.mode == "async":
         steps = config.ppo.num_epochs * config.ppo.num_minibatches

@@ -38,7 +38,7 @@ def played(env):
         state = init_train_state(network, CONFIG.ppo, jax.random.key(0))
         rollouts, untouched = [], []
         collector = RolloutCollector(
-            pool, network, num_steps=CONFIG.ppo.num_steps, seed=CONFIG.seed
+            pool, network, num_steps=10, seed=CONFIG.seed, segment_steps=4
         )
         with SyncSampler(collector) as sampler:
             before = None
@@ -95,6 +95,21 @@ def test_the_stored_carry_reproduces_what_acted(played):
         np.testing.assert_allclose(log_prob, rollout.log_prob, atol=1e-4)
         np.testing.assert_allclose(value[:10], rollout.value, atol=1e-4)
         np.testing.assert_allclose(value[10], rollout.bootstrap_value, atol=1e-4)
+
+
+def test_each_segment_has_the_carry_it_began_with(played):
+    network, state, rollouts, _ = played
+    for rollout in rollouts:
+        assert jax.tree.leaves(rollout.segment_carry)[0].shape[:2] == (2, 4)
+        for index, steps in enumerate((4, 8)):
+            inputs = normalize_obs(rollout.obs, state.normalizer.obs)
+            inputs = jax.tree.map(lambda x, n=steps: x[:n], inputs)
+            first = jnp.asarray(rollout.is_first[:steps])
+            carry = network.unroll(state.params, inputs, first, rollout.carry)[2]
+            stored = jax.tree.map(lambda x, i=index: x[i], rollout.segment_carry)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), carry, stored
+            )
 
 
 def test_final_values_are_there_where_episodes_were_cut(played):
