@@ -6,6 +6,7 @@ Every command takes its arguments and returns the exit code.
 # ruff: noqa: T201 - the command line prints.
 
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING
 
 from jaxfactory._util import plugins
@@ -67,6 +68,9 @@ def _train(options: "TrainOptions", config: "Config", run_dir: "Path") -> int:
     from jaxfactory.metrics.terminal_writer import TerminalWriter
     from jaxfactory.training import loop
 
+    if options.replay_config is not None:
+        _compare_versions(options.replay_config)
+
     state = loop.train(
         config,
         run_dir,
@@ -82,6 +86,28 @@ def _train(options: "TrainOptions", config: "Config", run_dir: "Path") -> int:
         f"see the score with: jaxfactory evaluate --run {run_dir}"
     )
     return 0
+
+
+def _compare_versions(replayed: "Path") -> None:
+    """Warn of versions that differ from those of the run of a config.json."""
+    from jaxfactory._util import versions
+    from jaxfactory.models import precision
+
+    sessions = versions.recorded(replayed.parent)
+    here = versions.current(precision.kernels_here())
+    if len(sessions) > 1:
+        print(
+            f"note: the run {replayed.parent} was resumed with other versions; its "
+            f"first session is compared, see {replayed.parent / versions.FILE}"
+        )
+    if not sessions:
+        print(f"note: {replayed.parent} has no {versions.FILE} to compare with")
+    elif different := versions.differences(sessions[0], here):
+        warnings.warn(
+            f"the run of {replayed} had {', '.join(different)}: its numbers may not be "
+            "repeated exactly",
+            stacklevel=2,
+        )
 
 
 def evaluate(args: list[str]) -> int:

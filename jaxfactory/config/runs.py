@@ -6,6 +6,7 @@
         config.json          settings
         metrics.jsonl        one object per iteration
         trained_on.json      map files of the training environments
+        versions.json        versions, processor and kernels of each session
         tensorboard/
         videos/              with --video-every, named by frames
         checkpoints/latest/  the last two, named by frames
@@ -128,6 +129,17 @@ def load_config(run_dir: Path) -> Config:
         raise UserError(f"{run_dir} is not a directory; --run takes a run's directory")
     if not file.is_file():
         raise UserError(f"{run_dir} is not a run of jaxfactory: it has no {CONFIG}")
+    return read_config(file)
+
+
+def read_config(file: Path) -> Config:
+    """Read a config.json.
+
+    Raises:
+        UserError: If it does not exist, cannot be read or is invalid.
+    """
+    if not file.is_file():
+        raise UserError(f"there is no file {file}; give the path of a config.json")
     data = plain_json.read_object(file, limit=plain_json.MIB)
     try:
         return config_lib.from_dict(data)

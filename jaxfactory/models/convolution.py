@@ -47,6 +47,11 @@ def conv2d(
     return lax.platform_dependent(x, kernel, cpu=fast, default=plain)
 
 
+def lowering() -> str:
+    """Return what convolutions are computed with on the CPU: "C++" or "XLA"."""
+    return "C++" if _targets() else "XLA"
+
+
 @cache
 def _targets() -> frozenset[str]:
     """Register the C++ kernels with JAX; return the names of those available."""

@@ -1,9 +1,13 @@
 """The type of the factors of a network's products: float32 or bfloat16."""
 
+import os
 from typing import Any
+
+import jax
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.network import NetworkConfig
+from jaxfactory.models import convolution
 from jaxfactory.models.bfloat16 import kernels
 from jaxfactory.models.encoders import Encoder
 from jaxfactory.types import ObservationSpec
@@ -34,6 +38,14 @@ def describe(precision: str) -> str:
         return "precision: float32"
     how = f"{kernels.instructions()} kernels" if kernels.used() else "XLA"
     return f"precision: bfloat16 products with float32 sums ({how})"
+
+
+def kernels_here() -> str:
+    """Return what the layers use on this machine, as in "cpu: C++, AVX-512-BF16"."""
+    parts = [convolution.lowering(), kernels.instructions()]
+    if limit := os.environ.get("JAXFACTORY_MAX_ISA"):
+        parts.append(f"at most {limit}")
+    return f"{jax.default_backend()}: {', '.join(filter(None, parts))}"
 
 
 def _without(spec: ObservationSpec, config: NetworkConfig, encoder: Any) -> str:

@@ -23,6 +23,10 @@ class TrainOptions(Config):
     """Preset that supplies the defaults: default, short_horizon (learns sooner where
     rewards follow actions within seconds) or reference; gymnasium for Gymnasium
     environments."""
+    replay_config: Path | None = None
+    """Train a new run with all settings of this config.json, for example of another
+    run; other flags change single ones. A warning lists versions that differ from
+    that run's."""
     callback: tuple[str, ...] = ()
     """Custom functions to call after each update, module:function or
     file.py:function."""
@@ -42,7 +46,14 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
         hint = did_you_mean(preset, PRESETS) or f"; there are {', '.join(PRESETS)}"
         raise UserError(f"there is no preset {preset!r}{hint}")
     existing = bool(run) and runs.is_run(Path(run))
-    source = None if existing else _peek(args, "--init-from")
+    replay = _peek(args, "--replay-config")
+    if replay and (existing or preset is not None):
+        other = f"--run {run} has settings" if existing else "--preset gives others"
+        raise UserError(
+            f"--replay-config {replay} supplies all settings, and {other}; leave one "
+            "of them out"
+        )
+    source = None if existing or replay else _peek(args, "--init-from")
     scenario = _peek(args, "--scenario") or ""
     if source and not scenario:
         scenario = init_from.scenario_of(source)
@@ -50,6 +61,8 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
     if existing:
         # For an existing run, a preset changes only its own non-default settings.
         base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
+    elif replay:
+        base = runs.read_config(Path(replay))
     elif source:
         base = _begun_from(source, base, scenario, _peek(args, "--encoder"))
     fields = {

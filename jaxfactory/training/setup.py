@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxfactory._util import versions
 from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
@@ -30,12 +32,11 @@ from jaxfactory.rollout.async_sampler import AsyncSampler
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.sampler import SyncSampler
 from jaxfactory.scenarios.maps import map_record
-from jaxfactory.training import transfer
+from jaxfactory.training import resuming, transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import LateOutput
-from jaxfactory.training.resuming import env_seeds
 
 
 class Session(NamedTuple):
@@ -82,7 +83,7 @@ class Session(NamedTuple):
     def maybe_cut(self, frames: int) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""
         if self.config.is_cut(frames) and isinstance(self.sampler, SyncSampler):
-            self.sampler.restart(env_seeds(self.config, frames))
+            self.sampler.restart(_env_seeds(self.config, frames))
 
 
 @contextlib.contextmanager
@@ -123,7 +124,7 @@ def open_session(
             open_pool(
                 environment,
                 seed=config.seed,
-                env_seeds=env_seeds(config, checkpointer.saved_frames),
+                env_seeds=_env_seeds(config, checkpointer.saved_frames),
                 num_steps=config.ppo.num_steps,
                 num_slabs=num_slabs(config),
                 serial=config.serial,
@@ -140,8 +141,12 @@ def open_session(
             sampler = make_sampler(pool, network, config)
             if progress.frames != expected and isinstance(sampler, SyncSampler):
                 # A checkpoint could not be read, and the one before it could.
-                sampler.first_seeds = env_seeds(config, progress.frames)
+                sampler.first_seeds = _env_seeds(config, progress.frames)
             map_record.record(run_dir, environment.map_file())
+            text = versions.with_session(
+                run_dir, progress.frames, versions.current(precision.kernels_here())
+            )
+            runs.write_atomically(run_dir / versions.FILE, text)
             output.begin(progress.frames)
             output.note(precision.describe(network.precision))
             if start:
@@ -181,6 +186,10 @@ def _open_writers(
     if config.watch.wandb:
         writers.append(WandbWriter(run_dir, config))
     return CompositeWriter(*writers, *([writer] if writer else []))
+
+
+def _env_seeds(config: Config, frames: int) -> list[int] | None:
+    return resuming.env_seeds(config.seed, config.env.num_envs, frames)
 
 
 def num_slabs(config: Config) -> int:
