@@ -74,6 +74,7 @@ def _write(
     host: dict[str, Any],
     kept: int | None,
 ) -> Path:
+    check_finite(arrays)
     shapes = {name: _shape(array) for name, array in arrays.items()}
     text = json.dumps({**host, "leaves": shapes})
     (scratch / "host.json").write_text(text)
@@ -125,9 +126,25 @@ def read_state(path: Path, target: State, *, partial: bool = False) -> State:
     expected = shapes_of(target)
     check_shapes(path, fields_of(leaves, expected) if partial else leaves, expected)
     arrays = _load(path, leaves)
+    check_finite(arrays)
     flat, structure = jax.tree_util.tree_flatten_with_path(target)
     restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
     return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Check that a state's parameters are numbers to act with.
+
+    Args:
+        arrays: The state's leaves by their paths.
+
+    Raises:
+        ValueError: If one is NaN or infinite.
+    """
+    for name, array in arrays.items():
+        floats = name.startswith("params.") and array.dtype.kind == "f"
+        if floats and not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
 
 
 def fields_of(leaves: Mapping[str, str], target: Mapping[str, str]) -> dict[str, str]:

@@ -80,7 +80,11 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
     output, callbacks = session.output, session.callbacks
     with session.sampler as sampler:
         while progress.frames < total_frames and not session.stopped():
-            rollout = sampler.collect(state)
+            try:
+                rollout = sampler.collect(state)
+            except Exception:  # An engine cannot be replaced, for example.
+                session.save_before_failing(state, progress)
+                raise
             with timer.phase("update"):
                 state, losses = session.update(state, rollout, sampler.publish)
                 # Acting needs the parameters, and the rollout's slab may be overwritten

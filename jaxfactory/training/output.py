@@ -38,6 +38,10 @@ class LateOutput:
         self.flush()
         self._pending = (losses, metrics, frames)
 
+    def note(self, text: str) -> None:
+        """Show a one-line message."""
+        self._writer.note(text)
+
     def flush(self) -> None:
         """Write the last iteration's metrics."""
         if self._pending is not None:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxfactory._util import versions
+from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.policy import check_network
@@ -79,6 +81,22 @@ class Session(NamedTuple):
         over = time.monotonic() >= self.deadline
         reason = self.callbacks.stopped or self.output.nonfinite.stopped
         return bool(self.interrupt.signum or reason or over)
+
+    def save_before_failing(self, state: TrainState, progress: Progress) -> None:
+        """Save what was trained before an error that ends the run."""
+        if not progress.frames:
+            return
+        run_dir = self.checkpointer.run_dir
+        try:
+            self.output.flush()
+            self.checkpointer.save(state, progress)
+        except UserError as error:
+            warnings.warn(str(error), stacklevel=2)
+        else:
+            self.output.note(
+                f"training cannot go on; the state at {progress.frames:,} frames is "
+                f"saved, resume with: jaxfactory train --run {run_dir}"
+            )
 
     def maybe_cut(self, frames: int) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""

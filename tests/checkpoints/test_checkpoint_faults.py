@@ -2,14 +2,17 @@
 
 import errno
 import fcntl
+import json
 import os
+import shutil
 
+import numpy as np
 import pytest
 from orbax.checkpoint import v1 as orbax
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import background_writer
+from jaxfactory.checkpoints import background_writer, checkpoint_files
 from jaxfactory.checkpoints.manager import RETRY_SECONDS, Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
@@ -151,3 +154,25 @@ def test_a_run_directory_that_refuses_its_lock(tmp_path):
         Checkpointer(tmp_path, Config()),
     ):
         pass
+
+
+def test_parameters_that_are_not_finite_are_neither_saved_nor_restored(tmp_path):
+    with Checkpointer(tmp_path, Config()) as checkpointer:
+        checkpointer.save(make_state(10, 0.5), make_progress())
+        with pytest.raises(UserError, match=r"params\.dense\.kernel is not finite"):
+            checkpointer.save(make_state(20, float("nan")), make_progress())
+    saved = runs.checkpoint_dirs(tmp_path, "latest")
+    assert [int(path.name) for path in saved] == [10]
+    # One of an older version, with parameters that had been trained too far.
+    path = saved[0].with_name(f"{30:012d}")
+    shutil.copytree(saved[0], path)
+    host, arrays = checkpoint_files.read_arrays(path)
+    arrays["params.dense.kernel"] = np.full((2, 3), np.inf, np.float32)
+    shutil.rmtree(path / "state")
+    orbax.save(path / "state", arrays)
+    (path / "host.json").write_text(json.dumps({**host, "frames": 30}))
+    with (
+        Checkpointer(tmp_path, Config()) as checkpointer,
+        pytest.warns(UserWarning, match="kernel is not finite.*trying the one before"),
+    ):
+        assert checkpointer.restore_or(make_state(0)).frames == 10

@@ -1,0 +1,1 @@
+"""The measurements of benchmarks/reliability.py: soak, kills, chaos."""

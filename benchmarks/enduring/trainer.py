@@ -1,0 +1,152 @@
+"""A training run in a process of its own, and what it takes of the machine."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.training import JAXFACTORY
+
+
+SMALL = (
+    "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
+    "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",
+)  # fmt: skip
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class BrokenError(Exception):
+    """Something did not hold; the message says what."""
+
+
+class Trainer:
+    """``jaxfactory train`` in a session of its own; a context manager that ends it."""
+
+    def __init__(self, run: Path, flags: Sequence[object]) -> None:
+        self.run = run
+        self._log = run.with_suffix(".log")
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*JAXFACTORY, "train", "--run", str(run), *map(str, flags)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> "Trainer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def output(self) -> str:
+        """Return the last lines of what it printed."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl so far."""
+        with contextlib.suppress(OSError):
+            lines = (self.run / "metrics.jsonl").read_text().splitlines(keepends=True)
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        return []
+
+    def wait_for_row(self, frames: int, timeout: float = 300.0) -> None:
+        """Wait until it has trained beyond some frames.
+
+        Raises:
+            BrokenError: If it ends before, or does not come so far.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            rows = self.rows()
+            if rows and rows[-1]["frames"] > frames:
+                return
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise BrokenError(f"training does not go on: {self.output()}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Send SIGKILL and wait for the end."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> float:
+        """Send SIGTERM; return the seconds until the end.
+
+        Raises:
+            BrokenError: If it does not save and leave with 143.
+        """
+        start = time.perf_counter()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(120)
+        if code != 128 + signal.SIGTERM:
+            raise BrokenError(f"SIGTERM ended it with {code}: {self.output()}")
+        return time.perf_counter() - start
+
+    def engines(self) -> list[int]:
+        """Return the engines' process ids, without that of the fork server."""
+        found = []
+        for pid in members(self.process.pid):
+            with contextlib.suppress(OSError):
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if b"viz_instance_id" in line:
+                    found.append(pid)
+        return found
+
+    def use(self) -> dict[str, float]:
+        """Return memory in MB, file descriptors, threads and names in /dev/shm."""
+        pid, others = self.process.pid, members(self.process.pid)
+        others = [other for other in others if other != pid]
+        with contextlib.suppress(OSError):
+            return {
+                "trainer_mb": _resident(pid),
+                "engines_mb": sum(map(_resident, others)),
+                "engines": len(others),
+                "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+                "threads": len(os.listdir(f"/proc/{pid}/task")),
+                "shm_names": len(shm_names()),
+            }
+        return {}
+
+
+def members(leader: int) -> list[int]:
+    """Return the running processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # Fields after the name: state, ppid, pgrp, session.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def shm_names() -> set[str]:
+    """Return the engines' names in /dev/shm."""
+    return {path.name for path in Path("/dev/shm").glob("ViZDoom*")}
+
+
+def unheld_names() -> set[str]:
+    """Return the names of jaxfactory's engines whose lock no process holds."""
+    # PID, then the file as major:minor:inode.
+    locks = Path("/proc/locks").read_text().split()
+    held = {word.rpartition(":")[2] for word in locks if word.count(":") == 2}
+    found = set()
+    for name in shm_names():
+        if name.startswith("ViZDoomMQDoomjx"):
+            with contextlib.suppress(OSError):
+                if str(Path("/dev/shm", name).stat().st_ino) not in held:
+                    found.add(name)
+    return found
+
+
+def _resident(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
+    return 0.0

@@ -1,0 +1,94 @@
+"""Soak, kills and chaos: what long training runs take, and what they survive.
+
+Writes reliability.json and reliability.md. A part with 0 is left out; results of parts
+that are left out stay as they are in an existing file.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import machine, output
+from enduring import chaos, kills, soak
+from enduring.trainer import BrokenError
+from rich.console import Console
+
+
+def main() -> int:
+    """Run the parts that are asked for; return 1 if something did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--soak-minutes", type=float, default=120.0)
+    parser.add_argument("--soak-scenario", default="health_gathering_supreme")
+    parser.add_argument("--soak-every", type=float, default=10.0, help="seconds")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--chaos-frames", type=int, default=500_000)
+    parser.add_argument("--chaos-every", type=float, default=3.0, help="seconds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=output.FOLDER)
+    options = parser.parse_args()
+    console, path = Console(), options.out / "reliability.json"
+    report: dict[str, Any] = {}
+    if path.exists():
+        report = json.loads(path.read_text())
+    described = machine.describe() | {"command": shlex.join(sys.argv)}
+    parts = {
+        "soak": (options.soak_minutes, lambda folder: soak.run(
+            folder, options.soak_minutes, options.soak_scenario, options.soak_every)),
+        "kills": (options.kills, lambda folder: kills.run(
+            folder, options.kills, options.seed)),
+        "chaos": (options.chaos_frames, lambda folder: chaos.run(
+            folder, options.chaos_frames, options.chaos_every, options.seed)),
+    }  # fmt: skip
+    broken = False
+    for name, (asked, run) in parts.items():
+        if not asked:
+            continue
+        with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
+            try:
+                report[name] = run(Path(folder))
+            except BrokenError as error:
+                report[name] = {"error": str(error)}
+                broken = True
+        report[name]["measured"] = {
+            key: described[key] for key in ("commit", "date", "command")
+        }
+        console.print(f"{name}: {'failed' if 'error' in report[name] else 'done'}")
+    output.write(console, {**report, "machine": described}, path)
+    path.with_suffix(".md").write_text(page(report))
+    return int(broken)
+
+
+def page(report: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    lines = ["# Reliability", ""]
+    for name in ("soak", "kills", "chaos"):
+        if name not in report:
+            continue
+        part = dict(report[name])
+        part.pop("samples", None)
+        fitted, measured = part.pop("slopes", {}), part.pop("measured")
+        lines += [f"## {name.capitalize()}", ""]
+        lines += [f"`{measured['command']}`, {measured['date']}, {measured['commit']}"]
+        lines += ["", "| what | figure |", "|---|---|"]
+        for key, value in part.items():
+            if not isinstance(value, list):
+                lines.append(f"| {key.replace('_', ' ')} | {value} |")
+        lines.append("")
+        if fitted:
+            lines += ["| series | mean | slope per hour | standard error |"]
+            lines += ["|---|---|---|---|"]
+            lines += [
+                f"| {series.replace('_', ' ')} | {fit['mean']:.4g} | "
+                f"{fit['per_hour']:+.3g} | {fit['standard_error']:.2g} |"
+                for series, fit in fitted.items()
+            ]
+            lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

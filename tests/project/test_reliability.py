@@ -1,0 +1,77 @@
+"""Short forms of benchmarks/reliability.py: kills and chaos; the fitted slopes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from places import PACKAGE
+
+
+BENCHMARKS = PACKAGE.parent / "benchmarks"
+
+
+def measure(folder, *flags):
+    parts = ("--soak-minutes", "0", "--kills", "0", "--chaos-frames", "0")
+    script = BENCHMARKS / "reliability.py"
+    done = subprocess.run(
+        [sys.executable, script, *parts, *flags, "--out", folder],
+        capture_output=True, text=True, timeout=580,
+    )  # fmt: skip
+    report = json.loads((folder / "reliability.json").read_text())
+    assert done.returncode == 0, (report, done.stderr)
+    assert "# Reliability" in (folder / "reliability.md").read_text()
+    return report
+
+
+def killed(folder, number):
+    kills = measure(folder, "--kills", str(number))["kills"]
+    assert kills["kills"] == number
+    frames = kills["frames_of_the_newest_checkpoint_after_each_kill"]
+    assert frames == sorted(frames)
+    assert kills["frames_saved_by_sigterm"] > frames[-1]
+    return kills
+
+
+@pytest.mark.vizdoom
+def test_two_kills(tmp_path):
+    killed(tmp_path, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_thirty_kills(tmp_path):
+    kills = killed(tmp_path, 30)
+    assert kills["kills_while_a_checkpoint_was_written"] > 0
+    assert kills["seconds_from_sigterm_to_exit"] <= 5.0
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_chaos(tmp_path):
+    flags = ("--chaos-frames", "60000", "--chaos-every", "2")
+    chaos = measure(tmp_path, *flags)["chaos"]
+    assert chaos["frames"] >= 60_000
+    assert chaos["engine_restarts"] > 0
+    assert chaos["transitions_without_a_living_engine"] == 0
+
+
+def test_slopes_are_those_of_least_squares(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from enduring.soak import slopes
+
+    hours = np.arange(40) / 10
+    noise = np.tile([0.5, -0.5], 20)
+    samples = [
+        {"hours": h, "threads": 12.0, "trainer_mb": 3 * h + n}
+        for h, n in zip(hours, noise, strict=True)
+    ]
+    found = slopes(samples)
+    assert found["threads"]["mean"] == 12.0
+    assert abs(found["threads"]["per_hour"]) < 1e-9
+    fit, covariance = np.polyfit(hours[10:], 3 * hours[10:] + noise[10:], 1, cov=True)
+    assert found["trainer_mb"]["per_hour"] == pytest.approx(fit[0])
+    assert found["trainer_mb"]["standard_error"] == pytest.approx(
+        covariance[0, 0] ** 0.5
+    )
