@@ -2,11 +2,13 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/permissions.hpp>
 #include <boost/version.hpp>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "doom/engine/engine_process.h"
@@ -18,6 +20,18 @@ namespace jaxfactory {
 namespace {
 
 namespace bip = boost::interprocess;
+
+// Without its map file an engine would start, on the first map of its own game.
+void RequireFiles(const std::vector<std::string>& arguments) {
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    const bool names_file = arguments[i - 1] == "-file" || arguments[i - 1] == "-iwad";
+    if (names_file && access(arguments[i].c_str(), R_OK) != 0) {
+      throw EngineError("The engine's file " + arguments[i] +
+                        " cannot be read any more (" + std::strerror(errno) +
+                        "); put it back.");
+    }
+  }
+}
 
 // Duration of one wait in `Poll`: long enough that an idle pool sleeps, short enough
 // that a worker's other engines keep running while one hangs.
@@ -136,6 +150,7 @@ void DoomEngine::RemoveNames() {
 // Returns false if the server that starts the engine is not ready yet. Until then there
 // are no queues: a process that is killed cannot remove their names.
 bool DoomEngine::Spawn() {
+  RequireFiles(config_.arguments);
   if (role_.server != nullptr && !role_.server->Ready()) return false;
   if (!from_engine_) MakeQueues();
   pid_t started = ForkServer::kDirectly;
