@@ -136,6 +136,7 @@ def parse(arguments):
 
     with pytest.MonkeyPatch.context() as patch:
         from jaxfactory.config import flags
+        from jaxfactory.config.train import Config
         from jaxfactory.training import options as train_options
 
         real = flags.parse
@@ -144,6 +145,8 @@ def parse(arguments):
         # No run is there to begin from.
         patch.setattr(train_options.init_from, "scenario_of", lambda source: "basic")
         patch.setattr(train_options, "_begun_from", lambda source, base, *rest: base)
+        # Nor is there a run to repeat.
+        patch.setattr(train_options.runs, "read_config", lambda file: Config())
         patch.setattr(commands, "_prepare_jax", lambda: None)
         try:
             code = main.main([*arguments])
