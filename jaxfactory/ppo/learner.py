@@ -266,7 +266,7 @@ def make_update(
 
 
 def _as_batch(
-    rollout: Rollout, targets: Targets, sampling_weight: Array | None
+    rollout: Rollout, targets: Targets, sampling_weight: Array | None = None
 ) -> Batch:
     # The observations keep their step T: slicing is free inside the jitted step.
     return Batch(
