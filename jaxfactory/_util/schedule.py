@@ -16,8 +16,9 @@ class Schedule(NamedTuple):
     Attributes:
         shape: linear, cosine or constant.
         final: The value at the end.
-        start: Share of the run, from 0 to 1, at which the change begins.
-        end: Share of the run at which the final value is reached.
+        start: When the change begins: a share of the run, from 0 to 1, or a number of
+            frames if `end` is one.
+        end: When the final value is reached: above 1 it is a number of frames.
     """
 
     shape: str
@@ -25,16 +26,23 @@ class Schedule(NamedTuple):
     start: float = 0.0
     end: float = 1.0
 
-    def at(self, initial: float, progress: float) -> float:
-        """Return the value at a share of the run.
+    @property
+    def counts_frames(self) -> bool:
+        """Whether `start` and `end` are frames, whatever the run's length."""
+        return self.end > 1.0
+
+    def at(self, initial: float, progress: float, frames: int = 0) -> float:
+        """Return the value at a moment of the run.
 
         Args:
             initial: The setting's own value.
             progress: Share of the run that is over; may be greater than 1.
+            frames: Frames trained on.
         """
         if self.shape == "constant":
             return initial
-        share = (progress - self.start) / (self.end - self.start)
+        now = frames if self.counts_frames else progress
+        share = (now - self.start) / (self.end - self.start)
         share = min(max(share, 0.0), 1.0)
         if self.shape == "cosine":
             share = (1.0 - math.cos(math.pi * share)) / 2.0
@@ -83,8 +91,8 @@ def _parse_schedule(
         raise UserError(f"{what} takes no numbers; write {name}=constant")
     if shape != "constant" and not 1 <= len(numbers) <= 3:
         raise UserError(
-            f"{what} needs the final value, and takes two shares of the run after it, "
-            f"as in {name}={shape}:FINAL:0.5:1"
+            f"{what} needs the final value, and takes two shares of the run or two "
+            f"numbers of frames after it, as in {name}={shape}:FINAL:0.5:1"
         )
     try:
         schedule = Schedule(shape, *map(float, numbers))
@@ -92,10 +100,12 @@ def _parse_schedule(
         raise UserError(
             f"{what} must have numbers after {shape}, as in {name}={shape}:FINAL:0.5:1"
         ) from None
-    if not 0.0 <= schedule.start < schedule.end <= 1.0:
+    frames = schedule.counts_frames and float(schedule.start).is_integer()
+    shares = not schedule.counts_frames
+    if not (0.0 <= schedule.start < schedule.end < math.inf and (frames or shares)):
         raise UserError(
-            f"{what} must start and end at shares of the run from 0 to 1, the start "
-            f"first, as in {name}={shape}:FINAL:0.5:1"
+            f"{what} must start and end at shares of the run from 0 to 1, or at "
+            f"numbers of frames, the start first, as in {name}={shape}:FINAL:0.5:1"
         )
     low, high = bounds[name]
     if shape != "constant" and not low <= schedule.final <= high:

@@ -63,8 +63,8 @@ class PPOConfig:
     """Change learning_rate, ent_coef, balance_coef, clip_eps, gamma or
     prioritized_beta over the run: NAME=SHAPE:FINAL:START:END goes from the setting's
     own value at the share START of the run to FINAL at END and stays there, linear or
-    cosine; START is 0 and END 1 if left out. NAME=constant is no change. As in
-    ent_coef=linear:0.0003:0.5. For the
+    cosine; START is 0 and END 1 if left out. If END is above 1, both are numbers of
+    frames. NAME=constant is no change. As in ent_coef=linear:0.0003:0.5. For the
     learning rate this replaces --lr-schedule."""
     lr_warmup_frames: int = 0
     """Raise the learning rate linearly from 0 over the first so many frames of the run;
@@ -223,14 +223,15 @@ class PPOConfig:
         """The parsed schedules, by setting."""
         return parse_schedules(self.schedule, _BOUNDS)
 
-    def scheduled_at(self, progress: float) -> dict[str, float]:
-        """Return the scheduled settings but the learning rate, at a share of the run.
+    def scheduled_at(self, progress: float, frames: int = 0) -> dict[str, float]:
+        """Return the scheduled settings but the learning rate, at a moment of the run.
 
         Args:
             progress: Share of the run that is over, from 0 to 1.
+            frames: Frames trained on.
         """
         return {
-            name: schedule.at(getattr(self, name), progress)
+            name: schedule.at(getattr(self, name), progress, frames)
             for name, schedule in self.schedules.items()
             if name != "learning_rate" and schedule.shape != "constant"
         }

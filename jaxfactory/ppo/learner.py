@@ -180,7 +180,7 @@ def make_update(
         )
         if config.kl_target and state.frames >= config.lr_warmup_frames:
             learning_rate = last_learning_rate(state.opt_state, learning_rate)
-        scheduled = on_device(config.scheduled_at(progress))
+        scheduled = on_device(config.scheduled_at(progress, state.frames))
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
         proximal_log_prob = None

@@ -107,17 +107,17 @@ def learning_rate_at(config: PPOConfig, progress: float, frames: int = 0) -> flo
         frames: Frames trained on after the update, so that the first update of a
             warm-up is not lost.
     """
-    rate = _scheduled_rate(config, progress)
+    rate = _scheduled_rate(config, progress, frames)
     if frames < config.lr_warmup_frames:
         rate *= frames / config.lr_warmup_frames
     return rate
 
 
-def _scheduled_rate(config: PPOConfig, progress: float) -> float:
+def _scheduled_rate(config: PPOConfig, progress: float, frames: int) -> float:
     if config.kl_target:
         return config.learning_rate
     if schedule := config.schedules.get("learning_rate"):
-        return schedule.at(config.learning_rate, progress)
+        return schedule.at(config.learning_rate, progress, frames)
     if config.lr_schedule == "constant":
         return config.learning_rate
     decayed = (min(progress, 1.0) - _DECAY_STARTS) / (1.0 - _DECAY_STARTS)

@@ -38,6 +38,16 @@ def test_values_over_a_run(text, values):
         np.testing.assert_allclose(schedule.at(0.1, float(progress)), value, rtol=1e-4)
 
 
+def test_frames_count_whatever_the_length_of_the_run():
+    config = PPOConfig(balance_coef=0.1, schedule=("balance_coef=linear:0:2000:6000",))
+    for frames, value in {0: 0.1, 2000: 0.1, 3000: 0.075, 6000: 0.0, 9000: 0.0}.items():
+        scheduled = config.scheduled_at(0.5, frames)
+        np.testing.assert_allclose(scheduled["balance_coef"], value, atol=1e-9)
+    rate = PPOConfig(learning_rate=1e-3, schedule=("learning_rate=cosine:0:0:4000",))
+    # Halfway along a cosine is half.
+    np.testing.assert_allclose(optimizer.learning_rate_at(rate, 0.9, 2000), 0.5e-3)
+
+
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
@@ -55,7 +65,9 @@ def test_values_over_a_run(text, values):
         (("gamma=linear:",), "must have numbers after linear"),
         (("gamma=constant:0.9",), "takes no numbers; write gamma=constant"),
         (("gamma=linear:0.9:0.5:0.5",), "start and end at shares of the run from 0"),
-        (("gamma=linear:0.9:50:100",), "start and end at shares of the run from 0"),
+        (("gamma=linear:0.9:0.5:100",), "or at numbers of frames, the start first"),
+        (("gamma=linear:0.9:100:50",), "or at numbers of frames, the start first"),
+        (("gamma=linear:0.9:0:inf",), "or at numbers of frames, the start first"),
         # Shares first, which reads as a final value of 0.5 that is reached at 3e-5.
         (("ent_coef=linear:0.5:1:3e-5",), "the start first, as in ent_coef=linear:FIN"),
         (("gamma=linear:0.9:nan",), "start and end at shares of the run from 0"),
