@@ -189,6 +189,18 @@ def sweep(args: list[str]) -> int:
     return run(parse(SweepOptions, SweepOptions(), args, "sweep"))
 
 
+def tournament(args: list[str]) -> int:
+    """Run matches between agents, rate them, and write a page."""
+    from jaxfactory.tournament.options import TournamentOptions
+
+    options = parse(TournamentOptions, TournamentOptions(), args, "tournament")
+    _prepare_jax()
+    from jaxfactory.tournament import tournament as round_robin
+
+    round_robin.run(options)
+    return 0
+
+
 def scenarios(args: list[str]) -> int:
     """List or describe scenarios."""
     from jaxfactory.cli.listing_options import ScenariosOptions

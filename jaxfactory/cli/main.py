@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "train an agent, or resume a run",
     "evaluate": "run evaluation episodes with a trained agent and print its score",
     "sweep": "train one run for each combination of settings in a file",
+    "tournament": "run matches between agents and rate them",
     "report": "write an HTML report about a run, or one that compares runs",
     "push": "publish a run's agent on the Hugging Face Hub",
     "pull": "download an agent from the Hugging Face Hub into a run directory",

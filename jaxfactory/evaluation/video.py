@@ -70,7 +70,7 @@ def write_mp4(
     film = family.of(scenario or config.scenario).replay(
         config, recording.seed, recording.actions, recording.lengths, scenario
     )
-    images = _verified(film.frames, recording)
+    images = verified(film.frames, recording)
     return encode(images, film.rate, path, seconds=float(film.count / film.rate))
 
 
@@ -139,12 +139,17 @@ def replay(
     film = family.of(scenario or config.scenario).replay(
         config, recording.seed, recording.actions, recording.lengths, scenario
     )
-    yield from _verified(film.frames, recording)
+    yield from verified(film.frames, recording)
 
 
-def _verified(
+def verified(
     frames: Iterator[ReplayFrame], recording: Recording
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Yield the images of a replay, and compare its episodes with the recording's.
+
+    Raises:
+        UserError: If an episode's length or raw return differs.
+    """
     ended = 0
     for frame in frames:
         if frame.ended is not None:

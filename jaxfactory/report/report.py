@@ -23,7 +23,7 @@ from jaxfactory.report.svg_shapes import COLORS
 
 
 # A page with larger videos loads too slowly.
-_VIDEO_BYTES = 40_000_000
+VIDEO_BYTES = 40_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ def _default_output(named: Sequence[Path], paths: Sequence[Path]) -> Path:
 
 def _videos(groups: Sequence[Group]) -> list[dict[str, str]]:
     """Return one video per group, that of the run with the highest evaluation."""
-    videos, left = [], _VIDEO_BYTES
+    videos, left = [], VIDEO_BYTES
     for group in groups:
         with_video = [run for run in group.runs if run.video]
         if not with_video:

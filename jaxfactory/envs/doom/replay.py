@@ -28,9 +28,14 @@ def replay(
     actions: Shaped[np.ndarray, "N agents A"],
     lengths: Sequence[int],
     scenario: Scenario | None = None,
+    *,
+    seats: int = 1,
 ) -> Replay:
-    """Return every tic of recorded episodes; see `envs.family.Family.replay`."""
-    frames = _frames(config, seed, actions, len(lengths), scenario)
+    """Return every tic of recorded episodes; see `envs.family.Family.replay`.
+
+    The first `seats` agents of a match are shown side by side.
+    """
+    frames = _frames(config, seed, actions, len(lengths), scenario, seats)
     return Replay(frames, Fraction(TICS_PER_SECOND), sum(lengths))
 
 
@@ -40,26 +45,32 @@ def _frames(
     actions: np.ndarray,
     episodes: int,
     scenario: Scenario | None,
+    seats: int,
 ) -> Iterator[ReplayFrame]:
     ended = 0
     agents = actions.shape[1]
     with EnvPool(
         _enlarged(config, agents), scenario=scenario, env_seeds=[seed] * agents
     ) as pool:
-        yield ReplayFrame(pool.reset().obs[0].copy())
+        yield ReplayFrame(_image(pool.reset().obs, seats))
         for action in actions:
             for _ in range(config.frame_skip):
                 step = pool.step(action)
                 if not (step.terminated[0] or step.truncated[0]):
-                    yield ReplayFrame(step.obs[0].copy())
+                    yield ReplayFrame(_image(step.obs, seats))
                     continue
                 ended += 1
                 info = step.info
                 end = int(info.episode_length[0]), float(info.episode_raw_return[0])
-                yield ReplayFrame(info.final_obs[0].copy(), end)
+                yield ReplayFrame(_image(info.final_obs, seats), end)
                 if ended < episodes:
-                    yield ReplayFrame(step.obs[0].copy())
+                    yield ReplayFrame(_image(step.obs, seats))
                 break  # The episode ended before the rest of the action.
+
+
+def _image(obs: np.ndarray, seats: int) -> np.ndarray:
+    """Return a copy of the first seats' images, from left to right."""
+    return np.concatenate(list(obs[:seats]), axis=1)
 
 
 def _enlarged(config: EnvConfig, agents: int) -> EnvConfig:

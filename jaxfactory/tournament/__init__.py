@@ -1,0 +1,1 @@
+"""Round robins of agents: matches, ratings, and a page with the results."""
