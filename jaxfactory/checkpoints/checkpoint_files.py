@@ -238,6 +238,11 @@ def shapes_of(state: Any) -> dict[str, str]:
     return {_name(where): _shape(_plain(leaf)) for where, leaf in flat}
 
 
+def shapes_of_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Return shape and type of arrays by their names, as `shapes_of` does."""
+    return {name: _shape(array) for name, array in arrays.items()}
+
+
 def _plain(leaf: Any) -> Any:
     """Return an object with the shape and type that a leaf is stored with."""
     if _is_key(leaf):

@@ -12,6 +12,8 @@
         checkpoints/latest/  the last two, named by frames
         checkpoints/kept/    with --keep-every, named by frames
         checkpoints/best/    the one with the best mean return
+        league.json          with --self-play-share: ratings of the past versions
+        snapshots/           with --self-play-share: their weights, named by frames
 
 Imports no JAX, so the command line can read a run before JAX starts.
 """
@@ -39,6 +41,8 @@ CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
 EVALUATION = "evaluation.json"
 TRAINED_ON = "trained_on.json"
+LEAGUE = "league.json"
+SNAPSHOTS = "snapshots"
 LOCK = ".lock"
 
 # A checkpoint's name: its frames, in ASCII digits.
@@ -230,6 +234,9 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         pairs.append(("exact_every", stored.exact_every, new.exact_every))
     pairs.append(("bonus", stored.intrinsic.bonus, new.intrinsic.bonus))
     if stored.intrinsic.kinds:
+        share = "self_play_share"
+        sections = (stored.self_play, new.self_play)
+        pairs.append((share, *(getattr(section, share) for section in sections)))
         # The state of a bonus has arrays for every environment.
         pairs.append(("num_envs", stored.env.num_envs, new.env.num_envs))
     changed = [

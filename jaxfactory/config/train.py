@@ -67,6 +67,25 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelfPlayConfig:
+    """Opponents from the past in matches of several agents."""
+
+    self_play_share: float = 0.0
+    """Share of the matches in which past versions of the agent have half of the seats,
+    from 0 to 1; rounded to whole matches of a group, at least one. Frames count only
+    the seats that learn."""
+    snapshot_every: int = 500_000
+    """Frames between the past versions that --self-play-share draws from."""
+    snapshots_kept: int = 10
+    """Past versions that are kept; older ones become sparse."""
+
+    def __post_init__(self) -> None:
+        validation.within(self, "self_play_share", 0.0, 1.0)
+        validation.positive(self, "snapshot_every", "snapshots_kept")
+        validation.at_most(self, snapshot_every=MAX_FRAMES, snapshots_kept=1_000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Settings of one training run.
 
@@ -83,6 +102,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     intrinsic: BonusConfig = field(default_factory=BonusConfig)
+    self_play: SelfPlayConfig = field(default_factory=SelfPlayConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
     """Frames to train for, over all environments; a frame is one Doom tic."""

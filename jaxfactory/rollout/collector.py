@@ -6,18 +6,22 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import VARIABLES, Normalizer
+from jaxfactory.rollout.columns import (
+    Columns,
+    as_variables,
+    fetch,
+    make_columns,
+    stacked,
+)
 from jaxfactory.rollout.episode import Episode, ended_episodes
 from jaxfactory.rollout.policy import make_act, make_value
 from jaxfactory.rollout.storage import Storage, make_storage, observations
 from jaxfactory.rollout.truncation import Truncation, final_values, truncation_of
 from jaxfactory.types import Carry, Observation, Params, Rollout
-
-
-# Of a game variable; larger ones are not numbers that mean anything.
-_LARGEST = 1e9
 
 
 class Policy(NamedTuple):
@@ -47,27 +51,12 @@ class CollectedRollout(NamedTuple):
     metrics: dict[str, float]
 
 
-class _Columns(NamedTuple):
-    """What acting adds to a rollout; fresh arrays for each rollout."""
-
-    action: np.ndarray  # [T, B, A]
-    log_prob: np.ndarray  # [T, B] float32
-    value: np.ndarray  # [T, B]
-    policy_version: np.ndarray  # [T, B] float32
-    bootstrap_value: np.ndarray  # [B]
-
-
-def _variables(values: np.ndarray) -> np.ndarray:
-    """Return game variables as the value function takes them, without infinities."""
-    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
-
-
 class _Unfinished(NamedTuple):
     """A rollout that is being collected."""
 
     slab: dict[str, np.ndarray]
     storage: Storage
-    columns: _Columns
+    columns: Columns
     variables: np.ndarray  # [T+1, B, V] float32; V is 0 unless the critic sees them
     key: Any
     newest: Callable[[], Policy]
@@ -89,6 +78,7 @@ class RolloutCollector:
         num_steps: int,
         seed: int,
         segment_steps: int | None = None,
+        self_play: SelfPlay | None = None,
     ) -> None:
         """Take over the pool.
 
@@ -99,8 +89,11 @@ class RolloutCollector:
             seed: Seed of the sampled actions.
             segment_steps: Steps of a segment, at whose start the recurrent state is
                 stored; by default all steps.
+            self_play: Acts in the seats of opponents. Rollouts then have only the rows
+                that learn, as copies.
         """
         self._pool = pool
+        self._self_play = self_play
         self._act_fn = make_act(network)
         self._value_fn = make_value(network)
         self._num_steps = num_steps
@@ -141,6 +134,8 @@ class RolloutCollector:
             A rollout whose arrays are views into the next slab in turn.
         """
         rollout = self._start(number, newest)
+        if self._self_play:
+            self._self_play.begin_rollout(newest())
         carries = [self._whole_carry()]
         for group in self._groups:
             # The pool copies these into slot 0 only with its first send.
@@ -158,7 +153,7 @@ class RolloutCollector:
 
     def _whole_carry(self) -> Carry:
         """Return the carry of all environments, after what they did last."""
-        return jax.tree.map(lambda *x: np.concatenate(x), *map(_fetch, self._carry))
+        return jax.tree.map(lambda *x: np.concatenate(x), *map(fetch, self._carry))
 
     def _start(self, number: int, newest: Callable[[], Policy]) -> _Unfinished:
         index = self._rollouts % self._pool.num_slabs
@@ -168,20 +163,9 @@ class RolloutCollector:
         key = jax.random.fold_in(self._key, number)
         shape = (self._num_steps + 1, self._pool.num_envs, self._num_variables)
         return _Unfinished(
-            slab, self._storages[index], self._columns(), np.empty(shape, np.float32),
+            slab, self._storages[index], make_columns(self._pool, self._num_steps), np.empty(shape, np.float32),
             key, newest, [], [],
         )  # fmt: skip
-
-    def _columns(self) -> _Columns:
-        shape = (self._num_steps, self._pool.num_envs)
-        actions = self._pool.spec.action
-        return _Columns(
-            action=np.empty((*shape, actions.width), actions.dtype),
-            log_prob=np.empty(shape, np.float32),
-            value=np.empty(shape, np.float32),
-            policy_version=np.empty(shape, np.float32),
-            bootstrap_value=np.empty(shape[1:], np.float32),
-        )
 
     def _observe(
         self,
@@ -197,7 +181,7 @@ class RolloutCollector:
             obs = {name: x[slot, rows] for name, x in observations(slab).items()}
             obs = rollout.storage.put(t, rows, obs)
             if self._num_variables:
-                variables = _variables(slab["game_variables"][slot, rows])
+                variables = as_variables(slab["game_variables"][slot, rows])
                 rollout.variables[t, rows] = variables
                 obs = {**obs, VARIABLES: variables}
         return obs, slab["is_first"][slot, rows]
@@ -212,20 +196,28 @@ class RolloutCollector:
         """Choose a group's actions for step t and send them to the pool."""
         policy = rollout.newest()
         obs, is_first = self._observe(rollout, group, t, place)
-        with self.timer.phase("act"):
-            count = np.uint32(t * len(self._groups) + group)
-            *outputs, self._carry[group] = self._act_fn(
-                policy.params,
-                policy.normalizer,
-                obs,
-                self._carry[group],
-                is_first,
-                rollout.key,
-                count,
-            )
-            action, log_prob, value = jax.device_get(outputs)
-        self._pool.send(group, action)
         rows, columns = self._pool.rows(group), rollout.columns
+        count = t * len(self._groups) + group
+        with self.timer.phase("act"):
+            carry = self._carry[group]
+            if self._self_play:
+                counts = (count, self._num_steps * len(self._groups))
+                action, log_prob, value, self._carry[group] = self._self_play.act(
+                    self._act_fn, policy, rows, obs, carry, is_first, rollout.key,
+                    counts,
+                )  # fmt: skip
+            else:
+                *outputs, self._carry[group] = self._act_fn(
+                    policy.params,
+                    policy.normalizer,
+                    obs,
+                    carry,
+                    is_first,
+                    rollout.key,
+                    np.uint32(count),
+                )
+                action, log_prob, value = jax.device_get(outputs)
+        self._pool.send(group, action)
         columns.action[t, rows] = action
         columns.log_prob[t, rows] = log_prob
         columns.value[t, rows] = value
@@ -240,11 +232,18 @@ class RolloutCollector:
             if self._num_variables:
                 # Of the state that the final observation shows; a replaced engine's
                 # are unknown.
-                variables = _variables(step.info.game_variables[cut.picked])
+                variables = as_variables(step.info.game_variables[cut.picked])
                 variables[step.info.restarted[cut.picked]] = np.nan
                 cut.final_obs[VARIABLES] = variables
             rollout.truncations.append(cut)
-        rollout.episodes.extend(episode for _, episode in ended_episodes(step))
+        learns = self._self_play.seats.learns[start:] if self._self_play else None
+        rollout.episodes.extend(
+            episode
+            for row, episode in ended_episodes(step)
+            if learns is None or learns[row]
+        )
+        if self._self_play:
+            self._self_play.receive(step, start)
         self._restarts += int(np.count_nonzero(step.info.restarted))
 
     def _bootstrap(self, rollout: _Unfinished, group: int) -> None:
@@ -280,19 +279,13 @@ class RolloutCollector:
             truncated=slab["truncated"][1:],
             final_value=final_value,
             carry=carries[0],
-            segment_carry=_stacked(carries[1:]),
+            segment_carry=stacked(carries[1:]),
             **rollout.columns._asdict(),
         )
         restarts = {"pool/engine_restarts": float(self._restarts)}
         metrics = {**self.timer.drain(), **restarts}
+        if self._self_play:
+            collected = self._self_play.seats.learning(collected)
+            self._self_play.end_rollout(self._num_steps)
+            metrics |= self._self_play.metrics()
         return CollectedRollout(collected, rollout.episodes, metrics)
-
-
-def _stacked(carries: list[Carry]) -> Carry:
-    if not carries:
-        return ()
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *carries)
-
-
-def _fetch(carry: Carry) -> Carry:
-    return jax.tree.map(np.asarray, carry)

@@ -100,8 +100,12 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
             with timer.phase("checkpoint"):
                 session.checkpointer.maybe_save(state, progress)
                 session.evaluator.maybe_submit(state, progress)
+                if session.league:
+                    session.league.maybe_save()
             session.maybe_cut(progress.frames)
     output.flush()
+    if session.league:
+        session.league.save()
     session.checkpointer.save(state, progress)
     session.evaluator.finish(state, progress, lambda: bool(session.interrupt.signum))
     return state

@@ -20,6 +20,7 @@ from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
+from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
 from jaxfactory.metrics.progress import Progress
 from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
@@ -34,7 +35,7 @@ from jaxfactory.rollout.async_sampler import AsyncSampler
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.sampler import SyncSampler
 from jaxfactory.scenarios.maps import map_record
-from jaxfactory.training import resuming, transfer
+from jaxfactory.training import league, resuming, transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
@@ -54,6 +55,7 @@ class Session(NamedTuple):
         callbacks: The user's own functions.
         checkpointer: Saves the run.
         evaluator: Evaluates the run in another process.
+        league: Files of self-play against past versions; None without it.
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
         config: All settings.
@@ -68,6 +70,7 @@ class Session(NamedTuple):
     callbacks: Callbacks
     checkpointer: Checkpointer
     evaluator: BackgroundEvaluator
+    league: league.LeagueFiles | None
     interrupt: Interrupt
     deadline: float
     config: Config
@@ -129,7 +132,11 @@ def open_session(
     # Mismatched networks are reported before anything is created.
     environment = family.resolve(config.env)
     network = ActorCritic(environment.spec, config.network, encoder)
-    bonus = make_exploration(network, config)
+    seats = league.make_seats(config, environment)
+    rows = config.env.num_envs if seats is None else len(seats.learning_rows())
+    bonus = make_exploration(network, config, rows)
+    self_play = league.make_self_play(config, environment, seats)
+    files = league.LeagueFiles(run_dir, self_play) if self_play else None
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
     with (
         catch_interrupts() as interrupt,
@@ -156,7 +163,9 @@ def open_session(
             state = init_train_state(network, config.ppo, key, bonus)
             state = transfer.begin(state, start)
             state = checkpointer.restore_or(state, progress)
-            sampler = make_sampler(pool, network, config)
+            if files:
+                files.resume(state, progress.frames)
+            sampler = make_sampler(pool, network, config, self_play)
             if progress.frames != expected and isinstance(sampler, SyncSampler):
                 # A checkpoint could not be read, and the one before it could.
                 sampler.first_seeds = _env_seeds(config, progress.frames)
@@ -191,6 +200,7 @@ def open_session(
                 callbacks=callbacks,
                 checkpointer=checkpointer,
                 evaluator=evaluator,
+                league=files,
                 interrupt=interrupt,
                 deadline=begun + (60 * config.train_for_minutes or math.inf),
                 config=config,
@@ -216,7 +226,7 @@ def num_slabs(config: Config) -> int:
 
 
 def make_sampler(
-    pool: Any, network: ActorCritic, config: Config
+    pool: Any, network: ActorCritic, config: Config, self_play: SelfPlay | None = None
 ) -> SyncSampler | AsyncSampler:
     """Return the sampler of a configuration's mode, a context manager."""
     collector = RolloutCollector(
@@ -225,6 +235,7 @@ def make_sampler(
         num_steps=config.ppo.num_steps,
         seed=config.seed,
         segment_steps=config.ppo.segment_steps,
+        self_play=self_play,
     )
     if config.mode == "async":
         steps = config.ppo.num_epochs * config.ppo.num_minibatches

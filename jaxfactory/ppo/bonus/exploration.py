@@ -278,8 +278,17 @@ class Exploration:
         return loss, metrics
 
 
-def make_exploration(network: ActorCritic, config: Config) -> Exploration | None:
-    """Return the bonuses of a training run; None without any."""
+def make_exploration(
+    network: ActorCritic, config: Config, num_envs: int | None = None
+) -> Exploration | None:
+    """Return the bonuses of a training run; None without any.
+
+    Args:
+        network: The policy's.
+        config: Settings of the run.
+        num_envs: Environments of a rollout, if they are not all of the run's.
+    """
     if not config.intrinsic.kinds:
         return None
-    return Exploration(network, config.ppo, config.intrinsic, config.env.num_envs)
+    rows = config.env.num_envs if num_envs is None else num_envs
+    return Exploration(network, config.ppo, config.intrinsic, rows)
