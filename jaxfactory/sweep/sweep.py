@@ -6,12 +6,9 @@ an interrupted sweep.
 
 # ruff: noqa: T201 - the command reports what it does.
 
-import contextlib
 import shlex
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -20,12 +17,11 @@ import tyro
 from rich.console import Console
 
 from jaxfactory._util.errors import UserError
-from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.config import runs
 from jaxfactory.report import report
 from jaxfactory.sweep import slurm, sweep_file
+from jaxfactory.sweep.search import search_command, search_file
 from jaxfactory.sweep.sweep_display import SweepDisplay
-from jaxfactory.sweep.sweep_file import Job, Sweep
 from jaxfactory.sweep.sweep_runs import (
     LOGS,
     Child,
@@ -35,9 +31,12 @@ from jaxfactory.sweep.sweep_runs import (
     last_line,
     last_metrics,
     log_of,
+    make_folder,
     progress,
     score,
 )
+from jaxfactory.sweep.sweep_signals import catch_signals
+from jaxfactory.sweep.sweep_table import Job, Sweep
 
 
 _POLL_SECONDS = 0.5
@@ -48,7 +47,8 @@ class SweepOptions:
     """Train one run for each combination of options and seeds in a TOML file.
 
     Finished runs are skipped and unfinished ones resume. A report is written at the
-    end.
+    end. A file with search = "tpe", "random" or "grid" searches a space of options with
+    Optuna; the same command on other machines works on the same search.
     """
 
     file: Annotated[Path | None, tyro.conf.Positional] = None
@@ -57,6 +57,8 @@ class SweepOptions:
     """Directory of the runs; by default runs/sweeps/<name of the file>."""
     parallel: int | None = None
     """Number of parallel runs; overrides the file."""
+    max_trials: int | None = None
+    """In a search: work on at most this many trials, and leave the rest to others."""
     dry_run: bool = False
     """List the runs without starting them."""
     slurm: bool = False
@@ -65,6 +67,8 @@ class SweepOptions:
     def __post_init__(self) -> None:
         if self.parallel is not None and self.parallel < 1:
             raise UserError(f"--parallel {self.parallel} must be 1 or more")
+        if self.max_trials is not None and self.max_trials < 1:
+            raise UserError(f"--max-trials {self.max_trials} must be 1 or more")
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -113,6 +117,19 @@ def run(options: SweepOptions) -> int:
     """
     if options.file is None:
         raise UserError("sweep needs a file: jaxfactory sweep FILE.toml")
+    if search_file.is_search(options.file):
+        return search_command.run(
+            search_file.read(options.file, options.output),
+            parallel=options.parallel,
+            most=options.max_trials,
+            dry_run=options.dry_run,
+            slurm=options.slurm,
+        )
+    if options.max_trials is not None:
+        raise UserError(
+            f"--max-trials {options.max_trials} is for searches, and {options.file} "
+            "has no search; leave it out"
+        )
     sweep = sweep_file.read(options.file, options.output)
     sweep = sweep._replace(parallel=options.parallel or sweep.parallel)
     if options.dry_run:
@@ -121,7 +138,7 @@ def run(options: SweepOptions) -> int:
     if options.slurm:
         _write_script(sweep)
         return 0
-    _make_folder(sweep)
+    make_folder(sweep)
     failures = train_all(sweep)
     _report(sweep)
     for failure in failures:
@@ -143,7 +160,7 @@ def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
     failures: list[Failure] = []
     todo = [job for job in sweep.jobs if not is_finished(sweep, job)]
     with (
-        _catch_signals() as interrupt,
+        catch_signals() as interrupt,
         SweepDisplay(sweep, console or Console()) as display,
         Children() as children,
     ):
@@ -177,33 +194,6 @@ def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
     return failures
 
 
-@contextlib.contextmanager
-def _catch_signals() -> Iterator[Interrupt]:
-    """Catch SIGINT, SIGTERM and SIGHUP: closing the terminal stops the runs too."""
-    with catch_interrupts() as interrupt:
-        before = signal.getsignal(signal.SIGHUP)
-        # Keep ignoring SIGHUP under nohup.
-        catch = before is not signal.SIG_IGN
-        with _handler(signal.SIGHUP, interrupt.handle) if catch else _nothing():
-            yield interrupt
-
-
-@contextlib.contextmanager
-def _handler(signum: int, handle: Callable) -> Iterator[None]:
-    try:
-        before = signal.signal(signum, handle)
-    except ValueError:  # Only the main thread can set handlers.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signum, signal.SIG_DFL if before is None else before)
-
-
-_nothing = contextlib.nullcontext
-
-
 def _list(sweep: Sweep) -> None:
     print(f"{len(sweep.jobs)} runs in {sweep.folder}, {sweep.parallel} in parallel")
     for job in sweep.jobs:
@@ -228,29 +218,12 @@ def _write_script(sweep: Sweep) -> None:
         options=sweep.slurm,
     )
     path = sweep.folder / "sweep.sbatch"
-    _make_folder(sweep)
+    make_folder(sweep)
     runs.write_atomically(path, text)
     print(
         f"wrote {path} for {len(todo)} runs; submit it with: sbatch {path}\n"
         f"and when all runs are finished: jaxfactory report {sweep.folder}"
     )
-
-
-def _make_folder(sweep: Sweep) -> None:
-    """Create the sweep's folder and that of the logs.
-
-    Raises:
-        UserError: If they cannot be written.
-    """
-    logs = sweep.folder / LOGS
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=logs).close()
-    except OSError as error:
-        raise UserError(
-            f"the sweep's folder {sweep.folder} cannot be written ({error.strerror}); "
-            "give --output another one"
-        ) from error
 
 
 def _report(sweep: Sweep) -> None:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from jaxfactory.sweep.sweep_file import Job, Sweep
 from jaxfactory.sweep.sweep_runs import is_finished, progress
+from jaxfactory.sweep.sweep_table import Job, Sweep
 
 
 class SweepDisplay:

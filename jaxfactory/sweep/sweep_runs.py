@@ -6,15 +6,17 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from jaxfactory._util import plain_files
+from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
 from jaxfactory.metrics import metrics_file
-from jaxfactory.sweep.sweep_file import Job, Sweep
+from jaxfactory.sweep.sweep_table import Job, Sweep
 
 
 # Folder of the runs' output, next to the runs.
@@ -38,6 +40,23 @@ def commands(sweep: Sweep, job: Job) -> list[list[str]]:
     if sweep.evaluate:
         steps.append(["evaluate", run_dir, f"--episodes={sweep.evaluate}"])
     return steps
+
+
+def make_folder(sweep: Sweep) -> None:
+    """Create the sweep's folder and that of the logs.
+
+    Raises:
+        UserError: If they cannot be written.
+    """
+    logs = sweep.folder / LOGS
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=logs).close()
+    except OSError as error:
+        raise UserError(
+            f"the sweep's folder {sweep.folder} cannot be written ({error.strerror}); "
+            "give --output another one"
+        ) from error
 
 
 def log_of(sweep: Sweep, job: Job) -> Path:

@@ -1,0 +1,1 @@
+"""Searching settings with Optuna: the file, the study, its trials, its plots."""
