@@ -163,9 +163,15 @@ class RolloutCollector:
         key = jax.random.fold_in(self._key, number)
         shape = (self._num_steps + 1, self._pool.num_envs, self._num_variables)
         return _Unfinished(
-            slab, self._storages[index], make_columns(self._pool, self._num_steps), np.empty(shape, np.float32),
-            key, newest, [], [],
-        )  # fmt: skip
+            slab=slab,
+            storage=self._storages[index],
+            columns=make_columns(self._pool, self._num_steps),
+            variables=np.empty(shape, np.float32),
+            key=key,
+            newest=newest,
+            episodes=[],
+            truncations=[],
+        )
 
     def _observe(
         self,

@@ -208,7 +208,15 @@ def _sampler(search: Search, trial: int) -> Any:
             else list(_by_label(dimension))
             for name, dimension in search.space.items()
         }
-        return samplers.GridSampler(points, seed=search.seed)
+
+        class Grid(samplers.GridSampler):
+            def after_trial(self, *args: Any) -> None:
+                # After the last point it stops the study, which only Optuna's own
+                # loop knows how to do.
+                with contextlib.suppress(RuntimeError):
+                    super().after_trial(*args)
+
+        return Grid(points, seed=search.seed)
     seed = (search.seed + 1_000_003 * trial) % 2**32
     if search.method == "random":
         return samplers.RandomSampler(seed=seed)
