@@ -17,7 +17,10 @@ PRESETS: dict[str, Config] = {
             clip_eps=0.2,
             value_clip=0.0,
             balance_coef=0.1,
+            schedule=("balance_coef=linear:0:120000:280000",),
+            num_steps=16,
         ),
+        stagger=400,
     ),
     # The settings of published Doom scores (Sample Factory).
     "reference": Config(

@@ -19,10 +19,11 @@ class TrainOptions(Config):
 
     run: Path | None = None
     """Run directory, resumed if it exists; without it, a new one under runs/."""
-    preset: str = "default"
+    preset: str | None = None
     """Preset that supplies the defaults: default, short_horizon (learns sooner where
-    rewards follow actions within seconds) or reference; gymnasium for Gymnasium
-    environments."""
+    rewards follow actions within seconds), reference or gymnasium. Without it,
+    short_horizon for health_gathering and health_gathering_supreme, gymnasium for
+    Gymnasium environments, and default for all others."""
     replay_config: Path | None = None
     """Train a new run with all settings of this config.json, for example of another
     run; other flags change single ones. A warning lists versions that differ from
@@ -54,10 +55,10 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
             "of them out"
         )
     source = None if existing or replay else _peek(args, "--init-from")
-    scenario = _peek(args, "--scenario") or ""
-    if source and not scenario:
-        scenario = init_from.scenario_of(source)
-    base = PRESETS[preset or families.of(scenario).preset]
+    scenario = _peek(args, "--scenario")
+    if scenario is None:
+        scenario = init_from.scenario_of(source) if source else Config().env.scenario
+    base = _defaults(preset or families.preset_of(scenario), args)
     if existing:
         # For an existing run, a preset changes only its own non-default settings.
         base = _overlay(runs.load_config(Path(run)), PRESETS[preset or "default"])
@@ -73,6 +74,17 @@ def parse_train(args: Sequence[str]) -> TrainOptions:
         return options
     pinned = init_from.pinned(options.init_from)
     return dataclasses.replace(options, init_from=pinned)
+
+
+def _defaults(preset: str, args: Sequence[str]) -> Config:
+    """Return a preset's settings, less those that do not go with a flag."""
+    base = PRESETS[preset]
+    if _peek(args, "--core") == "none" and base.network.core_skip:
+        network = dataclasses.replace(base.network, core_skip=False)
+        base = dataclasses.replace(base, network=network)
+    if _peek(args, "--resume") == "exact" and base.stagger:
+        base = dataclasses.replace(base, stagger=0)
+    return base
 
 
 def _begun_from(

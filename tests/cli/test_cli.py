@@ -237,6 +237,33 @@ def test_flags_become_settings():
     assert options.run == Path("x")
 
 
+@pytest.mark.parametrize(
+    ("line", "preset"),
+    [
+        ("", "short_horizon"),
+        ("--scenario health_gathering", "short_horizon"),
+        ("--env=health_gathering_supreme", "short_horizon"),
+        ("--scenario basic", "default"),
+        ("--scenario two_colors_easy", "default"),
+        ("--preset default", "default"),
+        ("--preset default --scenario health_gathering", "default"),
+        ("--preset short_horizon --scenario basic", "short_horizon"),
+    ],
+)
+def test_the_scenario_decides_the_preset(line, preset):
+    options = train_options.parse_train(line.split())
+    assert (options.ppo, options.network, options.stagger) == (
+        PRESETS[preset].ppo, PRESETS[preset].network, PRESETS[preset].stagger
+    )  # fmt: skip
+
+
+def test_what_a_flag_makes_impossible_is_not_taken_from_the_preset():
+    options = train_options.parse_train(["--core", "none"])
+    assert not options.network.core_skip
+    options = train_options.parse_train(["--resume=exact", "--exact-every=100000"])
+    assert (options.stagger, options.ppo.gamma) == (0, 0.97)
+
+
 def test_a_preset_gives_the_defaults_and_flags_win():
     assert (
         train_options.as_config(train_options.parse_train(["--preset=reference"]))

@@ -16,6 +16,7 @@ from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.cli import commands, main
 from jaxfactory.config import flat_text, runs
+from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import PPOConfig
 from jaxfactory.sample_factory import convert
 from jaxfactory.sweep import sweep_file
@@ -161,10 +162,12 @@ def test_the_defaults_are_the_sources():
     trained(Path("source"), dataclasses.replace(source, env=env, ppo=ppo))
     config = parsed("--init-from", "source")
     assert config.network == source.network
-    # What is not of the network or the observation is a new run's.
+    # What is not of the network or the observation is a new run's, whose scenario
+    # decides the preset.
     wanted = dataclasses.replace(env, num_envs=64)
     assert config.env == wanted
-    assert config.ppo == PPOConfig(normalize_returns=False)
+    preset = PRESETS["short_horizon"]
+    assert config.ppo == dataclasses.replace(preset.ppo, normalize_returns=False)
     assert (config.seed, config.total_frames) == (0, 4_000_000)
     assert config.init_from == str(Path("source").resolve())
     config = parsed(
