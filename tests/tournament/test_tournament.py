@@ -145,6 +145,7 @@ def test_a_tournament_of_two_runs_and_the_bot(runs_of_two, capsys, monkeypatch):
 
 
 @pytest.mark.vizdoom
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_tournament(runs_of_two, monkeypatch, capsys):
     monkeypatch.chdir(runs_of_two)
     common = ["--matches", "4", "--num-envs", "4", "--timeout", "60", "--no-video"]
