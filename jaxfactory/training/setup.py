@@ -18,7 +18,7 @@ from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
-from jaxfactory.envs import family
+from jaxfactory.envs import family, seeds
 from jaxfactory.envs.pool import open_pool
 from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
@@ -35,7 +35,7 @@ from jaxfactory.rollout.async_sampler import AsyncSampler
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.sampler import SyncSampler
 from jaxfactory.scenarios.maps import map_record
-from jaxfactory.training import league, resuming, transfer
+from jaxfactory.training import league, transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
@@ -217,7 +217,7 @@ def _open_writers(
 
 
 def _env_seeds(config: Config, frames: int) -> list[int] | None:
-    return resuming.env_seeds(config.seed, config.env.num_envs, frames)
+    return seeds.env_seeds(config.seed, config.env.num_envs, frames)
 
 
 def num_slabs(config: Config) -> int:

@@ -14,8 +14,8 @@ from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
+from jaxfactory.envs.seeds import env_seeds
 from jaxfactory.training.loop import train
-from jaxfactory.training.resuming import env_seeds
 
 
 # One rollout of 4 environments x 8 steps x 4 tics.

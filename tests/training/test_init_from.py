@@ -234,7 +234,7 @@ def test_a_run_that_has_begun_goes_on(capsys):
 
 def test_an_agent_of_sample_factorys(tmp_path):
     made = convert.convert(GRU, None, tmp_path / "imported")
-    config = parsed("--init-from", "imported")
+    config = parsed("--init-from", "imported", "--gamma", "0.99")
     assert config.network.conv_channels == (4, 8)
     assert (config.env.width, config.env.height) == (36, 28)
     assert config.ppo.normalize_obs

@@ -119,7 +119,7 @@ def swapped(arguments: list[str], flag: str, value: str) -> list[str]:
         ("no executable", "exit status 127 while it started"),
         ("another program", "while it started"),
         ("a silent program", "did not answer within 1.0 s"),
-        ("no game data", "Doom engine"),
+        ("no game data", "The engine.s file /none.wad cannot be read"),
     ],
 )
 def test_an_engine_that_cannot_start(monkeypatch, tmp_path, case, says, on_failure):
