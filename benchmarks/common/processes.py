@@ -72,7 +72,7 @@ def _end(worker: subprocess.Popen) -> None:
             worker.wait(_GRACE_S)
     # Processes may fork while being killed, so repeat until none is left.
     deadline = time.monotonic() + _GRACE_S
-    while members := _session(worker.pid):
+    while members := session_members(worker.pid):
         names = [name for pid in members for name in _instance(pid)]
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
@@ -84,7 +84,7 @@ def _end(worker: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def _session(leader: int) -> list[int]:
+def session_members(leader: int) -> list[int]:
     """Return the running processes of a session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

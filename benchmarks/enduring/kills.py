@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common import training
+from common.processes import session_members
 
-from enduring.trainer import SMALL, BrokenError, Trainer, members, unheld_names
+from enduring.trainer import SMALL, BrokenError, Trainer, unheld_names
 
 
 # A checkpoint after nearly every update, so that many kills hit one that is written.
@@ -57,9 +58,11 @@ def run(folder: Path, number: int, seed: int) -> dict[str, Any]:
 
 def _nothing_left(leader: int) -> None:
     deadline = time.monotonic() + 10.0
-    while members(leader):
+    while session_members(leader):
         if time.monotonic() > deadline:
-            raise BrokenError(f"processes outlive their trainer: {members(leader)}")
+            raise BrokenError(
+                f"processes outlive their trainer: {session_members(leader)}"
+            )
         time.sleep(0.05)
     # Other runs on this machine may have engines that are just starting.
     time.sleep(1.0)

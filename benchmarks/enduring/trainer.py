@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.processes import session_members
 from common.training import JAXFACTORY
 
 
@@ -92,7 +93,7 @@ class Trainer:
     def engines(self) -> list[int]:
         """Return the engines' process ids, without that of the fork server."""
         found = []
-        for pid in members(self.process.pid):
+        for pid in session_members(self.process.pid):
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
                 if b"viz_instance_id" in line:
@@ -101,7 +102,7 @@ class Trainer:
 
     def use(self) -> dict[str, float]:
         """Return memory in MB, file descriptors, threads and names in /dev/shm."""
-        pid, others = self.process.pid, members(self.process.pid)
+        pid, others = self.process.pid, session_members(self.process.pid)
         others = [other for other in others if other != pid]
         with contextlib.suppress(OSError):
             return {
@@ -113,18 +114,6 @@ class Trainer:
                 "shm_names": len(shm_names()),
             }
         return {}
-
-
-def members(leader: int) -> list[int]:
-    """Return the running processes of a session."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # Fields after the name: state, ppid, pgrp, session.
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(folder.name))
-    return found
 
 
 def shm_names() -> set[str]:

@@ -75,7 +75,7 @@ def _write(
     kept: int | None,
 ) -> Path:
     check_finite(arrays)
-    shapes = {name: _shape(array) for name, array in arrays.items()}
+    shapes = shapes_of_arrays(arrays)
     text = json.dumps({**host, "leaves": shapes})
     (scratch / "host.json").write_text(text)
     # On a full disk Orbax's threads print a traceback for each array.

@@ -4,7 +4,6 @@
 
 import base64
 import datetime
-import importlib.resources
 import math
 import os
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from markupsafe import Markup
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
-from jaxfactory.report import charts, run_data, tables
+from jaxfactory.report import charts, html_page, run_data, tables
 from jaxfactory.report.run_data import Group, Run
 from jaxfactory.report.svg_shapes import COLORS
 
@@ -80,8 +79,6 @@ def write(paths: Sequence[Path], output: Path, title: str | None = None) -> int:
 
 def render(members: Sequence[Run], title: str | None = None) -> str:
     """Return the HTML of the page about one or more runs."""
-    import jinja2
-
     groups = run_data.group(members)
     first = members[0]
     several = len(members) > 1
@@ -110,17 +107,9 @@ def render(members: Sequence[Run], title: str | None = None) -> str:
         "others": charts.others(groups),
         "settings": tables.settings(groups),
         "colors": COLORS,
+        "script": Markup(html_page.text_of("report/templates/report.js")),
     }
-    folder = importlib.resources.files("jaxfactory.report") / "templates"
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    style, script = (
-        Markup((folder / name).read_text()) for name in ("report.css", "report.js")
-    )
-    template = environment.from_string((folder / "report.html").read_text())
-    return template.render(**context, style=style, script=script)
+    return html_page.render("report/templates/report.html", **context)
 
 
 def _default_output(named: Sequence[Path], paths: Sequence[Path]) -> Path:

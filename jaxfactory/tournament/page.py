@@ -1,13 +1,11 @@
 """The page of a tournament: one self-contained HTML file."""
 
 import base64
-import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
+from jaxfactory.report import html_page
 from jaxfactory.report.report import VIDEO_BYTES
 
 
@@ -18,23 +16,14 @@ def render(result: Mapping[str, Any], video: Path | None) -> str:
         result: The content of tournament.json.
         video: The video of the most exciting match, which the page includes.
     """
-    import jinja2
-
-    package = importlib.resources.files("jaxfactory")
-    style = (package / "report" / "templates" / "report.css").read_text()
-    template = (package / "tournament" / "templates" / "tournament.html").read_text()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     ranked = sorted(result["agents"], key=lambda agent: -agent["rating"])
-    return environment.from_string(template).render(
+    return html_page.render(
+        "tournament/templates/tournament.html",
         result=result,
         agents=[_agent(agent, result, ranked) for agent in ranked],
         matrix=[[_cell(result, a["name"], b["name"]) for b in ranked] for a in ranked],
         video=_data(video) if video else "",
         video_path=str(video or ""),
-        style=Markup(style),
     )
 
 

@@ -1,13 +1,13 @@
 """The page of a search: Optuna's own plots, and the table of trials."""
 
 import datetime
-import importlib.resources
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from jaxfactory.report import html_page
 from jaxfactory.sweep.search.search_file import OBJECTIVES, Search
 
 
@@ -32,18 +32,11 @@ def render(search: Search, study: Any) -> str:
         search: The search.
         study: Optuna's study.
     """
-    import jinja2
     from plotly.offline import get_plotlyjs
 
-    package = importlib.resources.files("jaxfactory")
-    style = (package / "report" / "templates" / "report.css").read_text()
-    template = (package / "sweep" / "search" / "search.html").read_text()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     states = [trial.state.name.lower() for trial in study.trials]
-    return environment.from_string(template).render(
+    return html_page.render(
+        "sweep/search/search.html",
         title=search.sweep.path.stem,
         method=search.method,
         objectives=" and ".join(search.objectives),
@@ -52,7 +45,6 @@ def render(search: Search, study: Any) -> str:
         names=list(search.space),
         trials=[_row(search, trial) for trial in study.trials],
         plots=plots(search, study),
-        style=Markup(style),
         plotly=Markup(get_plotlyjs()),
     )
 
