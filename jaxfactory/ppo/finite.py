@@ -112,11 +112,3 @@ def describe(losses: Mapping[str, Any], parts: list[str]) -> str:
             if not math.isfinite(losses.get(name, 0.0)):
                 return title
     return parts[int(losses[FIRST]) - 1]
-
-
-def nonfinite_leaf(tree: Any) -> str:
-    """Return the path of the first array that is not finite, or "", on the host."""
-    for where, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        if not jnp.isfinite(leaf).all():
-            return jax.tree_util.keystr(where, simple=True, separator=".")
-    return ""

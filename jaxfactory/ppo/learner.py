@@ -161,10 +161,7 @@ def make_update(
     # Without lag the policy that acted is the proximal one.
     corrects = config.objective == "decoupled" or config.advantages == "vtrace"
     lagging = off_policy and corrects
-    parts, num_steps = (
-        config.num_minibatches,
-        config.num_epochs * config.num_minibatches,
-    )
+    num_steps = config.num_epochs * config.num_minibatches
 
     def update(
         state: TrainState, rollout: Rollout, publish: Publish | None = None
@@ -221,8 +218,12 @@ def make_update(
         rows_of = zip(prepared.minibatches, prepared.env_minibatches, strict=True)
         for number, (rows, envs) in enumerate(rows_of):
             # The first epoch of a policy without lag has stored what it would compute.
-            if refresh and number % parts == 0 and (number or off_policy):
-                carry = refresh(params, acted_with, batch, parts)
+            if (
+                refresh
+                and number % config.num_minibatches == 0
+                and (number or off_policy)
+            ):
+                carry = refresh(params, acted_with, batch, config.num_minibatches)
                 batch = batch._replace(carry=carry)
             # With the statistics that the actions were chosen with: otherwise the
             # ratio would not be 1 before the first gradient step.

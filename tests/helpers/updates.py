@@ -79,3 +79,11 @@ def play(state, rollout):
         bootstrap_value=np.asarray(make_value(NETWORK)(*inputs)),
     )
     return rollout, carry
+
+
+def nonfinite_leaf(tree):
+    """Return the path of the first array that is not finite, or ""."""
+    for where, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        if not np.isfinite(leaf).all():
+            return jax.tree_util.keystr(where, simple=True, separator=".")
+    return ""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from updates import NETWORK, PPO, B, make_rollout, make_state
+from updates import NETWORK, PPO, B, make_rollout, make_state, nonfinite_leaf
 
 from jaxfactory.ppo import finite, learner, losses, minibatches, optimizer, targets
 from jaxfactory.ppo.learner import make_update
@@ -74,7 +74,7 @@ def test_nothing_is_learned_from_an_update_that_is_not_finite(value):
     # The next update is as if there had been none.
     state, metrics = update(state, make_rollout())
     assert metrics[finite.SKIPPED] == 0
-    assert not finite.nonfinite_leaf(state._replace(key=()))
+    assert not nonfinite_leaf(state._replace(key=()))
 
 
 def test_only_the_minibatches_that_are_not_finite_are_skipped():
@@ -84,7 +84,7 @@ def test_only_the_minibatches_that_are_not_finite_are_skipped():
     state, metrics = make_update(NETWORK, TWICE)(state, rollout)
     # One of the two of each epoch has environment 2.
     assert metrics[finite.SKIPPED] == 2
-    assert not finite.nonfinite_leaf(state.params)
+    assert not nonfinite_leaf(state.params)
     first, now = (jax.tree.leaves(tree)[0] for tree in (before[0], state.params))
     assert not np.array_equal(first, now)
 
@@ -94,7 +94,7 @@ def test_observations_that_are_not_finite():
     rollout.obs["measurements"][2, 3, 0] = np.nan
     state, metrics = make_update(NETWORK, TWICE)(make_state(TWICE), rollout)
     assert metrics[finite.SKIPPED] == 2
-    assert not finite.nonfinite_leaf((state.params, state.normalizer))
+    assert not nonfinite_leaf((state.params, state.normalizer))
     assert state.normalizer.obs["measurements"].count == 1
 
 

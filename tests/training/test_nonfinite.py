@@ -9,6 +9,7 @@ import pytest
 from gymnasium_tasks import Task
 from saved_states import assert_equal
 from tiny import tiny_config
+from updates import nonfinite_leaf
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
@@ -76,7 +77,7 @@ def test_a_run_that_is_not_finite_any_more_ends(tmp_path):
 def test_a_run_that_is_finite_again_goes_on(tmp_path):
     state = train(config(24, 8), tmp_path / "run")
     assert state.frames == 8 * 32
-    assert not finite.nonfinite_leaf((state.params, state.normalizer))
+    assert not nonfinite_leaf((state.params, state.normalizer))
     skipped = [row[f"losses/{finite.SKIPPED}"] for row in rows(tmp_path / "run")]
     assert skipped == [0, 0, 4, 0, 0, 0, 0, 0]
 
