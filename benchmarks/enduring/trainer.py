@@ -31,6 +31,7 @@ class Trainer:
     def __init__(self, run: Path, flags: Sequence[object]) -> None:
         self.run = run
         self._log = run.with_suffix(".log")
+        self._before = self._written()
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*JAXFACTORY, "train", "--run", str(run), *map(str, flags)],
@@ -50,6 +51,12 @@ class Trainer:
         """Return the last lines of what it printed."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
 
+    def _written(self) -> int:
+        """Return when metrics.jsonl was last written, in ns; 0 without one."""
+        with contextlib.suppress(OSError):
+            return (self.run / "metrics.jsonl").stat().st_mtime_ns
+        return 0
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl so far."""
         with contextlib.suppress(OSError):
@@ -58,14 +65,16 @@ class Trainer:
         return []
 
     def wait_for_row(self, frames: int, timeout: float = 300.0) -> None:
-        """Wait until it has trained beyond some frames.
+        """Wait until this process has trained beyond some frames.
 
         Raises:
             BrokenError: If it ends before, or does not come so far.
         """
         deadline = time.monotonic() + timeout
         while True:
-            rows = self.rows()
+            # Rows beyond the newest checkpoint may be the killed trainer's, until the
+            # new one has cut them off.
+            rows = self.rows() if self._written() > self._before else []
             if rows and rows[-1]["frames"] > frames:
                 return
             if self.process.poll() is not None or time.monotonic() > deadline:
