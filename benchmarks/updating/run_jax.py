@@ -24,9 +24,8 @@ from updating.worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa:
 def main() -> None:
     """Set up and serve."""
     spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
-    config = PRESETS[sys.argv[2]].network
-    if sys.argv[1].endswith("bfloat16"):
-        config = dataclasses.replace(config, precision="bfloat16")
+    precision = "bfloat16" if sys.argv[1].endswith("bfloat16") else "float32"
+    config = dataclasses.replace(PRESETS[sys.argv[2]].network, precision=precision)
     network = ActorCritic(spec, config)
     # One epoch of one minibatch, like the PyTorch worker.
     ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)

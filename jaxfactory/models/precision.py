@@ -8,7 +8,7 @@ import jax
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.network import NetworkConfig
 from jaxfactory.models import convolution
-from jaxfactory.models.bfloat16 import kernels
+from jaxfactory.models.bfloat16 import image_encoder, kernels
 from jaxfactory.models.encoders import Encoder
 from jaxfactory.types import ObservationSpec
 
@@ -16,15 +16,18 @@ from jaxfactory.types import ObservationSpec
 def resolve(spec: ObservationSpec, config: NetworkConfig, encoder: Any) -> str:
     """Return "float32" or "bfloat16".
 
-    auto is float32: over ten seeds, scores with bfloat16 were not shown to be as good
-    (benchmarks/results/precision.json).
+    auto is bfloat16 where the kernels for it serve all of the network: it takes half
+    the time there, and scores as well (benchmarks/results/plateau_precision.json).
 
     Raises:
         UserError: If bfloat16 is requested for a network that has none.
     """
-    if config.precision != "bfloat16":
+    if config.precision == "float32":
         return "float32"
-    if reason := _without(spec, config, encoder):
+    reason = _without(spec, config, encoder)
+    if config.precision == "auto":
+        return "float32" if reason or not _served(spec, config) else "bfloat16"
+    if reason:
         raise UserError(
             f"--precision bfloat16 is for networks that begin with convolutions, but "
             f"{reason}; leave it out"
@@ -46,6 +49,19 @@ def kernels_here() -> str:
     if limit := os.environ.get("JAXFACTORY_MAX_ISA"):
         parts.append(f"at most {limit}")
     return f"{jax.default_backend()}: {', '.join(filter(None, parts))}"
+
+
+def _served(spec: ObservationSpec, config: NetworkConfig) -> bool:
+    """Whether the C++ kernels compute each layer, so that none is left to XLA."""
+    channels = (spec.image[-1], *config.conv_channels)
+    units = (config.hidden_size, *config.dense_sizes)
+    units += () if config.core == "none" else (config.core_size,)
+    return (
+        kernels.used()
+        and image_encoder.fits(channels, config.conv_kernels)
+        and config.core in ("gru", "none")
+        and not any(size % 16 for size in units)
+    )
 
 
 def _without(spec: ObservationSpec, config: NetworkConfig, encoder: Any) -> str:

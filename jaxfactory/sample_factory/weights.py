@@ -73,6 +73,8 @@ def describe(
         **tower.shape,
         nonlinearity=settings.get("nonlinearity", "elu"),
         separate_critic=not shared,
+        # The agent computes what it did where it was trained.
+        precision="float32",
     )
     observation = ObservationSpec(image=tower.image, measurements=tower.measurements)
     return Layout(network, observation, tuple(reader.found))

@@ -330,18 +330,37 @@ def test_from_several_threads():
         jax.tree.map(np.testing.assert_array_equal, result, expected)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "bfloat16"),
+        ({"core": "none"}, "bfloat16"),
+        ({"core": "lstm"}, "float32"),
+        ({"conv_channels": (4, 32, 64)}, "float32"),
+        ({"hidden_size": 100}, "float32"),
+        ({"core_size": 100}, "float32"),
+        ({"dense_sizes": (24,)}, "float32"),
+        ({"precision": "float32"}, "float32"),
+        ({"core_size": 100, "precision": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_kernels_serve_every_layer(changes, expected):
+    assert ActorCritic(SPEC, NetworkConfig(**changes)).precision == expected
+
+
+def test_auto_is_float32_without_the_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, "used", lambda: False)
+    assert ActorCritic(SPEC, NetworkConfig()).precision == "float32"
+
+
 def test_what_has_no_bfloat16_form():
-    tiny = EnvSpec(ObservationSpec((72, 128, 3), 0), ActionSpec((3,)))
-    for precision in ("auto", "float32", "bfloat16"):
-        network = ActorCritic(tiny, NetworkConfig(precision=precision))
-        expected = "float32" if precision == "auto" else precision
-        assert network.precision == expected
+    image = EnvSpec(ObservationSpec((72, 128, 3), 0), ActionSpec((3,)))
     vector = EnvSpec(ObservationSpec(None, 4), ActionSpec((2,)))
     assert ActorCritic(vector, NetworkConfig()).precision == "float32"
     with pytest.raises(UserError, match="the observation has no image"):
         ActorCritic(vector, NetworkConfig(precision="bfloat16"))
     with pytest.raises(UserError, match="the encoder is resnet_impala"):
-        ActorCritic(tiny, NetworkConfig(encoder="resnet_impala", precision="bfloat16"))
+        ActorCritic(image, NetworkConfig(encoder="resnet_impala", precision="bfloat16"))
 
 
 PROGRAM = """
