@@ -8,13 +8,11 @@ rename turns into the checkpoint: a process killed halfway leaves the scratch di
 never a partial checkpoint.
 """
 
-import contextlib
 import errno
 import json
-import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +22,7 @@ import numpy as np
 
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import host_file
+from jaxfactory.checkpoints import host_file, orbax
 from jaxfactory.config import runs
 
 
@@ -84,8 +82,7 @@ def _write(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
     # Orbax refuses empty arrays; they are restored from their shape alone.
     full = {name: array for name, array in arrays.items() if array.size}
-    with _quiet():
-        _orbax().save((scratch / "state").resolve(), full)
+    orbax.save(scratch / "state", full)
     final = run_dir / runs.CHECKPOINTS / kind / f"{host['frames']:012d}"
     final.parent.mkdir(exist_ok=True)
     if final.exists():  # Damaged: training went back to the one before it.
@@ -186,19 +183,7 @@ def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
         for name, (shape, dtype) in host_file.leaves(shapes).items()
     }
     full = {name: array for name, array in blank.items() if array.size}
-    with _quiet():
-        return {**blank, **_orbax().load((path / "state").resolve(), full)}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Orbax's logging of errors that it also raises."""
-    logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
+    return {**blank, **orbax.load(path / "state", full)}
 
 
 def why(error: BaseException) -> str:
@@ -283,10 +268,3 @@ def read_host(path: Path) -> dict[str, Any]:
     """
     # An episode's return may be NaN, which Python writes as NaN.
     return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))
-
-
-def _orbax() -> Any:
-    """Return the library. Its import takes a while, and a new run does not need it."""
-    from orbax.checkpoint import v1
-
-    return v1

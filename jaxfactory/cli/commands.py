@@ -6,108 +6,31 @@ Every command takes its arguments and returns the exit code.
 # ruff: noqa: T201 - the command line prints.
 
 import dataclasses
-import warnings
 from typing import TYPE_CHECKING
 
-from jaxfactory._util import plugins
-from jaxfactory._util.errors import require
+from jaxfactory._util import jax_setup
 from jaxfactory._util.plain_files import printable
 from jaxfactory.config import runs
 from jaxfactory.config.flags import parse
 from jaxfactory.config.train import EvaluateOptions
-from jaxfactory.training import init_from
-from jaxfactory.training.options import as_config, parse_train
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from jaxfactory.config.train import Config
     from jaxfactory.hub.push import PushOptions
-    from jaxfactory.training.options import TrainOptions
 
 
 def train(args: list[str]) -> int:
     """Train an agent, or resume a run."""
-    from jaxfactory.config import sizing
+    from jaxfactory.cli import train_command
 
-    if sizing.wants_auto(args):
-        args = _fill_in_sizes(args)
-    if any(arg.startswith(("--init-from", "--init_from")) for arg in args):
-        _prepare_jax()  # Reading a run downloaded from the Hub starts JAX.
-    options = parse_train(args)
-    config = as_config(options)
-    from jaxfactory.envs import family
-
-    # Report mistakes before the slow start of JAX.
-    family.check(config.env, video=bool(config.watch.video_every))
-    if config.watch.wandb:
-        require("wandb", extra="wandb", what="--wandb")
-    run_dir = options.run or runs.new_run_dir(config.env.scenario)
-    try:
-        return _train(options, config, run_dir)
-    finally:
-        if options.run is None:
-            runs.remove_empty(run_dir)
+    return train_command.run(args)
 
 
-def _train(options: "TrainOptions", config: "Config", run_dir: "Path") -> int:
-    from jaxfactory.envs import family
+def launch(args: list[str]) -> int:
+    """Start several processes that train together on this machine."""
+    from jaxfactory.cli import launcher
 
-    config = init_from.recorded(config, run_dir)
-    saved = runs.checkpoint_dirs(run_dir, "latest")
-    if saved and int(saved[-1].name) >= config.total_frames:
-        print(
-            f"the run {run_dir} already has {int(saved[-1].name):,} frames; "
-            "give a larger --total-frames to resume it"
-        )
-        return 0
-    if note := family.resolve(config.env).map_warning():
-        print(note)
-    _prepare_jax()
-    from jaxfactory.metrics.terminal_writer import TerminalWriter
-    from jaxfactory.training import loop
-
-    if options.replay_config is not None:
-        _compare_versions(options.replay_config)
-
-    state = loop.train(
-        config,
-        run_dir,
-        writer=TerminalWriter(run_dir, config.total_frames),
-        callbacks=[plugins.load(name, "--callback") for name in options.callback],
-    )
-    early = ""
-    if state.frames < config.total_frames:
-        what = "a callback" if options.callback else "--train-for-minutes"
-        early = f" (stopped by {what})"
-    print(
-        f"trained for {state.frames:,} frames{early}; "
-        f"see the score with: jaxfactory evaluate --run {run_dir}"
-    )
-    return 0
-
-
-def _compare_versions(replayed: "Path") -> None:
-    """Warn of versions that differ from those of the run of a config.json."""
-    from jaxfactory._util import versions
-    from jaxfactory.models import precision
-
-    sessions = versions.recorded(replayed.parent)
-    here = versions.current(precision.kernels_here())
-    if len(sessions) > 1:
-        print(
-            f"note: the run {replayed.parent} was resumed with other versions; its "
-            f"first session is compared, see {replayed.parent / versions.FILE}"
-        )
-    if not sessions:
-        print(f"note: {replayed.parent} has no {versions.FILE} to compare with")
-    elif different := versions.differences(sessions[0], here):
-        warnings.warn(
-            f"the run of {replayed} had {', '.join(different)}: its numbers may not be "
-            "repeated exactly",
-            stacklevel=2,
-        )
+    return launcher.run(args)
 
 
 def evaluate(args: list[str]) -> int:
@@ -120,7 +43,7 @@ def evaluate(args: list[str]) -> int:
 
         hub.check_login(options.push_to_hub)  # Fail before the evaluation, not after.
         options = dataclasses.replace(options, render_mp4=True)
-    _prepare_jax()
+    jax_setup.configure()
     from jaxfactory.evaluation.evaluate import run as run_evaluation
 
     run_evaluation(dataclasses.replace(options, run=run))
@@ -140,7 +63,7 @@ def push(args: list[str]) -> int:
 
     options = parse(PushOptions, None, args, "push")
     runs.load_config(options.run)
-    _prepare_jax()
+    jax_setup.configure()
     _publish(options)
     return 0
 
@@ -163,7 +86,7 @@ def pull(args: list[str]) -> int:
     from jaxfactory.hub import pull as hub
 
     options = parse(hub.PullOptions, None, args, "pull")
-    _prepare_jax()
+    jax_setup.configure()
     run, frames, notes = hub.pull(options)
     print(f"pulled {options.repo}, trained for {frames:,} frames, into {run}")
     for note in notes:
@@ -194,7 +117,7 @@ def tournament(args: list[str]) -> int:
     from jaxfactory.tournament.options import TournamentOptions
 
     options = parse(TournamentOptions, TournamentOptions(), args, "tournament")
-    _prepare_jax()
+    jax_setup.configure()
     from jaxfactory.tournament import tournament as round_robin
 
     round_robin.run(options)
@@ -218,7 +141,7 @@ def import_sample_factory(args: list[str]) -> int:
 
     options = parse(convert.ImportOptions, None, args, "import-sample-factory")
     # JAX starts, and reads its settings, only when the run is written.
-    _prepare_jax()
+    jax_setup.configure()
     found = convert.convert(
         options.experiment, options.scenario, options.run, policy=options.policy
     )
@@ -230,24 +153,3 @@ def import_sample_factory(args: list[str]) -> int:
     more = f"--total-frames {max(2 * found.frames, 1)}"
     print(f"resume training with: jaxfactory train --run {found.run} {more}")
     return 0
-
-
-def _fill_in_sizes(args: list[str]) -> list[str]:
-    from jaxfactory.config import sizing
-
-    _prepare_jax()
-    import jax
-
-    cores = sizing.usable_cores()
-    sizes = sizing.choose(cores, gpu=jax.default_backend() != "cpu")
-    print(
-        f"auto: {sizes.num_envs} environments, {sizes.num_workers} workers "
-        f"({sizes.reason})"
-    )
-    return sizing.fill_in(args, sizes)
-
-
-def _prepare_jax() -> None:
-    from jaxfactory._util import jax_setup
-
-    jax_setup.configure()

@@ -29,6 +29,7 @@ from jaxfactory._util.signals import raise_signals
 # Each is a function of `commands`, with "_" for "-".
 COMMANDS = {
     "train": "train an agent, or resume a run",
+    "launch": "start several processes that train together on this machine",
     "evaluate": "run evaluation episodes with a trained agent and print its score",
     "sweep": "train one run for each combination of settings in a file",
     "tournament": "run matches between agents and rate them",

@@ -145,6 +145,9 @@ class Family(Protocol):
     def make_pool(self, environment: Any, **options: Any) -> Any:
         """Start a `Pool` of a resolved environment."""
 
+    def env_seeds(self, seed: int, num_envs: int) -> list[int]:
+        """Return the seeds that a pool with `seed` derives for its environments."""
+
     def complete(
         self,
         scenario: Any,

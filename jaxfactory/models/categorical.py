@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int32, Key
 
+from jaxfactory.distributed.reductions import WHOLE, Reductions
+
 
 Heads = tuple[int, ...]
 
@@ -99,7 +101,7 @@ def entropy(
 
 
 def entropy_of_mean(
-    logits: Float[Array, "*batch logits"], heads: Heads
+    logits: Float[Array, "*batch logits"], heads: Heads, over: Reductions = WHOLE
 ) -> Float[Array, ""]:
     """Return the entropy of the batch's mean probabilities, summed over the heads.
 
@@ -109,6 +111,7 @@ def entropy_of_mean(
 
     def one(log_p: Array) -> Array:
         mean = jnp.exp(log_p).reshape(-1, log_p.shape[-1]).mean(0)
+        mean = over.average(mean)
         return -(mean * jnp.log(jnp.maximum(mean, _SMALLEST))).sum()
 
     return _sum_over_heads(one, logits, heads)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Int32, Key
 
+from jaxfactory.distributed.reductions import WHOLE, Reductions
 from jaxfactory.models import categorical
 from jaxfactory.models.categorical import Heads
 from jaxfactory.spec import ActionSpec
@@ -43,7 +44,7 @@ class Distribution(Protocol):
     def entropy(self, parameters: Array) -> Array:
         """Return the entropy in nats."""
 
-    def balance(self, parameters: Array) -> Array:
+    def balance(self, parameters: Array, over: Reductions = WHOLE) -> Array:
         """Return the entropy of the heads' mean probabilities over the batch, ``[]``.
 
         Numbers add nothing.
@@ -93,9 +94,11 @@ class Categorical(NamedTuple):
         """Return the entropy in nats, summed over the heads."""
         return categorical.entropy(parameters, self.heads)
 
-    def balance(self, parameters: Float[Array, "*batch logits"]) -> Float[Array, ""]:
+    def balance(
+        self, parameters: Float[Array, "*batch logits"], over: Reductions = WHOLE
+    ) -> Float[Array, ""]:
         """Return the entropy of the mean probabilities over the batch, in nats."""
-        return categorical.entropy_of_mean(parameters, self.heads)
+        return categorical.entropy_of_mean(parameters, self.heads, over)
 
     def exploration_penalty(
         self, parameters: Float[Array, "*batch logits"], cap: float
@@ -157,12 +160,14 @@ class Mixed(NamedTuple):
             numbers + categorical.entropy(logits, self.heads) if self.heads else numbers
         )
 
-    def balance(self, parameters: Float[Array, "*batch P"]) -> Float[Array, ""]:
+    def balance(
+        self, parameters: Float[Array, "*batch P"], over: Reductions = WHOLE
+    ) -> Float[Array, ""]:
         """Return the entropy of the heads' mean probabilities; 0 without heads."""
         if not self.heads:
             return jnp.zeros(())
         logits, _, _ = self._split(parameters)
-        return categorical.entropy_of_mean(logits, self.heads)
+        return categorical.entropy_of_mean(logits, self.heads, over)
 
     def exploration_penalty(
         self, parameters: Float[Array, "*batch P"], cap: float

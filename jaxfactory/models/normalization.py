@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped, UInt8
 
+from jaxfactory.distributed.reductions import WHOLE, Reductions
 from jaxfactory.types import Observation, ObservationSpec
 
 
@@ -100,7 +101,10 @@ def forget(stats: RunningStats, samples: int, memory: float) -> RunningStats:
 
 
 def update(
-    stats: RunningStats, batch: Shaped[Array, "..."], axes: tuple[int, ...]
+    stats: RunningStats,
+    batch: Shaped[Array, "..."],
+    axes: tuple[int, ...],
+    over: Reductions = WHOLE,
 ) -> RunningStats:
     """Merge a batch into the statistics.
 
@@ -109,6 +113,7 @@ def update(
         batch: Samples. A uint8 batch counts as pixels and is divided by 255; its
             sample axes must come first.
         axes: The axes of `batch` over samples; the others have shape ``S``.
+        over: Joins the parts of a batch that is split over devices.
 
     Returns:
         The merged statistics.
@@ -118,18 +123,29 @@ def update(
         samples = batch.reshape(-1, *shape)
         for start in range(0, samples.shape[0], _MAX_EXACT_SAMPLES):
             chunk = samples[start : start + _MAX_EXACT_SAMPLES]
-            stats = merge(stats, pixel_moments(chunk))
+            stats = merge(stats, _joined(pixel_moments(chunk), over))
         return stats
     mean = batch.mean(axes)
     centered = batch - jnp.expand_dims(mean, axes)
     count = batch.size // mean.size
     var = jnp.square(centered).mean(axes)
-    return merge(stats, RunningStats(mean, var, jnp.float32(count)))
+    return merge(stats, _joined(RunningStats(mean, var, jnp.float32(count)), over))
 
 
-def update_obs(stats: dict[str, RunningStats], obs: Observation) -> dict:
+def _joined(part: RunningStats, over: Reductions) -> RunningStats:
+    """Return the statistics of equal parts together."""
+    if over.count == 1:
+        return part
+    mean = over.average(part.mean)
+    var = over.average(part.var + jnp.square(part.mean - mean))
+    return RunningStats(mean, var, part.count * over.count)
+
+
+def update_obs(
+    stats: dict[str, RunningStats], obs: Observation, over: Reductions = WHOLE
+) -> dict:
     """Return updated statistics of observations with leaves ``[T, B, ...]``."""
-    return {name: update(stats[name], obs[name], (0, 1)) for name in obs}
+    return {name: update(stats[name], obs[name], (0, 1), over) for name in obs}
 
 
 def pixel_moments(samples: UInt8[Array, "n *shape"]) -> RunningStats:

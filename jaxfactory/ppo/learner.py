@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int32, Key
 
-from jaxfactory._util.devices import computes_in_host_memory
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.distributed.devices import ONE_DEVICE, Devices
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo import finite
@@ -125,6 +125,7 @@ def make_update(
     total_frames: int | None = None,
     off_policy: bool = False,
     bonus: Exploration | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> Update:
     """Return the function that performs one update.
 
@@ -148,16 +149,18 @@ def make_update(
             keep their initial values.
         off_policy: Rollouts come from older policies, which `config.objective`
             corrects for.
-        bonus: The exploration bonuses, if there are any.
+        bonus: The exploration bonuses, if there are any; only on one device.
+        devices: Those that share the update. State and results are arrays of this
+            process; the rollout has its environments.
 
     Returns:
         The update. It raises a ``ValueError`` if a rollout's environments cannot be
         split evenly into minibatches.
     """
-    reevaluate = make_reevaluate(network)
-    prepare = make_prepare(config, frame_skip)
+    reevaluate = make_reevaluate(network, devices)
+    prepare = make_prepare(config, frame_skip, devices)
     refresh = make_refresh(network, config) if config.refresh_carry else None
-    minibatch_step = make_minibatch_step(network, config)
+    minibatch_step = make_minibatch_step(network, config, devices)
     # Without lag the policy that acted is the proximal one.
     corrects = config.objective == "decoupled" or config.advantages == "vtrace"
     lagging = off_policy and corrects
@@ -166,10 +169,9 @@ def make_update(
     def update(
         state: TrainState, rollout: Rollout, publish: Publish | None = None
     ) -> tuple[TrainState, Metrics]:
+        # Once, and not again for each minibatch.
+        rollout = devices.split(rollout)
         check_minibatches(rollout.reward.shape[1], config.num_minibatches)
-        if not computes_in_host_memory():
-            # Once, and not again for each minibatch.
-            rollout = jax.device_put(rollout)
         progress = state.frames / total_frames if total_frames else 0.0
         frames = state.frames + rollout.reward.size * frame_skip
         learning_rate = jax.device_put(
@@ -235,11 +237,14 @@ def make_update(
                     bonus_state, bonus_batch, envs, learning_rate
                 )
                 loss_metrics |= bonus_metrics
-            losses.append(loss_metrics)
+            losses.append(devices.leave(loss_metrics))
             if publish and len(losses) < num_steps:
                 jax.block_until_ready(params)
-                publish(params, normalizer, len(losses) / num_steps)
+                publish(*devices.leave((params, normalizer)), len(losses) / num_steps)
 
+        params, opt_state, normalizer, metrics = devices.leave(
+            (params, opt_state, normalizer, metrics)
+        )
         last_epoch = _last(_summary(tuple(losses[-config.num_minibatches :])))
         if config.kl_target and frames >= config.lr_warmup_frames:
             kl = last_epoch["approx_kl_last_epoch"]

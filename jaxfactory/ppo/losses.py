@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.distributed.reductions import WHOLE, Reductions
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.distributions import Distribution
 from jaxfactory.models.normalization import Normalizer
@@ -50,7 +51,9 @@ class LossMetrics(NamedTuple):
 
 
 def normalize_advantage(
-    advantage: Float[Array, "T E"], floor: float | Float[Array, ""] = _MIN_STD
+    advantage: Float[Array, "T E"],
+    floor: float | Float[Array, ""] = _MIN_STD,
+    over: Reductions = WHOLE,
 ) -> Float[Array, "T E"]:
     """Shift to mean 0 and scale to standard deviation 1 over the minibatch.
 
@@ -58,9 +61,10 @@ def normalize_advantage(
         advantage: Advantages, in the reward's units.
         floor: Smallest divisor, greater than 0, in the same units. Where it exceeds the
             minibatch's standard deviation, the result has a smaller one than 1.
+        over: Computes the minibatch's mean and standard deviation.
     """
-    centered = advantage - advantage.mean()
-    return centered / jnp.maximum(jnp.std(advantage), floor)
+    centered = advantage - over.mean(advantage)
+    return centered / jnp.maximum(over.std(advantage), floor)
 
 
 def advantage_floor(
@@ -151,6 +155,7 @@ def ppo_loss(
     normalizer: Normalizer,
     config: PPOConfig,
     scheduled: Scheduled = UNCHANGED,
+    over: Reductions = WHOLE,
 ) -> tuple[Float[Array, ""], LossMetrics]:
     """Run the network over a minibatch of whole chunks and return the loss.
 
@@ -161,6 +166,8 @@ def ppo_loss(
         normalizer: Statistics to normalize the observations with.
         config: Coefficients of the loss.
         scheduled: Those coefficients that a schedule changes.
+        over: Joins a minibatch that is split over devices. The loss is then the
+            part's; the mean over the devices is the minibatch's.
 
     Returns:
         The loss and its parts.
@@ -173,7 +180,7 @@ def ppo_loss(
     log_ratio = log_ratio - batch.log_prob
     ratio = jnp.exp(log_ratio)
     floor = advantage_floor(config, normalizer)
-    advantage = normalize_advantage(batch.advantage, floor)
+    advantage = normalize_advantage(batch.advantage, floor, over)
     weight, drawn = batch.weight, batch.sampling_weight
     weight = weight if drawn is None else weight * drawn
     policy = policy_loss(ratio, advantage, weight, clip_eps)
@@ -183,7 +190,7 @@ def ppo_loss(
     approx_kl = (ratio - 1.0 - log_ratio).mean()
     loss = policy + config.vf_coef * critic + ent_coef * exploration
     if config.balance_coef:
-        balance = network.distribution.balance(logits)
+        balance = network.distribution.balance(logits, over)
         loss = loss - scheduled.get("balance_coef", config.balance_coef) * balance
     if config.kl_coef:
         loss = loss + config.kl_coef * approx_kl
@@ -196,5 +203,5 @@ def ppo_loss(
         entropy=network.distribution.entropy(logits).mean(),
         approx_kl=approx_kl,
         clip_fraction=outside.astype(jnp.float32).mean(),
-        ratio_max=ratio.max(),
+        ratio_max=over.max(ratio),
     )

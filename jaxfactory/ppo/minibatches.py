@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int32, Key
 
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.distributed.devices import BATCH, ONE_DEVICE, SAME, Devices
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo import finite
@@ -71,13 +72,21 @@ def split_minibatches(
     return tuple(part for order in orders for part in jnp.split(order, num_minibatches))
 
 
-def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchStep:
-    """Return the jitted gradient step; it donates the optimizer's state."""
+def make_minibatch_step(
+    network: ActorCritic, config: PPOConfig, devices: Devices = ONE_DEVICE
+) -> MinibatchStep:
+    """Return the jitted gradient step; it donates the optimizer's state.
+
+    Args:
+        network: The actor-critic.
+        config: Settings of the algorithm.
+        devices: Those that the batch is split over.
+    """
     optimizer = make_optimizer(config)
 
     def picked(batch: Batch, rows: Array | None) -> Batch:
         if not config.in_segments:
-            return select(batch, rows)
+            return select(batch, rows, devices)
         if rows is None:
             num_rows = batch.advantage.shape[1] * config.num_segments
             rows = jnp.arange(num_rows, dtype=jnp.int32)
@@ -99,33 +108,37 @@ def make_minibatch_step(network: ActorCritic, config: PPOConfig) -> MinibatchSte
             normalizer=normalizer,
             config=config,
             scheduled=scheduled,
+            over=devices.over,
         )
+        grads, metrics = devices.over.average((grads, metrics))
         new = apply_gradients(optimizer, params, opt_state, grads, learning_rate)
         squares = [jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)]
         first = finite.first_nonfinite(metrics.loss, squares, new[0])
         params, opt_state = finite.choose(first == 0, new, (params, opt_state))
         return params, opt_state, _named(metrics, squares, first)
 
-    return jax.jit(minibatch_step, donate_argnames="opt_state")
+    if devices.count == 1:
+        return jax.jit(minibatch_step, donate_argnames="opt_state")
+    layouts = (SAME, SAME, SAME, BATCH, SAME, SAME, SAME)
+    return devices.program(minibatch_step, layouts, SAME, donate=[1])
 
 
-def select(batch: Batch, envs: Int32[Array, "E"] | None) -> Batch:
+def select(
+    batch: Batch, envs: Int32[Array, "E"] | None, devices: Devices = ONE_DEVICE
+) -> Batch:
     """Return the given environments, all if None, without step T of the observations.
 
     Args:
         batch: All environments; ``obs`` and ``is_first`` still have T+1 steps.
         envs: Indices of environments.
+        devices: Those that the batch is split over.
     """
     num_steps = batch.advantage.shape[0]
     batch = batch._replace(
         obs=jax.tree.map(lambda x: x[:num_steps], batch.obs),
         is_first=batch.is_first[:num_steps],
     )
-    if envs is None:
-        return batch
-    carry = jax.tree.map(lambda x: x[envs], batch.carry)
-    rest = jax.tree.map(lambda x: x[:, envs], batch._replace(carry=()))
-    return rest._replace(carry=carry)
+    return batch if envs is None else devices.exchange(batch, envs)
 
 
 def _named(metrics: LossMetrics, squares: list[Array], first: Array) -> Metrics:

@@ -1,12 +1,20 @@
 """What an update computes once, before its minibatches, as one program."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Float
 
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.distributed.devices import (
+    ONE_DEVICE,
+    ROLLOUT,
+    SAME,
+    TIME_ROWS,
+    Devices,
+)
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo import segments
 from jaxfactory.ppo.minibatches import Minibatches, split_minibatches
@@ -44,13 +52,18 @@ Prepare = Callable[
 ]
 
 
-def make_prepare(config: PPOConfig, frame_skip: int) -> Prepare:
+def make_prepare(
+    config: PPOConfig, frame_skip: int, devices: Devices = ONE_DEVICE
+) -> Prepare:
     """Return the jitted function; a second program would cost another dispatch.
 
     Args:
         config: Settings of the targets and the minibatches.
         frame_skip: Frames per step of the rollout.
+        devices: Those that the rollout is split over; in segments, only one.
     """
+    if devices.count > 1:
+        return _make_prepare_split(config, frame_skip, devices)
     compute_targets = make_compute_targets(config, frame_skip)
     counts = {
         "num_epochs": config.num_epochs, "num_minibatches": config.num_minibatches
@@ -89,6 +102,44 @@ def make_prepare(config: PPOConfig, frame_skip: int) -> Prepare:
             targets, normalizer, metrics, minibatches, env_minibatches, weight,
             key, step + 1,
         )  # fmt: skip
+
+    return prepare
+
+
+def _make_prepare_split(
+    config: PPOConfig, frame_skip: int, devices: Devices
+) -> Prepare:
+    targets_of = devices.program(
+        make_compute_targets(config, frame_skip, devices.over),
+        (SAME, ROLLOUT, TIME_ROWS, SAME),
+        (TIME_ROWS, SAME, SAME),
+    )
+
+    @partial(jax.jit, static_argnames="num_envs")
+    def shuffle(
+        key: Array, step: Array, *, num_envs: int
+    ) -> tuple[Minibatches, Array, Array]:
+        key, shuffle_key = jax.random.split(key)
+        minibatches = split_minibatches(
+            shuffle_key,
+            num_envs,
+            num_epochs=config.num_epochs,
+            num_minibatches=config.num_minibatches,
+        )
+        return minibatches, key, step + 1
+
+    def prepare(
+        normalizer: Normalizer,
+        rollout: Rollout,
+        proximal_log_prob: Array | None,
+        key: Array,
+        step: Array,
+        scheduled: Scheduled,
+    ) -> Prepared:
+        # The same in each process: random keys stay arrays of the process.
+        minibatches, key, step = shuffle(key, step, num_envs=rollout.reward.shape[1])
+        found = targets_of(normalizer, rollout, proximal_log_prob, scheduled)
+        return Prepared(*found, minibatches, minibatches, None, key, step)
 
     return prepare
 

@@ -11,6 +11,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.distributed.devices import (
+    ONE_DEVICE,
+    ROLLOUT,
+    SAME,
+    TIME_ROWS,
+    Devices,
+)
+from jaxfactory.distributed.reductions import WHOLE, Reductions
 from jaxfactory.models import normalization
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
@@ -52,10 +60,14 @@ class Reevaluate(Protocol):
         """Evaluate the rollout's environments in `parts` equal parts, in turn."""
 
 
-def make_reevaluate(network: ActorCritic) -> Reevaluate:
-    """Return the function that re-evaluates a rollout's actions."""
+def make_reevaluate(network: ActorCritic, devices: Devices = ONE_DEVICE) -> Reevaluate:
+    """Return the function that re-evaluates a rollout's actions.
 
-    @jax.jit
+    Args:
+        network: The actor-critic.
+        devices: Those that the rollout is split over.
+    """
+
     def evaluate_part(
         params: Params, normalizer: Normalizer, rollout: Rollout
     ) -> Array:
@@ -65,6 +77,20 @@ def make_reevaluate(network: ActorCritic) -> Reevaluate:
         is_first = rollout.is_first[steps]
         logits, _, _ = network.unroll(params, obs, is_first, rollout.carry)
         return network.distribution.log_prob(logits, rollout.action)
+
+    if devices.count > 1:
+        evaluate_share = devices.program(
+            evaluate_part, (SAME, SAME, ROLLOUT), TIME_ROWS
+        )
+
+        def reevaluate_shares(
+            params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
+        ) -> Float[Array, "T B"]:
+            del parts  # The devices' shares are small.
+            return evaluate_share(params, normalizer, rollout)
+
+        return reevaluate_shares
+    evaluate_part = jax.jit(evaluate_part)
 
     def reevaluate(
         params: Params, normalizer: Normalizer, rollout: Rollout, parts: int
@@ -94,13 +120,16 @@ def _rows(rollout: Rollout, rows: slice) -> Rollout:
 ComputeTargets = Callable[..., tuple[Targets, Normalizer, Metrics]]
 
 
-def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTargets:
+def make_compute_targets(
+    config: PPOConfig, frame_skip: int = 1, over: Reductions = WHOLE
+) -> ComputeTargets:
     """Return the pure function that computes a rollout's targets.
 
     Args:
         config: Settings of the advantage estimator, the normalization and the
             objective.
         frame_skip: Frames per step of the rollout.
+        over: Joins a rollout that is split over devices.
     """
 
     def compute_targets(
@@ -119,7 +148,7 @@ def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTarge
             **obs_stats,
             **{
                 name: new if name == "image" else finite.or_old(new, obs_stats[name])
-                for name, new in normalization.update_obs(obs_stats, obs).items()
+                for name, new in normalization.update_obs(obs_stats, obs, over).items()
             },
         }
         units = return_stats if config.normalize_returns else None
@@ -131,19 +160,21 @@ def make_compute_targets(config: PPOConfig, frame_skip: int = 1) -> ComputeTarge
         if config.normalize_returns:
             if config.return_memory:
                 memory = config.return_memory / frame_skip
-                return_stats = normalization.forget(return_stats, returns.size, memory)
-            updated = normalization.update(return_stats, returns, (0, 1))
+                return_stats = normalization.forget(
+                    return_stats, returns.size * over.count, memory
+                )
+            updated = normalization.update(return_stats, returns, (0, 1), over)
             return_stats = finite.or_old(updated, return_stats)
             bound = config.return_bound
             target = normalization.normalize(returns, return_stats, bound)
-        variance = jnp.maximum(returns.var(), 1e-8)
+        variance = jnp.maximum(over.var(returns), 1e-8)
         metrics = {
-            "explained_variance": 1.0 - (returns - value).var() / variance,
-            "value_mean": value.mean(),
-            "return_mean": returns.mean(),
-            "return_std": returns.std(),
-            "advantage_std": advantage.std(),
-            "reward_mean": rollout.reward.mean(),
+            "explained_variance": 1.0 - over.var(returns - value) / variance,
+            "value_mean": over.mean(value),
+            "return_mean": over.mean(returns),
+            "return_std": over.std(returns),
+            "advantage_std": over.std(advantage),
+            "reward_mean": over.mean(jnp.asarray(rollout.reward)),
         }
         log_prob, weight = _proximal(rollout, proximal_log_prob, config.objective)
         targets = Targets(advantage, target, log_prob, weight)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxfactory.distributed.devices import ONE_DEVICE, Devices
 from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.actor_critic import ActorCritic
@@ -14,6 +15,7 @@ from jaxfactory.rollout.columns import (
     Columns,
     as_variables,
     fetch,
+    final_variables,
     make_columns,
     stacked,
 )
@@ -79,6 +81,7 @@ class RolloutCollector:
         seed: int,
         segment_steps: int | None = None,
         self_play: SelfPlay | None = None,
+        devices: Devices = ONE_DEVICE,
     ) -> None:
         """Take over the pool.
 
@@ -91,11 +94,13 @@ class RolloutCollector:
                 stored; by default all steps.
             self_play: Acts in the seats of opponents. Rollouts then have only the rows
                 that learn, as copies.
+            devices: Those that act, each for a share of every group.
         """
         self._pool = pool
         self._self_play = self_play
-        self._act_fn = make_act(network)
-        self._value_fn = make_value(network)
+        self._act_fn = make_act(network, devices=devices)
+        self._value_fn = make_value(network, devices)
+        self._devices = devices
         self._num_steps = num_steps
         self._segment_steps = segment_steps or num_steps
         # 0 and 1 give the keys that `init_train_state` splits this key into.
@@ -159,7 +164,7 @@ class RolloutCollector:
         index = self._rollouts % self._pool.num_slabs
         slab = self._pool.slab(index)
         if index not in self._storages:
-            self._storages[index] = make_storage(slab)
+            self._storages[index] = make_storage(slab, self._devices)
         key = jax.random.fold_in(self._key, number)
         shape = (self._num_steps + 1, self._pool.num_envs, self._num_variables)
         return _Unfinished(
@@ -236,11 +241,7 @@ class RolloutCollector:
         start = self._pool.rows(group).start
         if cut := truncation_of(step, t, start, self._carry[group]):
             if self._num_variables:
-                # Of the state that the final observation shows; a replaced engine's
-                # are unknown.
-                variables = as_variables(step.info.game_variables[cut.picked])
-                variables[step.info.restarted[cut.picked]] = np.nan
-                cut.final_obs[VARIABLES] = variables
+                cut.final_obs[VARIABLES] = final_variables(step.info, cut.picked)
             rollout.truncations.append(cut)
         learns = self._self_play.seats.learns[start:] if self._self_play else None
         rollout.episodes.extend(

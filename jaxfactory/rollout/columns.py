@@ -46,6 +46,18 @@ def as_variables(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
 
 
+def final_variables(info: Any, picked: np.ndarray) -> np.ndarray:
+    """Return game variables of the state that final observations show.
+
+    Args:
+        info: A step's `StepInfo`.
+        picked: The rows whose episodes ended; variables of replaced engines are NaN.
+    """
+    variables = as_variables(info.game_variables[picked])
+    variables[info.restarted[picked]] = np.nan
+    return variables
+
+
 def fetch(carry: Carry) -> Carry:
     """Return a recurrent state as NumPy arrays."""
     return jax.tree.map(np.asarray, carry)

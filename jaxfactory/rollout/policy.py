@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Bool, Key
 
+from jaxfactory.distributed.devices import ONE_DEVICE, ROWS, SAME, Devices
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.types import Carry, Observation, Params
@@ -20,12 +21,18 @@ from jaxfactory.types import Carry, Observation, Params
 Act = Callable[..., Any]
 
 
-def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
+def make_act(
+    network: ActorCritic,
+    *,
+    deterministic: bool = False,
+    devices: Devices = ONE_DEVICE,
+) -> Act:
     """Return the jitted policy.
 
     Args:
         network: The actor-critic.
         deterministic: Take the most probable action of each head instead of sampling.
+        devices: Those that the rows of a group are split over.
 
     Returns:
         ``act(params, normalizer, obs, carry, is_first, key, count) -> (action,
@@ -37,7 +44,7 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
     """
 
     def sample(key: Array, logits: Array) -> Array:
-        return network.distribution.sample(key, logits)
+        return devices.sample(network.distribution.sample, key, logits)
 
     def best(key: Array, logits: Array) -> Array:
         del key
@@ -45,7 +52,6 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
 
     choose = best if deterministic else sample
 
-    @jax.jit
     def act(
         params: Params,
         normalizer: Normalizer,
@@ -61,11 +67,16 @@ def make_act(network: ActorCritic, *, deterministic: bool = False) -> Act:
         log_prob = network.distribution.log_prob(logits, action)
         return action, log_prob, value, carry
 
-    return act
+    inputs = (SAME, SAME, ROWS, ROWS, ROWS, SAME, SAME)
+    return devices.acting(act, inputs, ROWS)
 
 
-def make_value(network: ActorCritic) -> Act:
+def make_value(network: ActorCritic, devices: Devices = ONE_DEVICE) -> Act:
     """Return the jitted value function, for final and bootstrap observations.
+
+    Args:
+        network: The actor-critic.
+        devices: Those that the rows of a group are split over.
 
     Returns:
         ``value(params, normalizer, obs, carry, is_first) -> value``, float32 ``[B]``,
@@ -73,7 +84,6 @@ def make_value(network: ActorCritic) -> Act:
         step and ``is_first`` false; for ``obs[T]`` pass ``is_first[T]``.
     """
 
-    @jax.jit
     def value(
         params: Params,
         normalizer: Normalizer,
@@ -84,4 +94,4 @@ def make_value(network: ActorCritic) -> Act:
         inputs = network.normalize(obs, normalizer.obs)
         return network.apply(params, inputs, carry, is_first)[1]
 
-    return value
+    return devices.acting(value, (SAME, SAME, ROWS, ROWS, ROWS), ROWS)

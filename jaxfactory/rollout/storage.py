@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxfactory._util.devices import computes_in_host_memory
+from jaxfactory.distributed.devices import ONE_DEVICE, Devices
 from jaxfactory.envs.step import observation
 from jaxfactory.types import Observation
 
@@ -71,9 +72,10 @@ def observations(slab: dict[str, np.ndarray]) -> Observation:
     return observation(slab["obs"], slab["measurements"])
 
 
-def make_storage(slab: dict[str, np.ndarray]) -> Storage:
-    """Return the storage that suits JAX's default device."""
-    if computes_in_host_memory():
+def make_storage(slab: dict[str, np.ndarray], devices: Devices = ONE_DEVICE) -> Storage:
+    """Return the storage that suits the devices that act."""
+    # Each of several devices takes its rows from the host.
+    if computes_in_host_memory() or devices.local > 1:
         return HostStorage(slab)
     return DeviceStorage(slab)
 

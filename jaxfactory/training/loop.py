@@ -10,6 +10,7 @@ from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config.train import Config
+from jaxfactory.distributed.team import SOLO, Together
 from jaxfactory.envs import family
 from jaxfactory.metrics.writers import Writer
 from jaxfactory.models.actor_critic import EncoderClass, with_encoder
@@ -29,6 +30,8 @@ def train(
     encoder: EncoderClass | None = None,
     scenario: str | Scenario | None = None,
     callbacks: Sequence[Callback] = (),
+    devices: str = "1",
+    team: Together = SOLO,
 ) -> TrainState:
     """Train until ``config.total_frames``; resume the run if it has a checkpoint.
 
@@ -40,7 +43,11 @@ def train(
             that `config.network.encoder` names.
         scenario: The user's own scenario; recorded by the name of its variable or its
             registration. By default the one that `config.env.scenario` names.
-        callbacks: The user's own functions, called after each update.
+        callbacks: The user's own functions, called after each update; with several
+            processes, only process 0's, with its own rollout.
+        devices: Devices of this process that share the environments and the update: a
+            number, or ``"all"``.
+        team: The processes that train together. Number 0 writes the run directory.
 
     Returns:
         The trained state.
@@ -59,9 +66,15 @@ def train(
             f"training started while {place} was being imported; move that call under "
             "`if __name__ == '__main__':`"
         )
-    functions = Callbacks(callbacks, run_dir)
+    functions = Callbacks(callbacks if team.number == 0 else (), run_dir)
     with open_session(
-        config, run_dir, encoder=encoder, writer=writer, callbacks=functions
+        config,
+        run_dir,
+        encoder=encoder,
+        writer=writer,
+        callbacks=functions,
+        wanted_devices=devices,
+        team=team,
     ) as session:
         state = run_loop(session, config.total_frames)
     if signum := session.interrupt.signum:
@@ -85,13 +98,17 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
             except Exception:  # An engine cannot be replaced, for example.
                 session.save_before_failing(state, progress)
                 raise
+            session.agreement.begin_update()
             with timer.phase("update"):
                 state, losses = session.update(state, rollout, sampler.publish)
                 # Acting needs the parameters, and the rollout's slab may be overwritten
                 # once they are computed; waiting here counts the time as this phase's.
                 jax.block_until_ready((state.params, state.bonus))
-            progress.add(state.frames, sampler.episodes)
-            metrics = {**progress.metrics(), **sampler.metrics(), **timer.drain()}
+            episodes, metrics = session.agreement.join(
+                sampler.episodes, {**sampler.metrics(), **timer.drain()}, session.due()
+            )
+            progress.add(state.frames, episodes)
+            metrics = {**progress.metrics(), **metrics}
             if callbacks:
                 with timer.phase("callback"):
                     shown = {**fetched(losses), **metrics}
@@ -106,6 +123,7 @@ def run_loop(session: Session, total_frames: int) -> TrainState:
     output.flush()
     if session.league:
         session.league.save()
+    session.agreement.end()
     session.checkpointer.save(state, progress)
     session.evaluator.finish(state, progress, lambda: bool(session.interrupt.signum))
     return state

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory._util.errors import UserError, did_you_mean
-from jaxfactory.config import families, flags, runs
+from jaxfactory.config import families, flags, runs, validation
+from jaxfactory.config.env import MAX_ENVS
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config
 from jaxfactory.training import init_from
@@ -31,6 +32,27 @@ class TrainOptions(Config):
     callback: tuple[str, ...] = ()
     """Custom functions to call after each update, module:function or
     file.py:function."""
+    devices: str = "1"
+    """Devices of each process that share the environments and the update: a number, or
+    all. A CPU is one device unless JAX_NUM_CPU_DEVICES says otherwise."""
+    coordinator: str | None = None
+    """With several processes: host and port of process 0, which all can reach. Found
+    by itself under Slurm, Open MPI and Kubernetes; see also `jaxfactory launch`."""
+    num_processes: int | None = None
+    """Processes that train together; --num-envs is each one's."""
+    process_id: int | None = None
+    """Number of this process, from 0. Process 0 writes the run directory."""
+    step_timeout: float = 300.0
+    """Seconds after which a process that does not answer, or that the others wait for,
+    ends training with several processes. Longer than a rollout and an update take."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.devices != "all" and not (
+            self.devices.isdecimal() and 0 < int(self.devices) <= MAX_ENVS
+        ):
+            raise UserError(f"--devices {self.devices} must be a number, or all")
+        validation.within(self, "step_timeout", 5.0, 1e6)
 
 
 def parse_train(args: Sequence[str]) -> TrainOptions:

@@ -4,7 +4,8 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,10 @@ from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
-from jaxfactory.config.train import Config
-from jaxfactory.envs import family, seeds
+from jaxfactory.config.train import Config, WatchConfig
+from jaxfactory.distributed.devices import ONE_DEVICE, Devices
+from jaxfactory.distributed.team import SOLO, Together
+from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
 from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
@@ -40,6 +43,9 @@ from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import LateOutput
+from jaxfactory.training.team import members
+from jaxfactory.training.team.agreement import Agreement
+from jaxfactory.training.team.members import NoCheckpoints
 
 
 class Session(NamedTuple):
@@ -59,6 +65,8 @@ class Session(NamedTuple):
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
         config: All settings.
+        agreement: What the processes of the run agree on after each iteration.
+        env_seeds: Returns seeds of this process's environments, from frames.
     """
 
     state: TrainState
@@ -68,15 +76,21 @@ class Session(NamedTuple):
     timer: Stopwatch
     output: LateOutput
     callbacks: Callbacks
-    checkpointer: Checkpointer
+    checkpointer: Checkpointer | NoCheckpoints
     evaluator: BackgroundEvaluator
     league: league.LeagueFiles | None
     interrupt: Interrupt
     deadline: float
     config: Config
+    agreement: Agreement
+    env_seeds: Callable[[int], list[int] | None]
 
     def stopped(self) -> bool:
-        """Whether something ends training before its last frame.
+        """Whether something ends training before its last frame, in any process."""
+        return self.agreement.stopped(self.due())
+
+    def due(self) -> bool:
+        """Whether something in this process ends training.
 
         A signal, a callback, numbers that are not finite, or the end of the time that
         the settings give it.
@@ -104,7 +118,7 @@ class Session(NamedTuple):
     def maybe_cut(self, frames: int) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""
         if self.config.is_cut(frames) and isinstance(self.sampler, SyncSampler):
-            self.sampler.restart(_env_seeds(self.config, frames))
+            self.sampler.restart(self.env_seeds(frames))
 
 
 @contextlib.contextmanager
@@ -115,6 +129,8 @@ def open_session(
     encoder: EncoderClass | None,
     writer: Writer | None,
     callbacks: Callbacks,
+    wanted_devices: str = "1",
+    team: Together = SOLO,
 ) -> Iterator[Session]:
     """Create or resume a run; closing it ends every engine, thread and process.
 
@@ -124,6 +140,8 @@ def open_session(
         encoder: The encoder's class, if it cannot be found by its name.
         writer: Receives the metrics besides metrics.jsonl and TensorBoard.
         callbacks: The user's own functions.
+        wanted_devices: Devices of this process, or ``"all"``.
+        team: The processes that train together; number 0 writes the run directory.
 
     Raises:
         UserError: If the run directory cannot be used for these settings.
@@ -132,48 +150,60 @@ def open_session(
     # Mismatched networks are reported before anything is created.
     environment = family.resolve(config.env)
     network = ActorCritic(environment.spec, config.network, encoder)
+    members.check_same(team, config)
+    devices = members.choose_devices(config, wanted_devices, team)
+    writes = team.number == 0
+
+    def env_seeds(frames: int) -> list[int] | None:
+        return members.env_seeds(config, frames, devices, team)
+
     seats = league.make_seats(config, environment)
     rows = config.env.num_envs if seats is None else len(seats.learning_rows())
     bonus = make_exploration(network, config, rows)
     self_play = league.make_self_play(config, environment, seats)
     files = league.LeagueFiles(run_dir, self_play) if self_play else None
-    start = transfer.prepare(config, run_dir, network) if config.init_from else None
+    start = None
+    if config.init_from and writes:
+        start = transfer.prepare(config, run_dir, network)
     with (
         catch_interrupts() as interrupt,
-        Checkpointer(run_dir, config) as checkpointer,
-        _open_writers(config, run_dir, writer) as output,
+        Checkpointer(run_dir, config) if writes else NoCheckpoints() as checkpointer,
+        _open_writers(config, run_dir, writer, writes=writes) as output,
     ):
+        expected = team.share(checkpointer.saved_frames)[0]
         if checkpointer.saved_frames:
             check_network(load_for_evaluation(run_dir), network)
         with (
             open_pool(
                 environment,
                 seed=config.seed,
-                env_seeds=_env_seeds(config, checkpointer.saved_frames),
+                env_seeds=env_seeds(expected),
                 num_steps=config.ppo.num_steps,
                 num_slabs=num_slabs(config),
                 serial=config.serial,
                 **({"stagger": config.stagger} if config.stagger else {}),
             ) as pool,
-            BackgroundEvaluator(config.watch, checkpointer, output) as evaluator,
+            BackgroundEvaluator(
+                config.watch if writes else WatchConfig(), checkpointer, output
+            ) as evaluator,
         ):
+            for opened in (checkpointer, pool, evaluator):
+                team.on_end(run_dir, partial(opened.__exit__, None, None, None))
             pool.start()  # The engines start while the network is initialized.
-            progress, expected = Progress(), checkpointer.saved_frames
+            progress = Progress()
             key = jax.random.key(config.seed)
             state = init_train_state(network, config.ppo, key, bonus)
             state = transfer.begin(state, start)
             state = checkpointer.restore_or(state, progress)
+            state = members.synchronized(state, progress, devices, team)
             if files:
                 files.resume(state, progress.frames)
-            sampler = make_sampler(pool, network, config, self_play)
+            sampler = make_sampler(pool, network, config, self_play, devices)
             if progress.frames != expected and isinstance(sampler, SyncSampler):
                 # A checkpoint could not be read, and the one before it could.
-                sampler.first_seeds = _env_seeds(config, progress.frames)
-            map_record.record(run_dir, environment.map_file())
-            text = versions.with_session(
-                run_dir, progress.frames, versions.current(precision.kernels_here())
-            )
-            runs.write_atomically(run_dir / versions.FILE, text)
+                sampler.first_seeds = env_seeds(progress.frames)
+            if writes:
+                _record(run_dir, progress.frames, environment)
             output.begin(progress.frames)
             output.note(precision.describe(network.precision))
             if start:
@@ -189,6 +219,7 @@ def open_session(
                     total_frames=config.total_frames,
                     off_policy=config.mode == "async",
                     bonus=bonus,
+                    devices=devices,
                 ),
                 timer=Stopwatch(),
                 output=LateOutput(
@@ -204,20 +235,28 @@ def open_session(
                 interrupt=interrupt,
                 deadline=begun + (60 * config.train_for_minutes or math.inf),
                 config=config,
+                agreement=Agreement(team, interrupt),
+                env_seeds=env_seeds,
             )
 
 
 def _open_writers(
-    config: Config, run_dir: Path, writer: Writer | None
+    config: Config, run_dir: Path, writer: Writer | None, *, writes: bool
 ) -> CompositeWriter:
+    if not writes:
+        return CompositeWriter()
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
     if config.watch.wandb:
         writers.append(WandbWriter(run_dir, config))
     return CompositeWriter(*writers, *([writer] if writer else []))
 
 
-def _env_seeds(config: Config, frames: int) -> list[int] | None:
-    return seeds.env_seeds(config.seed, config.env.num_envs, frames)
+def _record(run_dir: Path, frames: int, environment: Any) -> None:
+    """Record the map, and the versions of this session."""
+    map_record.record(run_dir, environment.map_file())
+    here = versions.current(precision.kernels_here())
+    text = versions.with_session(run_dir, frames, here)
+    runs.write_atomically(run_dir / versions.FILE, text)
 
 
 def num_slabs(config: Config) -> int:
@@ -226,7 +265,11 @@ def num_slabs(config: Config) -> int:
 
 
 def make_sampler(
-    pool: Any, network: ActorCritic, config: Config, self_play: SelfPlay | None = None
+    pool: Any,
+    network: ActorCritic,
+    config: Config,
+    self_play: SelfPlay | None = None,
+    devices: Devices = ONE_DEVICE,
 ) -> SyncSampler | AsyncSampler:
     """Return the sampler of a configuration's mode, a context manager."""
     collector = RolloutCollector(
@@ -236,6 +279,7 @@ def make_sampler(
         seed=config.seed,
         segment_steps=config.ppo.segment_steps,
         self_play=self_play,
+        devices=devices,
     )
     if config.mode == "async":
         steps = config.ppo.num_epochs * config.ppo.num_minibatches

@@ -109,6 +109,9 @@ class CountingFamily:
     def make_pool(self, environment, **options):
         return CountingPool(environment, **options)
 
+    def env_seeds(self, seed, num_envs):
+        return [seed] * num_envs
+
     def complete(self, scenario, num_envs, frame_skip, fields):
         return EnvConfig(
             scenario=scenario, num_envs=num_envs, num_groups=1, frame_skip=1, **fields

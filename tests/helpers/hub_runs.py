@@ -19,7 +19,7 @@ from saved_states import make_progress
 from tiny import NETWORK
 
 from jaxfactory.checkpoints.manager import Checkpointer
-from jaxfactory.cli import commands, main
+from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.hub import pull as hub_pull
@@ -122,7 +122,7 @@ def server(monkeypatch, tmp_path):
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setenv("HF_TOKEN", "hf_write")
         # It sets flags for a JAX that has long been started here.
-        monkeypatch.setattr(commands, "_prepare_jax", lambda: None)
+        monkeypatch.setattr(jax_setup, "configure", lambda: None)
         # The client waits up to 8 seconds between its attempts.
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
         huggingface_hub.utils.disable_progress_bars()

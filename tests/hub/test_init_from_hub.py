@@ -12,7 +12,6 @@ from source_runs import begun, config_of, parsed, refused, trained
 
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
-from jaxfactory.cli import commands
 from jaxfactory.hub.push import _portable
 from jaxfactory.training import init_from
 
@@ -26,7 +25,7 @@ server = hub_runs.server
 def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # It sets flags for a JAX that has long been started here.
-    monkeypatch.setattr(commands, "_prepare_jax", lambda: None)
+    monkeypatch.setattr(jax_setup, "configure", lambda: None)
     init_from._pulled.cache_clear()
 
 

@@ -210,7 +210,7 @@ def test_the_last_epoch_is_also_reported_by_itself():
 
 
 def test_vtrace_without_lag_evaluates_nothing_again(monkeypatch):
-    def refuse(network):
+    def refuse(network, devices):
         def reevaluate(*arguments):
             raise AssertionError("a forward pass for nothing")
 

@@ -147,7 +147,7 @@ def parse(arguments):
         patch.setattr(train_options, "_begun_from", lambda source, base, *rest: base)
         # Nor is there a run to repeat.
         patch.setattr(train_options.runs, "read_config", lambda file: Config())
-        patch.setattr(commands, "_prepare_jax", lambda: None)
+        patch.setattr(jax_setup, "configure", lambda: None)
         try:
             code = main.main([*arguments])
         except SystemExit as ended:

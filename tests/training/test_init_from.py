@@ -14,7 +14,7 @@ import jaxfactory
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
-from jaxfactory.cli import commands, main
+from jaxfactory.cli import main
 from jaxfactory.config import flat_text, runs
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import PPOConfig
@@ -35,7 +35,7 @@ CARTPOLE = tiny_config(
 def in_an_empty_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # It sets flags for a JAX that has long been started here.
-    monkeypatch.setattr(commands, "_prepare_jax", lambda: None)
+    monkeypatch.setattr(jax_setup, "configure", lambda: None)
     init_from._pulled.cache_clear()
 
 

@@ -47,6 +47,17 @@ class DoomFamily:
 
         return EnvPool(environment, **options)
 
+    def env_seeds(self, seed: int, num_envs: int) -> list[int]:
+        """Return a seed for each environment, as `EnvSeed` of the core does."""
+        # SplitMix64 (Steele et al. 2014); see csrc/pool/env_pool.cc.
+        seeds = []
+        for index in range(num_envs):
+            x = (seed * 0x100000001B3 + index + 1 + 0x9E3779B97F4A7C15) % 2**64
+            x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+            x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
+            seeds.append((x ^ (x >> 31)) >> 32)
+        return seeds
+
     def complete(
         self,
         scenario: str | Scenario,

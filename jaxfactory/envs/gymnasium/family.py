@@ -46,6 +46,12 @@ class GymnasiumFamily:
 
         return GymnasiumPool(environment, **options)
 
+    def env_seeds(self, seed: int, num_envs: int) -> list[int]:
+        """Return a seed for each environment."""
+        from jaxfactory.envs.gymnasium.pool import env_seeds_of
+
+        return env_seeds_of(seed, num_envs)
+
     def complete(
         self,
         scenario: str,

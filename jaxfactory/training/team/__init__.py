@@ -1,0 +1,1 @@
+"""What training with several processes and devices adds to training with one."""
