@@ -20,8 +20,9 @@ from jaxfactory.config.flags import parse
 from jaxfactory.training.options import as_config, parse_train
 
 
-# Seconds between the end of one process and the others', which have been told by then.
-_PATIENCE = 8.0
+# Seconds between the failure of one process and the end of the others, which have been
+# told by then and clean up.
+_PATIENCE = 4.5
 _POLL_SECONDS = 0.1
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
@@ -192,12 +193,21 @@ def _wait(children: list[subprocess.Popen]) -> None:
     deadline = None
     while any(child.poll() is None for child in children):
         if deadline is None and any(child.returncode for child in children):
-            # The others end by themselves: at once if it was killed. But one that was
-            # stopped can only be killed.
             deadline = time.monotonic() + _PATIENCE
-        if deadline is not None and time.monotonic() > deadline:
-            return
+        if deadline is not None:
+            left = [child for child in children if child.poll() is None]
+            # The others end by themselves, but one that was stopped cannot.
+            if time.monotonic() > deadline or all(map(_is_stopped, left)):
+                return
         time.sleep(_POLL_SECONDS)
+
+
+def _is_stopped(child: subprocess.Popen) -> bool:
+    try:
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return False
+    return fields.split()[0] == "T"
 
 
 def _free_port() -> int:

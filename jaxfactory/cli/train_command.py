@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from jaxfactory._util import jax_setup, plugins
 from jaxfactory._util.errors import UserError, require
+from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config import runs, sizing
 from jaxfactory.distributed import gang as gangs
 from jaxfactory.training import init_from
@@ -108,7 +109,10 @@ def _train_together(options: TrainOptions, config: "Config", gang: "Gang") -> in
     jax_setup.configure()
     from jaxfactory.distributed import runtime
 
-    with _leaving_at_once(), runtime.team_of(gang, options.step_timeout) as team:
+    with (
+        _leaving_at_once(gang.number),
+        runtime.team_of(gang, options.step_timeout) as team,
+    ):
         first = team.number == 0
         run_dir = options.run
         if run_dir is None and first:
@@ -128,12 +132,17 @@ def _train_together(options: TrainOptions, config: "Config", gang: "Gang") -> in
 
 
 @contextlib.contextmanager
-def _leaving_at_once() -> Iterator[None]:
+def _leaving_at_once(number: int) -> Iterator[None]:
     """Let this process end without JAX's own end, which waits for the others."""
     code = 0
     try:
         yield
-    except SystemExit as leaving:  # Another process has reported the error.
+    except TrainingInterrupted as error:
+        code = 128 + error.signum
+        if number:
+            raise SystemExit(code) from error  # Process 0 says so.
+        raise
+    except SystemExit as leaving:  # Process 0 reports the error.
         code = int(leaving.code or 0)
         raise
     except BaseException as error:

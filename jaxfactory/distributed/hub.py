@@ -120,7 +120,7 @@ class Hub:
             member.connection.close()
             member.closed = True
             if member.number >= 0 and not (member.left or self._over):
-                self._end(f"{member.name} has ended", member.number)
+                self._end(f"{member.name} has ended")
 
     def _take(self, member: _Member, message: dict[str, Any]) -> None:
         if "hello" in message:
@@ -129,7 +129,7 @@ class Hub:
         if "steps" in message:
             member.steps = int(message["steps"])
         if "failed" in message:
-            self._end(message["failed"], member.number, mistake=message["mistake"])
+            self._end(message["failed"], mistake=message["mistake"])
         if "round" in message:
             number = int(message["round"])
             shared = self._gathered.setdefault(number, {})
@@ -145,22 +145,23 @@ class Hub:
 
     def _check(self, now: float) -> None:
         if self._over or len(self._members) < self._count:
+            self._moved = now
             return
-        for number, member in sorted(self._members.items()):
+        for _, member in sorted(self._members.items()):
             silent = now - member.heard
             if silent > self._timeout and not member.left:
                 what = f"has not answered for {silent:.0f} seconds"
-                self._end(f"{member.name} {what}", number)
+                self._end(f"{member.name} {what}")
                 return
         steps = {number: m.steps for number, m in self._members.items()}
         slowest = min(steps.values())
         if slowest != self._slowest:
             self._slowest, self._moved = slowest, now
-        # The first update compiles its programs; before and after training, at 0 and
-        # -1, there is no limit.
+        # The first rollout and update compile their programs; after training, at -1,
+        # there is no limit.
         limit = self._timeout if slowest > 2 else max(self._timeout, START_SECONDS)
         waited = now - self._moved
-        if slowest <= 0 or any(m.left for m in self._members.values()):
+        if slowest < 0 or any(m.left for m in self._members.values()):
             self._moved = now
         elif waited > limit:
             behind = [number for number, each in steps.items() if each == slowest]
@@ -172,11 +173,11 @@ class Hub:
             verb = "has" if len(behind) in (1, self._count) else "have"
             negated = "" if len(behind) == self._count else "not "
             text = f"{names} {verb} {negated}{what} update {update} of this session"
-            self._end(f"{text} within {limit:.0f} seconds", behind[0])
+            self._end(f"{text} within {limit:.0f} seconds")
 
-    def _end(self, reason: str, number: int, *, mistake: bool = False) -> None:
+    def _end(self, reason: str, *, mistake: bool = False) -> None:
         self._over = True
-        self._send_all({"end": reason, "number": number, "mistake": mistake})
+        self._send_all({"end": reason, "mistake": mistake})
 
     def _send_all(self, message: dict[str, Any]) -> None:
         data = encode(message)

@@ -191,7 +191,10 @@ class Team:
             cleanup: Called on another thread, the last one given first.
         """
         if run_dir is not None:
-            self._resume = f"; resume with: jaxfactory train --run {run_dir}"
+            self._resume = (
+                f"; resume in {self.count} processes with: jaxfactory train --run "
+                f"{run_dir}"
+            )
         self._cleanups.append(cleanup)
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -240,7 +243,7 @@ class Team:
                     with self._changed:
                         self._answers[message["round"]] = message["everything"]
                         self._changed.notify_all()
-                if "end" in message and message["number"] != self.number:
+                if "end" in message:
                     self._end(message["end"], mistake=message["mistake"])
                     return
 

@@ -81,6 +81,7 @@ def train(
         exact = config.resume == "exact"
         frames = session.checkpointer.saved_frames
         note = f" exactly from {frames:,} frames" if exact else ""
+        note = f" in {team.count} processes" if team.count > 1 else note
         raise TrainingInterrupted(signum, run_dir, note)
     functions.raise_error()
     session.output.nonfinite.raise_error(run_dir)
