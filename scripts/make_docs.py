@@ -4,8 +4,8 @@
 
 These are the command reference (docs/commands.md), from each command's --help; the
 table in docs/scenarios.md, from `jaxfactory scenarios`; and the figures in
-docs/performance.md, from benchmarks/results. A test checks that the first two are up to
-date.
+docs/performance.md and docs/scaling.md, from benchmarks/results. A test checks that the
+first two are up to date.
 """
 
 import contextlib
@@ -164,6 +164,81 @@ def _updates(name: str) -> str:
     return "\n".join([head, *rows, "", f"{_source(name, data)}\n"])
 
 
+def scaling() -> str:
+    """Return the tables of results in docs/scaling.md."""
+    data = _result("scaling.json")
+    if data is None:
+        return ""
+    rows = ["| frames/s of training | counting | Doom |", "|---|---|---|"]
+    for split, one in data["training"]["counting"].items():
+        doom = data["training"]["doom"][split]
+        rates = f"{one['frames_per_second']:,.0f} | {doom['frames_per_second']:,.0f}"
+        rows.append(f"| {split} | {rates} |")
+    rows += ["", _source("scaling.json", data), ""]
+    rows += [
+        "| an update's collectives, per device | minibatches | summed up | exchanged | "
+        "seconds | update |",
+        "|---|---|---|---|---|---|",
+    ]
+    for split, found in data["updates"].items():
+        for minibatches in ("1", "4"):
+            one = found[minibatches]
+            rows.append(
+                f"| {split} | {minibatches} | {one['all_reduce_bytes'] / 1e6:.1f} MB | "
+                f"{one['reduce_scatter_bytes'] / 1e6:.1f} MB | "
+                f"{one['collective_seconds']:.3f} | {one['update_seconds']:.3f} s |"
+            )
+    return "\n".join([*rows, "", *_extrapolated(data["extrapolation"])]) + "\n"
+
+
+def _extrapolated(data: dict[str, Any]) -> list[str]:
+    measured, assumed = data["measured"], data["assumed"]
+    rows = [
+        "### Extrapolated",
+        "",
+        "This is a model, not a measurement. Its measured constants: a rollout of "
+        f"{measured['frames']:,} frames takes {measured['rollout_seconds']:.2f} s and "
+        f"its update {measured['update_seconds']:.2f} s on the machine above; "
+        f"{measured['core_rate']:,.0f} frames/s of the engines per core "
+        "([fps_tuned.json](results/fps_tuned.json)); "
+        f"{measured['all_reduces']} collectives of "
+        f"{measured['all_reduce_bytes'] / 1e6:.1f} MB in all per update. Its "
+        "assumptions:",
+        "",
+        "- Machines like this one, each with the same batch, sync mode, one minibatch "
+        "per epoch; all-reduces in a ring over "
+        f"{assumed['network_bytes_per_second'] * 8e-9:.0f} Gbit/s and "
+        f"{assumed['network_seconds'] * 1e6:.0f} microseconds per message; no machine "
+        "is slower than the others.",
+        f"- A machine with {assumed['gpu_machine_cores']} cores and up to 8 GPUs, "
+        "async mode: the slower of engines and GPUs decides. A GPU does "
+        f"{assumed['gpu_operations_per_second'] / 1e12:.0f} useful TFLOP/s on this "
+        "small network, and "
+        f"{assumed['gpu_link_bytes_per_second'] / 1e9:.0f} GB/s connect two of them. "
+        "No GPU was measured.",
+        "",
+        "| machines | frames/s | of ideal | collectives |",
+        "|---|---|---|---|",
+    ]
+    rows += [
+        f"| {row['hosts']} | {row['frames_per_second']:,.0f} | "
+        f"{100 * row['efficiency']:.0f} % | {row['collective_seconds']:.3f} s |"
+        for row in data["hosts"]
+    ]
+    rows += [
+        "",
+        "| GPUs | the engines allow | the GPUs allow | frames/s |",
+        "|---|---|---|---|",
+    ]
+    rows += [
+        f"| {row['gpus']} | {row['engines_frames_per_second']:,.0f} | "
+        f"{row['learning_frames_per_second']:,.0f} | "
+        f"{row['frames_per_second']:,.0f} |"
+        for row in data["gpus"]
+    ]
+    return rows
+
+
 def _result(name: str) -> dict[str, Any] | None:
     file = RESULTS / name
     return json.loads(file.read_text()) if file.is_file() else None
@@ -192,7 +267,10 @@ def with_table(page: str, table: str) -> str:
 def main() -> None:
     """Write all generated parts."""
     (DOCS / "commands.md").write_text(command_reference())
-    for name, part in (("scenarios", scenario_table()), ("performance", figures())):
+    parts = {
+        "scenarios": scenario_table(), "performance": figures(), "scaling": scaling()
+    }  # fmt: skip
+    for name, part in parts.items():
         page = DOCS / f"{name}.md"
         page.write_text(with_table(page.read_text(), part))
 
