@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from saved_states import make_progress
 from tiny import NETWORK
 
+from jaxfactory._util import jax_setup
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.cli import main
 from jaxfactory.config import runs

@@ -10,6 +10,7 @@ import pytest
 from hub_runs import CONFIG, EVALUATION, FRAMES, push
 from source_runs import begun, config_of, parsed, refused, trained
 
+from jaxfactory._util import jax_setup
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.hub.push import _portable

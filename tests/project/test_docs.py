@@ -15,6 +15,7 @@ from docs_pages import DOCS, PAGES, ROOT, blocks, run_page, words
 from hub_server import TOKENS, HubServer
 
 import jaxfactory
+from jaxfactory._util import jax_setup
 from jaxfactory.cli import commands, main
 from jaxfactory.config import presets
 

@@ -11,6 +11,7 @@ from source_runs import begun, config_of, fresh, parsed, refused, roots, trained
 from tiny import tiny_config
 
 import jaxfactory
+from jaxfactory._util import jax_setup
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
