@@ -108,6 +108,7 @@ def _train_together(options: TrainOptions, config: "Config", gang: "Gang") -> in
     """Train in one of several processes."""
     jax_setup.configure()
     from jaxfactory.distributed import runtime
+    from jaxfactory.envs import family
 
     with (
         _leaving_at_once(gang.number),
@@ -121,11 +122,13 @@ def _train_together(options: TrainOptions, config: "Config", gang: "Gang") -> in
             # Process 0 decides: the others may have no access to its files.
             run_dir = Path(team.share(str(run_dir))[0])
             text = team.share(_finished(config, run_dir) if first else "")[0]
-            if not text:
-                return _run(options, config, run_dir, team)
-            if first:
+            if text and first:
                 print(text)
-            return 0
+            if text:
+                return 0
+            if first and (note := family.resolve(config.env).map_warning()):
+                print(note)
+            return _run(options, config, run_dir, team)
         finally:
             if options.run is None and first and run_dir is not None:
                 runs.remove_empty(run_dir)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.plain_files import printable
-from jaxfactory._util.signals import TrainingInterrupted
+from jaxfactory._util.signals import Stopped, TrainingInterrupted
 from jaxfactory.distributed.hub import BEAT
 from jaxfactory.distributed.wire import Lines, encode
 
@@ -149,7 +149,9 @@ class Team:
             threading.Event().wait()  # The listening thread ends this process.
         self._closing.set()
         mistake = isinstance(error, UserError)
-        text = str(error) if mistake else f"{self._name} failed: {_first_line(error)}"
+        text = f"{self._name} failed: {_first_line(error)}"
+        if mistake or isinstance(error, Stopped):
+            text = str(error) if mistake else f"{self._name} was {error}"
         told = self._say({"failed": text, "mistake": mistake})
         self._goodbye()
         if mistake and told and self.number:
