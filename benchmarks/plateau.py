@@ -13,15 +13,13 @@ time. Variants take turns.
 import argparse
 import concurrent.futures
 import contextlib
-import os
 import queue
 import shlex
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +42,9 @@ def attempt(
         core = cores.get()
         try:
             _train(
-                [
-                    *training.JAXFACTORY, "train", "--scenario", options.scenario,
-                    "--run", str(run), "--seed", str(seed), *options.arguments, *flags,
-                ],
-                core, run, options.frames,
+                run, core, options.frames,
+                ("--scenario", options.scenario, "--seed", seed,
+                 *options.arguments, *flags),
             )  # fmt: skip
         finally:
             cores.put(core)
@@ -67,23 +63,12 @@ def attempt(
     }
 
 
-def _train(command: list[str], core: int, run: Path, frames: int) -> None:
-    """Run a command on one core until its metrics reach a number of frames."""
+def _train(run: Path, core: int, frames: int, flags: Sequence[object]) -> None:
+    """Train on one core until the metrics reach a number of frames."""
     log = run.parent / "log"
-    with log.open("wb") as file:
-        mine = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {core})  # of this thread; the command inherits it
-        try:
-            process = subprocess.Popen(command, stdout=file, stderr=file)
-        finally:
-            os.sched_setaffinity(0, mine)
-    try:
+    with training.started(run, flags, log, core) as process:
         while process.poll() is None and _frames(run) < frames:
             time.sleep(_LOOK_S)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        process.wait()
     if _frames(run) < frames:
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise training.FailedError(f"train ended early: {' '.join(last)}")

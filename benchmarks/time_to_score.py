@@ -10,9 +10,7 @@ of the next evaluation counts.
 import argparse
 import json
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -72,16 +70,11 @@ def _train_until(
 ) -> tuple[float, bool]:
     """Train until the training score is reached; return (seconds, reached)."""
     start = time.perf_counter()
-    command = [
-        *training.JAXFACTORY, "train", "--scenario", options.scenario,
-        "--run", str(run), "--seed", str(seed), *options.arguments,
-    ]  # fmt: skip
-    with (run.parent / "train.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    metrics, reached = run / "metrics.jsonl", False
-    # Skip the metrics of earlier sessions.
-    _, position = _new_rows(metrics, 0)
-    try:
+    flags = ("--scenario", options.scenario, "--seed", seed, *options.arguments)
+    with training.started(run, flags, run.parent / "train.log") as process:
+        metrics, reached = run / "metrics.jsonl", False
+        # Skip the metrics of earlier sessions.
+        _, position = _new_rows(metrics, 0)
         while process.poll() is None:
             time.sleep(_LOOK_S)
             elapsed = time.perf_counter() - start
@@ -92,14 +85,6 @@ def _train_until(
             if used + elapsed > 60 * options.minutes:
                 break
         return time.perf_counter() - start, reached
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _new_rows(path: Path, position: int) -> tuple[list[dict], int]:

@@ -1,6 +1,7 @@
 """Strictness for every test: dtypes, ranks, types and shapes of arguments."""
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
@@ -27,10 +28,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Programs that the tests start have as many devices and the same flags, and so share
+# the compiled programs.
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 jax.config.update("jax_num_cpu_devices", 2)
 
 # Must come before the first import of the package.
 install_import_hook("jaxfactory", "beartype.beartype")
+jax_setup = importlib.import_module("jaxfactory._util.jax_setup")
+jax_setup.configure_xla()
 
 
 # They look at all engines, ports and names of the machine, and at how soon things

@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from jaxfactory._util.versions import cpu_model
+
 
 PACKAGES = (
     "jaxfactory", "jax", "jaxlib", "torch", "vizdoom", "numpy", "envpool",
@@ -36,15 +38,6 @@ def describe() -> dict[str, Any]:
 def cores() -> list[int]:
     """Return the cores that this process may run on."""
     return sorted(os.sched_getaffinity(0))
-
-
-def cpu_model() -> str:
-    """Return the processor's name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def gpu() -> str | None:

@@ -1,12 +1,15 @@
 """Runs the jaxfactory command for the benchmarks that train."""
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +81,42 @@ def train_and_evaluate(
         seconds = time.perf_counter() - start
         result = evaluate(run, episodes, checkpoint)
         return Trained(seconds, result, read_metrics(run))
+
+
+@contextlib.contextmanager
+def started(
+    run: Path, flags: Sequence[object], log: Path, core: int | None = None
+) -> Iterator[subprocess.Popen]:
+    """Train while the block runs, and end training with it.
+
+    Args:
+        run: The run's directory.
+        flags: Flags of ``jaxfactory train``, without ``--run``.
+        log: File to which the output is appended.
+        core: The only core that it may use; by default any.
+
+    Yields:
+        The process.
+    """
+    words = [*JAXFACTORY, "train", "--run", str(run), *map(str, flags)]
+    with log.open("ab") as file:
+        mine = os.sched_getaffinity(0)
+        if core is not None:  # of this thread; the command inherits it
+            os.sched_setaffinity(0, {core})
+        try:
+            process = subprocess.Popen(words, stdout=file, stderr=file)
+        finally:
+            os.sched_setaffinity(0, mine)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:

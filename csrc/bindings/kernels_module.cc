@@ -39,7 +39,7 @@ NB_MODULE(_kernels, m) {
       "XLA FFI handlers of the bfloat16 kernels; empty if the processor lacks "
       "AVX-512-BF16.");
   m.def("bf16_instructions", &Bf16Instructions,
-        "What the bfloat16 kernels multiply with: \"AMX\", \"AVX-512-BF16\" or \"\".");
+        R"(What the bfloat16 kernels multiply with: "AMX", "AVX-512-BF16" or "".)");
   m.def("limit_convolution_lanes", &LimitConvolutionLanes, "lanes"_a,
         "Use vectors of at most this many floats, 8 or 16; for tests of both.");
 }

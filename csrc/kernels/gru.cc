@@ -42,7 +42,7 @@ void GruForward::Prepare(Range rows) {
 
 void GruForward::Compute(Range batch) const {
   const int size = shape_.size, rows = batch.end - batch.begin;
-  const std::size_t values = static_cast<std::size_t>(At(rows, size));
+  const auto values = static_cast<std::size_t>(At(rows, size));
   ScratchArray<float> before(values), recurrent(3 * values);
   ScratchArray<Bf16> rounded(values);
   for (int t = 0; t < shape_.steps; ++t) {
@@ -88,7 +88,7 @@ void GruBackward::Prepare(Range rows) {
 
 void GruBackward::Compute(Range batch, float* bias) {
   const int size = shape_.size, rows = batch.end - batch.begin;
-  const std::size_t values = static_cast<std::size_t>(At(rows, size));
+  const auto values = static_cast<std::size_t>(At(rows, size));
   ScratchArray<float> before(values), recurrent(3 * values);
   float* carried = gradients_.state + At(batch.begin, size);
   std::fill_n(carried, values, 0.0F);

@@ -73,7 +73,7 @@ void ImageEncoder::Forward(const Pixels& pixels, int first, int last) const {
     if (layers_[i].result == nullptr) between[i].resize(layers_[i].shape.output());
   }
   for (int image = first; image < last; ++image) {
-    const std::size_t number = static_cast<std::size_t>(image);
+    const auto number = static_cast<std::size_t>(image);
     NormalizePixels(pixels.values + number * size, pixels.scale, pixels.shift,
                     pixels.clip, Signed(size), normalized.data());
     const Bf16* from = normalized.data();
@@ -133,7 +133,8 @@ void ImageEncoder::Backward(const Pixels& pixels, const float* errors, int first
         const std::size_t in = shape.image(), out = shape.output();
         const Bf16* from[2] = {nullptr, nullptr};
         for (int i = 0; i < both; ++i) {
-          const std::size_t number = static_cast<std::size_t>(image + i);
+          const std::size_t number =
+              static_cast<std::size_t>(image) + static_cast<std::size_t>(i);
           const float* dy =
               layer + 1 == layers_.size()
                   ? errors + number * out

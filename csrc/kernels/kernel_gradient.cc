@@ -41,7 +41,7 @@ KernelGradientSum::KernelGradientSum(const ConvShape& shape, int most)
 
 void KernelGradientSum::Set(int slot, const Bf16* const images[2],
                             const Bf16* const errors[2]) {
-  const std::size_t number = static_cast<std::size_t>(slot);
+  const auto number = static_cast<std::size_t>(slot);
   Interleave(images[0], images[1], static_cast<std::ptrdiff_t>(shape_.image()),
              images_.data() + number * shape_.image());
   Pair* to = errors_.data() + number * errors_size_;

@@ -15,7 +15,7 @@ std::atomic<int> widest{16};
 
 template <int kLanes>
 struct Vector {
-  typedef float Type __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+  using Type __attribute__((vector_size(kLanes * 4), aligned(4), may_alias)) = float;
 };
 
 #define JAXFACTORY_UNROLL _Pragma("GCC unroll 16")

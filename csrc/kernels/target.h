@@ -16,26 +16,24 @@
 #define JAXFACTORY_HAS_AMX 1
 #endif
 
+// A pragma's text must be a single literal, and GCC 14 needs all of the instructions in
+// one pragma.
+#define JAXFACTORY_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
-#define JAXFACTORY_BEGIN_AVX512BF16                                             \
-  _Pragma(                                                                      \
-      "clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq," \
-      "avx512vl,avx512bf16,avx2,fma\"))), apply_to = function)")
+#define JAXFACTORY_TARGET(names) \
+  JAXFACTORY_PRAGMA(             \
+      clang attribute push(__attribute__((target(names))), apply_to = function))
 #define JAXFACTORY_END_AVX512BF16 _Pragma("clang attribute pop")
-#define JAXFACTORY_BEGIN_AMX                                                    \
-  _Pragma(                                                                      \
-      "clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512dq," \
-      "avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16\"))), apply_to = function)")
 #else
-#define JAXFACTORY_BEGIN_AVX512BF16                                 \
-  _Pragma("GCC push_options")                                       \
-      _Pragma("GCC target(\"avx512f,avx512bw,avx512dq,avx512vl\")") \
-          _Pragma("GCC target(\"avx512bf16,avx2,fma\")")
+#define JAXFACTORY_TARGET(names) \
+  _Pragma("GCC push_options") JAXFACTORY_PRAGMA(GCC target(names))
 #define JAXFACTORY_END_AVX512BF16 _Pragma("GCC pop_options")
-#define JAXFACTORY_BEGIN_AMX  \
-  JAXFACTORY_BEGIN_AVX512BF16 \
-  _Pragma("GCC target(\"amx-tile,amx-bf16\")")
 #endif
+#define JAXFACTORY_BEGIN_AVX512BF16 \
+  JAXFACTORY_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
+#define JAXFACTORY_BEGIN_AMX \
+  JAXFACTORY_TARGET(         \
+      "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16")
 #define JAXFACTORY_END_AMX JAXFACTORY_END_AVX512BF16
 
 #endif  // JAXFACTORY_KERNELS_TARGET_H_

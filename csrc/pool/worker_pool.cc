@@ -64,7 +64,7 @@ void PinTo(int core) {
   // Only optimizations: errors are ignored.
   try {
     RunOn(0, {core});
-  } catch (const std::bad_alloc&) {
+  } catch (const std::bad_alloc&) {  // ignored
   }
   // An engine that wakes does not interrupt the one that runs: fewer switches. The
   // engines inherit this, and yield to the acting and learning threads on their core.

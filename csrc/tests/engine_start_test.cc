@@ -89,7 +89,10 @@ void TestNamesOfAKilledProcess() {
     const DoomEngine engine(config, 1);
     const std::string& id = engine.id();
     // Like an engine that is about to reply.
-    std::fclose(std::fopen(("/dev/shm/" + (kSegmentName + id)).c_str(), "w"));
+    std::FILE* const name =
+        std::fopen(("/dev/shm/" + (kSegmentName + id)).c_str(), "w");
+    CHECK(name != nullptr);
+    std::fclose(name);
     CHECK(write(ends[1], id.data(), id.size()) == 10);
     raise(SIGKILL);
   });

@@ -47,6 +47,7 @@ float Widened(Bf16 value) {
 
 void InThreads(int count, const std::function<void(int)>& work) {
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) threads.emplace_back(work, i);
   for (std::thread& thread : threads) thread.join();
 }
@@ -106,7 +107,7 @@ Plain Convolve(const ConvShape& shape, int images, const std::vector<float>& x,
 }
 
 void TestEncoder(const Stack& stack) {
-  const std::size_t count = static_cast<std::size_t>(stack.images);
+  const auto count = static_cast<std::size_t>(stack.images);
   const std::size_t pixels = stack.shapes.front().image();
   std::vector<std::uint8_t> images(count * pixels);
   for (std::uint8_t& pixel : images) pixel = random_bits() % 3;

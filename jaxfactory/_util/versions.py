@@ -31,10 +31,11 @@ def current(kernels: str) -> dict[str, str]:
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    return {**found, "cpu": _cpu(), "kernels": kernels}
+    return {**found, "cpu": cpu_model(), "kernels": kernels}
 
 
-def _cpu() -> str:
+def cpu_model() -> str:
+    """Return the processor's name."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):

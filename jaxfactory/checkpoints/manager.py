@@ -7,21 +7,20 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import run_lock
 from jaxfactory.checkpoints.background_writer import BackgroundWriter
 from jaxfactory.checkpoints.checkpoint_files import (
     KEPT,
-    SCRATCH,
     State,
     read_host,
     read_state,
     why,
 )
+from jaxfactory.checkpoints.run_folder import TEMPORARY, RunFolder
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.metrics.progress import Progress
@@ -40,8 +39,6 @@ class Counted(Protocol):
 BEST_SECONDS = 15.0
 # Seconds until a checkpoint that could not be written is tried again.
 RETRY_SECONDS = 60.0
-# Checkpoints for background evaluation, beside "latest" and "best".
-TEMPORARY = "temporary"
 
 
 class Checkpointer:
@@ -74,24 +71,13 @@ class Checkpointer:
         self._best = -np.inf
         # Number of multiples of --keep-every that training has passed.
         self._milestone = 0
-        self._lock: IO[str] | None = None
+        self._run = RunFolder(self.run_dir, config)
+        self._folder = self._run.checkpoints
         self._writer = BackgroundWriter(self.run_dir)
         self._retry_at: float | None = None
 
     def __enter__(self) -> "Checkpointer":
-        # Nothing is written before the lock is held: another process may be training.
-        runs.check_run(self.run_dir, self._config)
-        self._lock = run_lock.take(self.run_dir / runs.LOCK)
-        try:
-            runs.open_run(self.run_dir, self._config)
-            self._folder = self.run_dir / runs.CHECKPOINTS
-            self._folder.mkdir(exist_ok=True)
-        except BaseException:
-            self._lock.close()
-            raise
-        # Left behind by a process that was killed while saving.
-        shutil.rmtree(self._folder / SCRATCH, ignore_errors=True)
-        shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
+        self._run.open()
         self._last_save = self._clock()
         return self
 
@@ -99,10 +85,7 @@ class Checkpointer:
         try:
             self._writer.close()
         finally:
-            shutil.rmtree(self._folder / TEMPORARY, ignore_errors=True)
-            if self._lock is not None:
-                self._lock.close()
-                self._lock = None
+            self._run.close()
 
     @property
     def saved_frames(self) -> int:
@@ -167,6 +150,8 @@ class Checkpointer:
         Whether the state is the best so far is checked more often than that, and
         whether it is one to keep each time.
         """
+        if not self._is_writable():
+            return False
         self._keep_milestone(state, progress)
         now = self._clock()
         self._writer.finish_if_done()
@@ -194,6 +179,11 @@ class Checkpointer:
         Raises:
             UserError: If it cannot be written.
         """
+        if not self._run.is_there() and not self._make_again():
+            raise UserError(
+                f"the run directory {self.run_dir} was removed and cannot be made "
+                f"again: the state at {int(state.frames):,} frames is not saved"
+            )
         self._save(state, progress)
         if error := self._writer.finish(warn=False):
             raise UserError(
@@ -236,6 +226,17 @@ class Checkpointer:
             if path != final:
                 shutil.rmtree(path)
         return True
+
+    def _is_writable(self) -> bool:
+        """Make the run's directory again if it was removed; whether it is there."""
+        waits = self._retry_at is not None and self._clock() < self._retry_at
+        return self._run.is_there() or (not waits and self._make_again())
+
+    def _make_again(self) -> bool:
+        made = self._run.make_again()
+        self._best, self._saved_frames = -np.inf, -1
+        self._retry_at = self._clock() + (0.0 if made else RETRY_SECONDS)
+        return made
 
     def _save(self, state: Counted, progress: Progress) -> None:
         self._retry_at = None

@@ -43,6 +43,7 @@ def run(args: list[str]) -> int:
     gang = gangs.find(
         options.coordinator, options.num_processes, options.process_id, os.environ
     )
+    config = _fitted(config, options, args, several=gang is not None)
     if gang is not None:
         return _train_together(options, config, gang)
     run_dir = options.run or runs.new_run_dir(config.env.scenario)
@@ -51,6 +52,26 @@ def run(args: list[str]) -> int:
     finally:
         if options.run is None:
             runs.remove_empty(run_dir)
+
+
+def _fitted(
+    config: "Config", options: TrainOptions, args: list[str], *, several: bool
+) -> "Config":
+    """Return settings whose environments fit into memory; print it if they are fewer.
+
+    Only where neither a flag nor an existing run has set their number, and one process
+    trains: several would choose different numbers.
+    """
+    from jaxfactory.envs.doom import capacity
+
+    resumed = options.run is not None and runs.is_run(options.run)
+    chosen = bool(several or resumed or options.replay_config) or any(
+        arg.partition("=")[0] in ("--num-envs", "--num_envs") for arg in args
+    )
+    config, note = capacity.fitted(config, chosen)
+    if note:
+        print(note)
+    return config
 
 
 def refuse_auto(several: bool) -> None:

@@ -184,9 +184,14 @@ def open_run(run_dir: Path, config: Config) -> bool:
     """
     existing = check_run(run_dir, config)
     with _writable(run_dir):
-        text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
-        write_atomically(run_dir / CONFIG, text)
+        write_config(run_dir, config)
     return existing
+
+
+def write_config(run_dir: Path, config: Config) -> None:
+    """Write a run's config.json."""
+    text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
+    write_atomically(run_dir / CONFIG, text)
 
 
 @contextlib.contextmanager

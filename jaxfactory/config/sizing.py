@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxfactory._util.machine import control_groups
+
 
 _ENVS_PER_CORE = 32
 _ENVS_PER_CORE_WITH_GPU = 64
@@ -40,7 +42,7 @@ def usable_cores() -> int:
 
 
 def time_limit(
-    proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")
+    proc: Path = control_groups.PROC, root: Path = control_groups.ROOT
 ) -> float:
     """Return the cores' worth of time that control groups allow; infinity without one.
 
@@ -48,24 +50,8 @@ def time_limit(
         proc: Has ``self/cgroup``, the process's groups.
         root: Where control groups are mounted, of version 1, 2 or both.
     """
-    limit = math.inf
-    with contextlib.suppress(OSError, ValueError):
-        for line in (proc / "self" / "cgroup").read_text().splitlines():
-            _, kinds, group = line.split(":", 2)
-            if kinds and "cpu" not in kinds.split(","):
-                continue
-            # In a container, the group may be mounted as the root.
-            places = [
-                root / (kinds or "."),
-                root / "cpu" if kinds else root / "unified",
-            ]
-            for place in places:
-                for folder in (place / group.strip("/"), place):
-                    # A limit of a group above holds too.
-                    while folder != root.parent and folder != folder.parent:
-                        limit = min(limit, _limit_of(folder))
-                        folder = folder.parent
-    return limit
+    folders = control_groups.folders("cpu", proc, root)
+    return min([math.inf, *map(_limit_of, folders)])
 
 
 def _limit_of(folder: Path) -> float:

@@ -1,5 +1,6 @@
 """A file that keeps what a full disk does not take, and writes it later."""
 
+import os
 from pathlib import Path
 
 
@@ -9,9 +10,13 @@ _BLOCK = 2**13
 
 
 class PatientFile:
-    """A binary file to append to. Writing to it never raises; `check` does."""
+    """A binary file to append to. Writing to it never raises; `check` does.
+
+    If the file is removed, a new one takes its place.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("ab", buffering=0)
         self._waiting = bytearray()
         self._error: OSError | None = None
@@ -26,6 +31,8 @@ class PatientFile:
     def flush(self) -> None:
         """Write whatever waits, as far as the disk takes it."""
         try:
+            if self._waiting and os.fstat(self._file.fileno()).st_nlink == 0:
+                self._open_again()
             while self._waiting:
                 # On a disk that becomes full, a part is written.
                 del self._waiting[: self._file.write(self._waiting)]
@@ -33,6 +40,13 @@ class PatientFile:
             self._error = error
         else:
             self._error = None
+
+    def _open_again(self) -> None:
+        self._path.parent.mkdir(exist_ok=True)
+        # One that exists by now is another program's.
+        file = self._path.open("xb", buffering=0)
+        self._file.close()
+        self._file = file
 
     def check(self) -> None:
         """Raise the error of the last attempt, if it failed.

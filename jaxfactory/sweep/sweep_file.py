@@ -29,22 +29,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.config import runs
 from jaxfactory.sweep.sweep_table import (
     Job,
     Sweep,
     Value,
     check_existing,
-    check_keys,
     config_of,
     first_names,
     flags_of,
-    load_toml,
     name_of,
-    number,
     options_of,
-    seeds_of,
-    slurm_options,
+    read_common,
 )
 
 
@@ -61,31 +56,20 @@ def read(path: Path, folder: Path | None = None) -> Sweep:
     Raises:
         UserError: If the file or an option in it is invalid.
     """
-    table = load_toml(path)
-    check_keys(path, table, _KEYS)
-    folder = folder or runs.ROOT / "sweeps" / path.stem
-    command = options_of(path, "command", table.get("command", {}))
+    table, command, seeds, sweep = read_common(path, _KEYS, folder)
     combinations = _combinations(path, command, table)
-    seeds = seeds_of(path, table.get("seeds", 1))
     jobs = []
     for varied, seed in itertools.product(combinations, seeds):
         name = name_of({**varied, "seed": seed})
         args = [*flags_of({**command, **varied}), f"--seed={seed}"]
-        jobs.append(Job(name, folder / name, args, config_of(path, name, args)))
+        jobs.append(Job(name, sweep.folder / name, args, config_of(path, name, args)))
     names = [job.name for job in jobs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UserError(f"{path}: the run {twice!r} occurs twice; remove one of them")
     for job in jobs:
         check_existing(job)
-    return Sweep(
-        path=path,
-        folder=folder,
-        jobs=jobs,
-        parallel=number(path, "parallel", table.get("parallel", 1), least=1),
-        evaluate=number(path, "evaluate", table.get("evaluate", 0), least=0),
-        slurm=slurm_options(path, table.get("slurm", {})),
-    )
+    return sweep._replace(jobs=jobs)
 
 
 def _combinations(

@@ -55,6 +55,50 @@ class Sweep(NamedTuple):
     slurm: dict[str, str]
 
 
+class Common(NamedTuple):
+    """What the files of all sweeps have.
+
+    Attributes:
+        table: The whole [sweep] table.
+        command: Options that all runs share.
+        seeds: Seeds of the runs.
+        sweep: The rest; no jobs.
+    """
+
+    table: dict[str, Any]
+    command: dict[str, Value]
+    seeds: list[int]
+    sweep: Sweep
+
+
+def read_common(path: Path, keys: Sequence[str], folder: Path | None) -> Common:
+    """Read a file's [sweep] table and what every kind of sweep has.
+
+    Args:
+        path: The TOML file.
+        keys: The keys that the table may have.
+        folder: Directory of the runs; by default ``runs/sweeps/<name of the file>``.
+
+    Raises:
+        UserError: If the file, a key, or a value of these options is invalid.
+    """
+    table = load_toml(path)
+    check_keys(path, table, keys)
+    return Common(
+        table=table,
+        command=options_of(path, "command", table.get("command", {})),
+        seeds=seeds_of(path, table.get("seeds", 1)),
+        sweep=Sweep(
+            path=path,
+            folder=folder or runs.ROOT / "sweeps" / path.stem,
+            jobs=[],
+            parallel=number(path, "parallel", table.get("parallel", 1), least=1),
+            evaluate=number(path, "evaluate", table.get("evaluate", 0), least=0),
+            slurm=slurm_options(path, table.get("slurm", {})),
+        ),
+    )
+
+
 def load_toml(path: Path) -> dict[str, Any]:
     """Return the [sweep] table of a file, before its keys are checked.
 

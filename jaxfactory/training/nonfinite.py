@@ -22,11 +22,17 @@ class NonFinite:
     Args:
         params: The network's parameters, for their names.
         steps: Gradient steps of an update.
+        max_grad_norm: The largest norm of a gradient; 0 for no limit.
     """
 
-    def __init__(self, params: Params, steps: int) -> None:
+    def __init__(self, params: Params, steps: int, max_grad_norm: float) -> None:
         self._parts = finite.parts_of(params)
         self._steps = steps
+        self._remedy = (
+            "lower --learning-rate or --max-grad-norm"
+            if max_grad_norm
+            else "lower --learning-rate or set --max-grad-norm"
+        )
         self._in_a_row = 0
         self._cause = ""
         self.stopped: str | None = None
@@ -66,6 +72,6 @@ class NonFinite:
                 f"training ended: all gradient steps of {MOST_SKIPPED} updates in a "
                 "row were skipped, because not all numbers were finite; the first that "
                 f"was not: {self.stopped}; the last good state is saved; check rewards "
-                "and observations, or lower --learning-rate or --max-grad-norm, and "
-                f"resume with: jaxfactory train --run {run_dir}"
+                f"and observations, or {self._remedy}, and resume with: jaxfactory "
+                f"train --run {run_dir}"
             )

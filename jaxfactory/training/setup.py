@@ -225,7 +225,9 @@ def open_session(
                 output=LateOutput(
                     output,
                     NonFinite(
-                        state.params, config.ppo.num_epochs * config.ppo.num_minibatches
+                        state.params,
+                        config.ppo.num_epochs * config.ppo.num_minibatches,
+                        config.ppo.max_grad_norm,
                     ),
                 ),
                 callbacks=callbacks,

@@ -1,4 +1,4 @@
-"""The C++ tests under the address and the thread sanitizer."""
+"""The C++ tests under the sanitizers of addresses, undefined behavior and threads."""
 
 import pytest
 from cpp_build import TESTS, build, run_test
@@ -7,7 +7,7 @@ from cpp_build import TESTS, build, run_test
 pytestmark = [pytest.mark.vizdoom, pytest.mark.slow, pytest.mark.stress]
 
 
-@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
 def test_nothing_is_found(tmp_path, sanitizer):
     build(tmp_path, sanitizer)
     for name in TESTS:

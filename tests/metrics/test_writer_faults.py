@@ -26,6 +26,9 @@ class FullFile:
         self.room -= taken
         return taken
 
+    def fileno(self):
+        return self._file.fileno()
+
     def close(self):
         self._file.close()
 

@@ -91,7 +91,7 @@ def losses(skipped, code=1, bonus=0.0):
 
 
 def test_updates_with_a_step_do_not_end_a_run(tmp_path):
-    watch = NonFinite({"w": jax.numpy.zeros(1)}, steps=4)
+    watch = NonFinite({"w": jax.numpy.zeros(1)}, steps=4, max_grad_norm=1.0)
     said = watch.check(losses(2.0, 2), 100)
     assert said.startswith("2 of 4 gradient steps were skipped")
     assert said.endswith("the gradient of w at 100 frames")
@@ -107,7 +107,7 @@ def test_updates_with_a_step_do_not_end_a_run(tmp_path):
 
 
 def test_bonuses_that_are_not_finite_end_a_run(tmp_path):
-    watch = NonFinite({}, steps=1)
+    watch = NonFinite({}, steps=1, max_grad_norm=1.0)
     assert "exploration bonus" in watch.check(losses(0.0, 0, bonus=1.0), 10)
     assert not watch.check(losses(0.0, 0), 20)
     for frames in range(30, 30 + MOST_SKIPPED):
@@ -116,3 +116,14 @@ def test_bonuses_that_are_not_finite_end_a_run(tmp_path):
         watch.stopped
         == "the loss of the exploration bonus, or its gradient at 30 frames"
     )
+
+
+@pytest.mark.parametrize(("limit", "remedy"), [(4.0, "or"), (0.0, "or set")])
+def test_the_norm_is_to_be_lowered_or_set(tmp_path, limit, remedy):
+    watch = NonFinite({}, steps=1, max_grad_norm=limit)
+    for frames in range(MOST_SKIPPED):
+        watch.check(losses(1.0), frames)
+    with pytest.raises(
+        UserError, match=f"lower --learning-rate {remedy} --max-grad-norm, and resume"
+    ):
+        watch.raise_error(tmp_path)

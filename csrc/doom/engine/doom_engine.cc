@@ -93,8 +93,8 @@ class DoomEngine::Queue {
 };
 
 DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
-                       const EngineRole& role)
-    : config_(config), game_seed_(game_seed), role_(role) {
+                       EngineRole role)
+    : config_(config), game_seed_(game_seed), role_(std::move(role)) {
   try {
     Spawn();
   } catch (...) {

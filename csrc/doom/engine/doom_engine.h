@@ -33,8 +33,7 @@ struct EngineRole {
 class DoomEngine {
  public:
   // Starts the process; `Poll` returns true once it is ready.
-  DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
-             const EngineRole& role = {});
+  DoomEngine(const EngineConfig& config, std::uint32_t game_seed, EngineRole role = {});
   ~DoomEngine();
   DoomEngine(const DoomEngine&) = delete;
   DoomEngine& operator=(const DoomEngine&) = delete;

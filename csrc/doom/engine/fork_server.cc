@@ -62,12 +62,11 @@ pid_t ForkServer::Start(const std::string& id, std::uint32_t seed) {
 // Waits shortly for the server; returns false if it is still starting.
 bool ForkServer::Await() {
   if (!usable_ || ready_) return true;
-  if (pid_ < 0 && !Launch()) {
-    Close();
-  } else if (!HasReply(kSlice)) {
+  const bool launched = pid_ >= 0 || Launch();
+  if (launched && !HasReply(kSlice)) {
     if (!limit_.Exceeded()) return false;
     Close();
-  } else if (Receive() != fork_protocol::kReady) {
+  } else if (!launched || Receive() != fork_protocol::kReady) {
     Close();
   } else {
     ready_ = true;
@@ -94,7 +93,8 @@ bool ForkServer::Launch() {
   try {
     pid_ = StartProcess(config_, std::move(words), std::move(environment),
                         {.library = config_.fork_library, .control = theirs});
-  } catch (const EngineError&) {  // the engine is then tried directly
+  } catch (const EngineError&) {
+    pid_ = -1;  // the engine is then tried directly
   }
   close(theirs);
   limit_.Restart(config_.start_timeout);
@@ -129,6 +129,7 @@ bool ForkServer::HasReply(std::chrono::milliseconds wait) const {
 // After `HasReply`; kFailed if the server has ended.
 std::int32_t ForkServer::Receive() const {
   fork_protocol::Reply reply{};
+  // It does not wait.  NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection)
   const ssize_t size = recv(control_, &reply, sizeof(reply), MSG_DONTWAIT);
   return size == sizeof(reply) ? reply.pid : fork_protocol::kFailed;
 }

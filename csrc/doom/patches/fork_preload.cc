@@ -32,9 +32,9 @@ namespace {
 using namespace jaxfactory::fork_protocol;  // NOLINT(google-build-using-namespace)
 
 constexpr int kMostFiles = 64;
-constexpr int kMostSeeds = 8;
+constexpr std::size_t kMostSeeds = 8;
 // The seed of the current level and the one of the command line.
-constexpr int kSeeds = 2;
+constexpr std::size_t kSeeds = 2;
 
 // A file that the engine reads from. Its offset is shared between a process and its
 // children, so each child opens the file again.
@@ -50,13 +50,13 @@ char command_line_id[kIdLength];
 OpenFile files[kMostFiles];
 int file_count = 0;
 std::uint32_t* seeds[kMostSeeds];
-int seed_count = 0;
+std::size_t seed_count = 0;
 
 // The places of the seed in the executable's variables.
 void FindSeeds(std::uint32_t seed) {
   const auto look = [](dl_phdr_info* info, std::size_t, void* wanted) {
     const std::uint32_t value = *static_cast<std::uint32_t*>(wanted);
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
+    for (std::size_t i = 0; i < info->dlpi_phnum; ++i) {
       const auto& part = info->dlpi_phdr[i];
       constexpr unsigned kWritable = PF_R | PF_W;
       if (part.p_type != PT_LOAD || (part.p_flags & kWritable) != kWritable) continue;
@@ -142,7 +142,7 @@ void Become(const Request& request, pid_t parent) {
   for (int i = 0; i < file_count; ++i) {
     if (!Reopen(files[i])) _exit(1);
   }
-  for (int i = 0; i < seed_count; ++i) *seeds[i] = request.seed;
+  for (std::size_t i = 0; i < seed_count; ++i) *seeds[i] = request.seed;
   std::memcpy(own_id, request.id, kIdLength);
 }
 

@@ -158,6 +158,8 @@ std::uint64_t AddressOf(pid_t pid, const std::string& executable, std::int64_t o
     std::uint64_t begin = 0, end = 0, start = 0;
     std::array<char, 5> permissions{};
     int where = 0;
+    // The kernel wrote the line.
+    // NOLINTNEXTLINE(bugprone-unchecked-string-to-number-conversion)
     if (std::sscanf(line.c_str(), "%lx-%lx %4s %lx %*s %*s %n", &begin, &end,
                     permissions.data(), &start, &where) != 4) {
       continue;

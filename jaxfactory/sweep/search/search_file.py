@@ -23,20 +23,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxfactory._util.errors import UserError, did_you_mean
-from jaxfactory.config import runs
 from jaxfactory.sweep.search.search_space import Dimension, bounds, points, read_space
 from jaxfactory.sweep.sweep_table import (
     Job,
     Sweep,
     Value,
-    check_keys,
     config_of,
     flags_of,
     load_toml,
     number,
-    options_of,
-    seeds_of,
-    slurm_options,
+    read_common,
 )
 
 
@@ -128,28 +124,19 @@ def read(path: Path, folder: Path | None = None) -> Search:
     Raises:
         UserError: If the file or an option in it is invalid.
     """
-    table = load_toml(path)
-    check_keys(path, table, _KEYS)
+    table, command, seeds, sweep = read_common(path, _KEYS, folder)
     method = _choice(path, "search", table["search"], METHODS)
-    command = options_of(path, "command", table.get("command", {}))
     space = read_space(path, command, table.get("space"))
     objectives = _objectives(path, table.get("objective", "score"))
     target = _target(path, objectives, table.get("target_score"))
     pruner = _pruner(path, objectives, table.get("pruner"))
     count = points(path, space) if method == "grid" else None
     search = Search(
-        sweep=Sweep(
-            path=path,
-            folder=folder or runs.ROOT / "sweeps" / path.stem,
-            jobs=[],
-            parallel=number(path, "parallel", table.get("parallel", 1), least=1),
-            evaluate=number(path, "evaluate", table.get("evaluate", 0), least=0),
-            slurm=slurm_options(path, table.get("slurm", {})),
-        ),
+        sweep=sweep,
         method=method,
         command=command,
         space=space,
-        seeds=seeds_of(path, table.get("seeds", 1)),
+        seeds=seeds,
         trials=min(
             number(path, "trials", table.get("trials", count or _TRIALS), least=1),
             count or math.inf,

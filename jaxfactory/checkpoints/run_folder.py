@@ -1,0 +1,99 @@
+"""A run's directory while training: its lock, and what to do once it is removed."""
+
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import IO
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import run_lock
+from jaxfactory.checkpoints.checkpoint_files import SCRATCH
+from jaxfactory.config import runs
+from jaxfactory.config.train import Config
+
+
+# Checkpoints for background evaluation, beside "latest" and "best".
+TEMPORARY = "temporary"
+
+
+class RunFolder:
+    """Holds the lock of a run's directory.
+
+    Args:
+        run_dir: The run's directory.
+        config: The run's settings.
+    """
+
+    def __init__(self, run_dir: Path, config: Config) -> None:
+        self._run_dir = run_dir
+        self._config = config
+        self._lock: IO[str] | None = None
+        self._warned = False
+        self.checkpoints = run_dir / runs.CHECKPOINTS
+
+    def open(self) -> None:
+        """Create the directory or check an existing one, take the lock, write settings.
+
+        Raises:
+            UserError: If the directory cannot be used for this run.
+        """
+        # Nothing is written before the lock is held: another process may be training.
+        runs.check_run(self._run_dir, self._config)
+        self._lock = run_lock.take(self._run_dir / runs.LOCK)
+        try:
+            runs.open_run(self._run_dir, self._config)
+            self.checkpoints.mkdir(exist_ok=True)
+        except BaseException:
+            self._lock.close()
+            raise
+        # Left behind by a process that was killed while saving.
+        shutil.rmtree(self.checkpoints / SCRATCH, ignore_errors=True)
+        shutil.rmtree(self.checkpoints / TEMPORARY, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove temporary checkpoints and release the lock."""
+        shutil.rmtree(self.checkpoints / TEMPORARY, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def is_there(self) -> bool:
+        """Whether the lock's file, and with it the directory, is the one opened."""
+        assert self._lock is not None
+        try:
+            found = os.stat(self._run_dir / runs.LOCK)
+        except OSError:
+            return False
+        return os.path.samestat(found, os.fstat(self._lock.fileno()))
+
+    def make_again(self) -> bool:
+        """Create the directory again, and warn; return whether that worked."""
+        removed = f"the run directory {self._run_dir} was removed during training"
+        try:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            lock = run_lock.take(self._run_dir / runs.LOCK)
+            try:
+                runs.write_config(self._run_dir, self._config)
+                self.checkpoints.mkdir(exist_ok=True)
+            except BaseException:
+                lock.close()
+                raise
+        except (OSError, UserError) as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"{removed} and cannot be made again ({error}); training goes on, "
+                    "and it is tried again",
+                    stacklevel=2,
+                )
+            return False
+        if self._lock is not None:
+            self._lock.close()
+        self._lock, self._warned = lock, False
+        warnings.warn(
+            f"{removed}; it is made again with a checkpoint of the current state, "
+            "earlier checkpoints and metrics are lost",
+            stacklevel=2,
+        )
+        return True
