@@ -22,6 +22,8 @@ class BackgroundWriter:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        # Started at once: later, the system may allow no more of them.
+        self._thread.submit(lambda: None)
         self._writing: Future[None] | None = None
         self._undo: Callable[[], None] = lambda: None
 

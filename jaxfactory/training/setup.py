@@ -54,6 +54,7 @@ class Session(NamedTuple):
     Attributes:
         state: The training state to start from.
         progress: Frames, training time and recent episodes of the run.
+        pool: The environments.
         sampler: Collects the rollouts; a context manager.
         update: One PPO update.
         timer: Measures the phases of the loop.
@@ -71,6 +72,7 @@ class Session(NamedTuple):
 
     state: TrainState
     progress: Progress
+    pool: family.Pool
     sampler: SyncSampler | AsyncSampler
     update: Update
     timer: Stopwatch
@@ -105,6 +107,8 @@ class Session(NamedTuple):
             return
         run_dir = self.checkpointer.run_dir
         try:
+            # The system may have no room for the threads that write.
+            self.pool.close()
             self.output.flush()
             self.checkpointer.save(state, progress)
         except UserError as error:
@@ -211,6 +215,7 @@ def open_session(
             yield Session(
                 state=state,
                 progress=progress,
+                pool=pool,
                 sampler=sampler,
                 update=make_update(
                     network,

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -118,6 +119,26 @@ def test_an_unfinished_checkpoint_takes_no_space(tmp_path, monkeypatch):
     ):
         checkpointer.save(make_state(10), make_progress())
     assert not (tmp_path / "run" / "checkpoints" / ".unfinished").exists()
+
+
+def test_no_threads_for_orbax_are_no_end(tmp_path, monkeypatch):
+    """It would end the process."""
+    start, allowed = threading.Thread.start, [10]
+
+    def limited(thread):
+        if allowed[0] == 0:
+            raise RuntimeError("can't start new thread")
+        allowed[0] -= 1
+        start(thread)
+
+    with Checkpointer(tmp_path / "run", Config()) as checkpointer:
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        with pytest.raises(UserError, match="the system allows no more threads"):
+            checkpointer.save(make_state(10), make_progress())
+        allowed[0] = 10**6
+        checkpointer.save(make_state(10), make_progress())
+    (saved,) = runs.checkpoint_dirs(tmp_path / "run", "latest")
+    assert int(saved.name) == 10
 
 
 def test_the_settings_of_a_run_in_training_stay(tmp_path):

@@ -4,17 +4,12 @@ import sys
 import threading
 
 import pytest
+from tiny import tiny_config
 
 from jaxfactory.config.train import Config, EnvConfig, NetworkConfig, PPOConfig
 from jaxfactory.training.loop import train
 
 
-CONFIG = Config(
-    env=EnvConfig(scenario="basic", num_envs=4),
-    network=NetworkConfig(conv_channels=(4, 8, 8), hidden_size=16, core_size=16),
-    ppo=PPOConfig(num_steps=8),
-    total_frames=256,
-)
 KINDS = (Config, EnvConfig, PPOConfig, NetworkConfig)
 
 
@@ -42,7 +37,7 @@ def receivers(tmp_path_factory):
     threading.setprofile(profile)
     sys.setprofile(profile)
     try:
-        train(CONFIG, tmp_path_factory.mktemp("path") / "run")
+        train(tiny_config(updates=2), tmp_path_factory.mktemp("path") / "run")
     finally:
         sys.setprofile(previous)
         threading.setprofile(None)

@@ -44,7 +44,12 @@ def test_rollouts_carry_the_variables_and_the_values_they_give():
             for number in range(2):
                 rollout = sampler.collect(state._replace(step=state.step + number))
                 rollouts.append(jax.tree.map(np.array, rollout))
-        update = make_update(network, CONFIG.ppo)
+        update = make_update(  # As `train` makes it: compiled once for both tests.
+            network,
+            CONFIG.ppo,
+            frame_skip=CONFIG.env.frame_skip,
+            total_frames=CONFIG.total_frames,
+        )
         learned, metrics = update(state, rollouts[0])
         names = pool.variable_names
     assert names == ("HEALTH",)

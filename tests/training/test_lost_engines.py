@@ -1,5 +1,6 @@
 """Engines that cannot come back end a run with a message and a checkpoint."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from tiny import FLAGS
 
 
 CALLBACK = '''
-"""Deletes the map and kills all engines after the second update."""
+"""Makes engines impossible, and kills those that are there after the second update."""
 
 import os
 import signal
@@ -26,7 +27,7 @@ def lose(iteration):
     global calls
     calls += 1
     if calls == 2:
-        (iteration.run_dir.parent / "basic.wad").unlink()
+        prepare(iteration.run_dir.parent)
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 name, _, rest = stat.read_text().partition(" (")[2].rpartition(") ")
@@ -34,7 +35,48 @@ def lose(iteration):
                 continue
             if name == "vizdoom" and int(rest.split()[1]) == os.getpid():
                 os.kill(int(stat.parent.name), signal.SIGKILL)
+                if ONE:
+                    break
+
+
+def prepare(folder):
 '''
+DELETE_THE_MAP = """    (folder / "basic.wad").unlink()
+
+ONE = False
+"""
+# The engine that is killed leaves room for none.
+FORBID_PROCESSES = """    group = Path({group!r})
+    now = int((group / "pids.current").read_text())
+    (group / "pids.max").write_text(str(now - 1))
+
+ONE = True
+"""
+
+
+def train(tmp_path, prepare, *flags, group=None):
+    """Train until engines are lost; return the process and the run."""
+    (tmp_path / "lose.py").write_text(CALLBACK + prepare)
+    run = tmp_path / "run"
+    words = [
+        sys.executable, "-m", "jaxfactory", "train", "--run", run, *FLAGS, *flags,
+        "--total-frames", "100000", "--callback", f"{tmp_path}/lose.py:lose",
+    ]  # fmt: skip
+    if group is not None:
+        enter = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        words = ["sh", "-c", enter, "sh", *words]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done, run
+
+
+def frames_of_the_checkpoint(run):
+    (saved,) = (run / "checkpoints" / "latest").iterdir()
+    return json.loads((saved / "host.json").read_text())["frames"]
 
 
 @pytest.mark.vizdoom
@@ -42,19 +84,38 @@ def test_a_deleted_map(tmp_path):
     scenarios = Path(vizdoom.scenarios_path)
     for name in ("basic.wad", "basic.cfg"):
         shutil.copy(scenarios / name, tmp_path)
-    (tmp_path / "lose.py").write_text(CALLBACK)
-    run = tmp_path / "run"
-    done = subprocess.run(
-        [sys.executable, "-m", "jaxfactory", "train", "--run", run, *FLAGS,
-         "--scenario", tmp_path / "basic.cfg", "--total-frames", "100000",
-         "--callback", f"{tmp_path}/lose.py:lose"],
-        capture_output=True, text=True, timeout=300, cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
+    scenario = str(tmp_path / "basic.cfg")
+    done, run = train(tmp_path, DELETE_THE_MAP, "--scenario", scenario)
     assert done.stderr.strip().splitlines()[-1].startswith("jaxfactory: ")
     # Two rollouts of 4 environments, 8 steps and 4 tics.
     assert "the state at 256 frames is saved, resume with" in done.stdout
-    host = run / "checkpoints" / "latest" / f"{256:012d}" / "host.json"
-    assert json.loads(host.read_text())["frames"] == 256
+    assert frames_of_the_checkpoint(run) == 256
+
+
+@pytest.fixture
+def group():
+    """A control group that can limit the number of processes."""
+    for root in (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")):
+        folder = root / f"jaxfactory-test-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            folder.mkdir()
+            if (folder / "pids.max").exists():
+                yield folder
+                folder.rmdir()
+                return
+            folder.rmdir()
+    pytest.skip("no control groups here")
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_no_processes_left(tmp_path, group):
+    # Whose engines and threads make room for those that save the state.
+    done, run = train(
+        tmp_path, FORBID_PROCESSES.format(group=str(group)), "--scenario", "basic",
+        "--num-envs", "32", group=group,
+    )  # fmt: skip
+    assert "Cannot start an engine process: Resource temporarily un" in done.stderr
+    # Two rollouts of 32 environments, 8 steps and 4 tics.
+    assert "the state at 2,048 frames is saved, resume with" in done.stdout
+    assert frames_of_the_checkpoint(run) == 2048
