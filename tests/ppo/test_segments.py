@@ -173,7 +173,7 @@ def test_refreshed_carries_are_those_of_the_newest_parameters():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"bptt": 2},
+        pytest.param({"bptt": 2}, marks=pytest.mark.slow),
         {"bptt": 2, "refresh_carry": True, "prioritized_alpha": 0.8},
         {"prioritized_alpha": 1.0, "schedule": ("prioritized_beta=linear:1",),
          "prioritized_beta": 0.4},

@@ -29,12 +29,8 @@ def rows_of(path):
     return [json.loads(line) for line in (path / runs.METRICS).read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "mode", ["sync", pytest.param("async", marks=pytest.mark.slow)]
-)
-def test_a_run_with_both_bonuses(mode, tmp_path):
-    config = tiny_config("my_way_home", 3, mode=mode, intrinsic=BOTH)
-    path = tmp_path / "run"
+def check(config, path):
+    """Train three updates, resume, restore and evaluate."""
     state = train(config, path)
     rows = rows_of(path)
     assert len(rows) == 3
@@ -46,17 +42,24 @@ def test_a_run_with_both_bonuses(mode, tmp_path):
     assert_equal(load_for_evaluation(path).restore(state), state)
     result = run_evaluation(EvaluateOptions(run=path, episodes=2, num_envs=2))
     assert "bonus" not in json.dumps(result)
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_run_with_both_bonuses(mode, tmp_path):
+    config = tiny_config("my_way_home", 3, mode=mode, intrinsic=BOTH)
+    check(config, tmp_path / "run")
 
 
 def test_without_images(tmp_path):
     config = tiny_config(
         "gymnasium:CartPole-v1",
-        2,
+        3,
         env={"num_groups": 1, "frame_skip": 1},
         network={"core": "none"},
         intrinsic=BOTH,
     )
-    train(config, tmp_path / "run")
-    last = rows_of(tmp_path / "run")[-1]
+    last = check(config, tmp_path / "run")[-1]
     assert last["losses/bonus_rnd"] > 0
     assert last["losses/bonus_episodic"] > 0
