@@ -8,11 +8,8 @@ rename turns into the checkpoint: a process killed halfway leaves the scratch di
 never a partial checkpoint.
 """
 
-import errno
 import json
-import os
 import shutil
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +20,7 @@ import numpy as np
 
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import host_file, orbax
+from jaxfactory.checkpoints import disk_room, host_file, orbax
 from jaxfactory.config import runs
 
 
@@ -31,10 +28,6 @@ State = TypeVar("State")
 
 KEPT = 2
 SCRATCH = ".unfinished"
-# More than Orbax was seen to start on 2 cores.
-_THREADS = 32
-# Bytes of an array's files beside its contents.
-_PER_ARRAY = 2**13
 
 
 def write_arrays(
@@ -79,11 +72,7 @@ def _write(
     shapes = shapes_of_arrays(arrays)
     text = json.dumps({**host, "leaves": shapes})
     (scratch / "host.json").write_text(text)
-    # On a full disk Orbax's threads print a traceback for each array.
-    needed = sum(array.nbytes + _PER_ARRAY for array in arrays.values())
-    if shutil.disk_usage(scratch).free < needed:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
-    _check_threads()
+    disk_room.check(scratch, arrays)
     # Orbax refuses empty arrays; they are restored from their shape alone.
     full = {name: array for name, array in arrays.items() if array.size}
     orbax.save(scratch / "state", full)
@@ -100,28 +89,6 @@ def _write(
     for path in others[: len(others) + 1 - kept]:
         shutil.rmtree(path)
     return final
-
-
-def _check_threads() -> None:
-    """Check that the system allows the threads that Orbax starts.
-
-    Its library in C++ ends the whole process where they cannot be started.
-
-    Raises:
-        OSError: If it does not allow them.
-    """
-    end, threads = threading.Event(), []
-    try:
-        for _ in range(_THREADS):
-            thread = threading.Thread(target=end.wait, daemon=True)
-            thread.start()
-            threads.append(thread)
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, "the system allows no more threads") from error
-    finally:
-        end.set()
-        for thread in threads:
-            thread.join()
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -15,10 +15,10 @@ def machine(monkeypatch, mb: float, shared_mb: float = 64) -> None:
     monkeypatch.setattr(memory, "free_shared", lambda: 1e6 * shared_mb)
 
 
-# 500 MB, and for each environment 4 MB and 2 x 33 images of 128 x 72 x 3, 1.82 MB:
-# 873 MB for 64, 686 for 32, 593 for 16, 546.6 for 8, 523 for 4.
+# 400 MB, and for each environment 4 MB and 2 x 33 images of 128 x 72 x 3, 1.82 MB:
+# 773 MB for 64, 586 for 32, 493 for 16, 447 for 8, 423 for 4.
 @pytest.mark.parametrize(
-    ("mb", "number"), [(2000, 64), (880, 64), (870, 32), (600, 16), (550, 8)]
+    ("mb", "number"), [(2000, 64), (780, 64), (770, 32), (500, 16), (450, 8)]
 )
 def test_as_many_as_fit(monkeypatch, mb, number):
     machine(monkeypatch, mb)
@@ -28,7 +28,7 @@ def test_as_many_as_fit(monkeypatch, mb, number):
         assert note == ""
     else:
         assert note == (
-            f"64 environments need about 873 MB of memory, and {mb} MB are free: "
+            f"64 environments need about 773 MB of memory, and {mb} MB are free: "
             f"training with {number}; --num-envs sets the number"
         )
 
@@ -36,13 +36,13 @@ def test_as_many_as_fit(monkeypatch, mb, number):
 def test_a_number_that_was_chosen_stays(monkeypatch):
     machine(monkeypatch, 690)
     config = Config(env=EnvConfig(num_envs=128))
-    with pytest.raises(UserError, match=r"128 env.* 1,246 MB .* use --num-envs 32, or"):
+    with pytest.raises(UserError, match=r"128 env.* 1,146 MB .* use --num-envs 32, or"):
         capacity.fitted(config, chosen=True)
 
 
 def test_too_little_for_any(monkeypatch):
-    machine(monkeypatch, 500)
-    with pytest.raises(UserError, match="and 500 MB are free, and fewer do not fit"):
+    machine(monkeypatch, 400)
+    with pytest.raises(UserError, match="and 400 MB are free, and fewer do not fit"):
         capacity.fitted(Config(), chosen=False)
 
 
