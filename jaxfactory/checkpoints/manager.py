@@ -63,7 +63,7 @@ class Checkpointer:
         config: Config,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.run_dir = Path(run_dir)
+        self.run_dir = run_dir = Path(run_dir)
         self._config = config
         self._clock = clock
         self._last_save = self._last_check = clock()
@@ -71,13 +71,14 @@ class Checkpointer:
         self._best = -np.inf
         # Number of multiples of --keep-every that training has passed.
         self._milestone = 0
-        self._run = RunFolder(self.run_dir, config)
+        self._run = RunFolder(run_dir, lambda: runs.write_config(run_dir, config))
         self._folder = self._run.checkpoints
         self._writer = BackgroundWriter(self.run_dir)
         self._retry_at: float | None = None
 
     def __enter__(self) -> "Checkpointer":
-        self._run.open()
+        runs.check_run(self.run_dir, self._config)
+        self._run.open(lambda: runs.open_run(self.run_dir, self._config))
         self._last_save = self._clock()
         return self
 

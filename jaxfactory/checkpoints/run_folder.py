@@ -3,6 +3,7 @@
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -10,7 +11,6 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import run_lock
 from jaxfactory.checkpoints.checkpoint_files import SCRATCH
 from jaxfactory.config import runs
-from jaxfactory.config.train import Config
 
 
 # Checkpoints for background evaluation, beside "latest" and "best".
@@ -22,27 +22,29 @@ class RunFolder:
 
     Args:
         run_dir: The run's directory.
-        config: The run's settings.
+        write: Writes the settings into it.
     """
 
-    def __init__(self, run_dir: Path, config: Config) -> None:
+    def __init__(self, run_dir: Path, write: Callable[[], None]) -> None:
         self._run_dir = run_dir
-        self._config = config
+        self._write = write
         self._lock: IO[str] | None = None
         self._warned = False
         self.checkpoints = run_dir / runs.CHECKPOINTS
 
-    def open(self) -> None:
-        """Create the directory or check an existing one, take the lock, write settings.
+    def open(self, begin: Callable[[], object]) -> None:
+        """Take the lock of an existing directory, and begin the run.
+
+        Args:
+            begin: Checks whether the directory fits, and writes the settings. Not
+                before the lock is held: another process may be training.
 
         Raises:
             UserError: If the directory cannot be used for this run.
         """
-        # Nothing is written before the lock is held: another process may be training.
-        runs.check_run(self._run_dir, self._config)
         self._lock = run_lock.take(self._run_dir / runs.LOCK)
         try:
-            runs.open_run(self._run_dir, self._config)
+            begin()
             self.checkpoints.mkdir(exist_ok=True)
         except BaseException:
             self._lock.close()
@@ -74,7 +76,7 @@ class RunFolder:
             self._run_dir.mkdir(parents=True, exist_ok=True)
             lock = run_lock.take(self._run_dir / runs.LOCK)
             try:
-                runs.write_config(self._run_dir, self._config)
+                self._write()
                 self.checkpoints.mkdir(exist_ok=True)
             except BaseException:
                 lock.close()

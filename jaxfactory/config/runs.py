@@ -183,15 +183,19 @@ def open_run(run_dir: Path, config: Config) -> bool:
     An existing run takes the new settings where they may differ.
     """
     existing = check_run(run_dir, config)
-    with _writable(run_dir):
-        write_config(run_dir, config)
+    write_config(run_dir, config)
     return existing
 
 
 def write_config(run_dir: Path, config: Config) -> None:
-    """Write a run's config.json."""
+    """Write a run's config.json.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
     text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
-    write_atomically(run_dir / CONFIG, text)
+    with _writable(run_dir):
+        write_atomically(run_dir / CONFIG, text)
 
 
 @contextlib.contextmanager

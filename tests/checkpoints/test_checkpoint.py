@@ -159,14 +159,14 @@ def test_kill_in_the_middle_of_saving(tmp_path):
         from saved_states import make_progress, make_state
         from jaxfactory.checkpoints.manager import Checkpointer
         from jaxfactory.config.train import Config
-                with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:
+        with Checkpointer(Path({str(run_dir)!r}), Config()) as checkpointer:
             state = checkpointer.restore_or(make_state(width=500_000))
             frames = state.frames
-            print("go", flush=True)
             while True:
                 frames += 1
                 state = make_state(frames, fill=float(frames), width=500_000)
                 checkpointer.save(state, make_progress())
+                print("saved", flush=True)
     """)
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     previous = 0

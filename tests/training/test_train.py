@@ -180,7 +180,7 @@ def test_sigkill_leaves_no_engine(tmp_path):
 def _start(folder: Path, *flags: str) -> subprocess.Popen:
     command = [
         sys.executable, "-m", "jaxfactory", "train", "--run", str(folder / "run"),
-        *FLAGS, *flags,
+        "--scenario", "basic", *FLAGS, *flags,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
