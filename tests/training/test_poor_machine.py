@@ -1,0 +1,64 @@
+"""Training on one core with the shared memory of a container; and in little memory."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import FLAGS
+
+
+pytestmark = [pytest.mark.vizdoom, pytest.mark.slow]
+
+
+def train(tmp_path, *flags, group=None):
+    """Train one update on one core with a /dev/shm of 64 MB."""
+    enter = f"echo $$ > {group}/cgroup.procs && " if group else ""
+    mount = enter + 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh",
+         sys.executable, "-m", "jaxfactory", "train", "--scenario", "basic",
+         "--run", tmp_path / "run", *FLAGS[2:], *flags],
+        capture_output=True, text=True, timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+    )  # fmt: skip
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("no namespaces here")
+    return done
+
+
+def test_one_core_and_the_shared_memory_of_a_container(tmp_path):
+    # The default's 64 environments, 8 steps of 4 tics.
+    done = train(tmp_path, "--total-frames", "2048")
+    assert done.returncode == 0, done.stderr
+    assert "trained for 2,048 frames" in done.stdout
+
+
+@pytest.fixture
+def group():
+    """A control group that can limit memory; only root can make one."""
+    folder = Path(f"/sys/fs/cgroup/memory/jaxfactory-test-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        folder.mkdir()
+        yield folder
+        folder.rmdir()
+        return
+    pytest.skip("no control groups here")
+
+
+def test_fewer_environments_where_memory_is_limited(tmp_path, group):
+    # 64 need 400 MB and 64 x (4 MB and 2 x 9 images of 128 x 72 x 3), 688 MB.
+    (group / "memory.limit_in_bytes").write_text(str(650_000_000))
+    done = train(tmp_path, "--total-frames", "1024", group=group)
+    assert done.returncode == 0, done.stderr
+    assert "training with 32; --num-envs sets the number" in done.stdout
+    assert (
+        json.loads((tmp_path / "run/config.json").read_text())["env"]["num_envs"] == 32
+    )
+    done = train(tmp_path, "--total-frames", "1024", "--num-envs", "64", group=group)
+    assert done.returncode == 2
+    assert "use --num-envs 32, or free some of it" in done.stderr
