@@ -58,4 +58,4 @@ def test_few_modules_receive_all_settings_or_those_of_the_environments(receivers
 @pytest.mark.vizdoom
 def test_few_modules_receive_any_settings(receivers):
     modules = set.union(*receivers.values())
-    assert len(modules) <= 20, sorted(modules)
+    assert len(modules) <= 21, sorted(modules)
