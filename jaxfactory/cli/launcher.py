@@ -108,7 +108,7 @@ def _together(count: int, flags: list[str]) -> tuple[int, bool]:
         codes = [child.returncode for child in children]
         failed = [code for code in codes if code]
         # A process that was killed says less than those that noticed.
-        code = max(failed, default=0) or (128 - min(failed) if failed else 0)
+        code = max([0, *failed]) or (128 - min(failed) if failed else 0)
         return code, bool(stopped)
     finally:
         for child in children:
@@ -191,11 +191,10 @@ def _forwarding(children: list[subprocess.Popen]) -> Iterator[list[int]]:
 def _wait(children: list[subprocess.Popen]) -> None:
     """Wait for all; if one fails, kill those that do not end by themselves."""
     deadline = None
-    while any(child.poll() is None for child in children):
+    while left := [child for child in children if child.poll() is None]:
         if deadline is None and any(child.returncode for child in children):
             deadline = time.monotonic() + _PATIENCE
         if deadline is not None:
-            left = [child for child in children if child.poll() is None]
             # The others end by themselves, but one that was stopped cannot.
             if time.monotonic() > deadline or all(map(_is_stopped, left)):
                 return

@@ -11,7 +11,7 @@ import time
 
 
 # Seconds that the service outlives process 0 if that ends without a word.
-GRACE = 4.0
+GRACE = 3.0
 
 
 def main(address: str, num_processes: str) -> None:

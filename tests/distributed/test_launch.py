@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 from engine_processes import wait_until
@@ -88,3 +90,30 @@ def test_a_mistake_is_reported_before_anything_starts(
     assert errors.startswith("jaxfactory: ")
     assert message in errors
     assert errors.count("\n") == 1
+
+
+STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
+
+
+@pytest.mark.parametrize(
+    ("programs", "code"),
+    [
+        (("pass", "pass"), 0),
+        (("pass", "exit(2)"), 2),
+        ((STOPPED, "exit(1)"), 1),
+        (("exit(1)", STOPPED), 1),
+        (("exit(1)", "import os; os.kill(os.getpid(), 9)"), 1),
+        (("pass", "import os; os.kill(os.getpid(), 9)"), 137),
+    ],
+)
+def test_launch_waits_for_all_but_those_that_were_stopped(programs, code, monkeypatch):
+    started = []
+
+    def start(count, number, place, flags):
+        assert (count, flags) == (2, ["--seed", "1"])
+        started.append(subprocess.Popen([sys.executable, "-c", programs[number]]))
+        return started[-1]
+
+    monkeypatch.setattr(launcher, "_start", start)
+    assert launcher._together(2, ["--seed", "1"]) == (code, False)
+    assert [process.poll() is not None for process in started] == [True, True]
