@@ -194,10 +194,11 @@ def _wait(children: list[subprocess.Popen]) -> None:
     while left := [child for child in children if child.poll() is None]:
         if deadline is None and any(child.returncode for child in children):
             deadline = time.monotonic() + _PATIENCE
-        if deadline is not None:
-            # The others end by themselves, but one that was stopped cannot.
-            if time.monotonic() > deadline or all(map(_is_stopped, left)):
-                return
+        # The others end by themselves, but one that was stopped cannot.
+        if deadline is not None and (
+            time.monotonic() > deadline or all(map(_is_stopped, left))
+        ):
+            return
         time.sleep(_POLL_SECONDS)
 
 
