@@ -27,7 +27,7 @@ from jax import lax  # noqa: E402
 from jaxfactory.config.presets import PRESETS  # noqa: E402
 from jaxfactory.config.train import PPOConfig  # noqa: E402
 from jaxfactory.distributed import runtime  # noqa: E402
-from jaxfactory.distributed.devices import AXIS, ROWS, SAME  # noqa: E402
+from jaxfactory.distributed.devices import AXIS, ONE_DEVICE, ROWS, SAME  # noqa: E402
 from jaxfactory.distributed.gang import Gang  # noqa: E402
 from jaxfactory.distributed.many_devices import ManyDevices  # noqa: E402
 from jaxfactory.distributed.team import SOLO, Together  # noqa: E402
@@ -159,7 +159,8 @@ def measure(options: argparse.Namespace, team: Together) -> dict[str, Any]:
     """Return what is measured in this process."""
     spec = EnvSpec(ObservationSpec(image=(72, 128, 3)), ActionSpec((ACTIONS,)))
     network = ActorCritic(spec, PRESETS["default"].network)
-    devices = Watched(options.devices, 1, team)
+    count = options.devices * team.count
+    devices = Watched(options.devices, 1, team) if count > 1 else ONE_DEVICE
     rollout = make_rollout(network, options.envs, team.number)
     found: dict[str, Any] = {"precision": network.precision}
     for minibatches in (1, 4):
@@ -168,28 +169,33 @@ def measure(options: argparse.Namespace, team: Together) -> dict[str, Any]:
         update = make_update(network, ppo, devices=devices)
 
         def whole(state: Any = state, update: Any = update) -> Any:
-            nonlocal found
             opt_state = jax.tree.map(jnp.copy, state.opt_state)  # It is donated.
             return update(state._replace(opt_state=opt_state), rollout)[0].params
 
-        whole()
-        devices.called.clear()
-        whole()
-        called, kinds = list(devices.called), {}
-        large = [one for one in called if one.nbytes > _SMALL]
-        for one in {*large}:
-            kinds[one] = alone(devices, one, options.rounds)
-        small = alone(devices, Collective("all-reduce", 4), options.rounds)
+        called: list[Collective] = []
+        if isinstance(devices, Watched):
+            whole()
+            devices.called.clear()
+            whole()
+            called = list(devices.called)
         found[str(minibatches)] = {
             "update_seconds": timed(whole, options.rounds),
-            "collective_seconds": sum(kinds[one] for one in large)
-            + small * (len(called) - len(large)),
+            "collective_seconds": _seconds(devices, called, options.rounds),
             "collectives": len(called),
-            "small_collective_seconds": small,
             "all_reduce_bytes": _total(called, "all-reduce"),
             "reduce_scatter_bytes": _total(called, "reduce-scatter"),
         }
     return found
+
+
+def _seconds(devices: Any, called: list[Collective], rounds: int) -> float:
+    """Return the seconds of an update's collectives, each kind timed alone."""
+    # In the same order in all processes.
+    sized = [
+        one if one.nbytes > _SMALL else Collective("all-reduce", 4) for one in called
+    ]
+    kinds = {one: alone(devices, one, rounds) for one in sorted({*sized})}
+    return sum(kinds[one] for one in sized)
 
 
 def _total(called: list[Collective], kind: str) -> int:

@@ -28,16 +28,25 @@ def test_two_processes_or_devices_train_as_one(tmp_path):
     train_here(tmp_path / "one", "1")
     train_here(tmp_path / "devices", "2")
     assert_same_training(tmp_path / "devices", tmp_path / "one")
-    process = launch(task(320, tmp_path / "processes", envs=ENVS // 2))
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert output.count("trained for 320 frames") == 1
-    assert_same_training(tmp_path / "processes", tmp_path / "one")
-    # One process resumes what two have trained, and the other way around.
-    train_here(tmp_path / "processes", "2", 384)
-    assert [row["frames"] for row in rows(tmp_path / "processes")][-2:] == [320, 384]
+    run = tmp_path / "processes"
+    process = launch(task(10**9, run, envs=ENVS // 2))
+    assert wait_until(lambda: len(rows(run)) > 4, 300)
+    started = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    saved = "everything is saved, resume in 2 processes with: jaxfactory train --run"
+    assert errors.count(saved) == 1
+    assert wait_until(lambda: not any(map(alive, started)), 5)
+    assert_same_training(run, tmp_path / "one")
+    # One process with two devices resumes what two processes have trained.
+    frames = rows(run)[-1]["frames"]
+    assert int(runs.checkpoint_dirs(run, "latest")[-1].name) == frames
+    train_here(run, "2", frames + 64)
+    assert [row["frames"] for row in rows(run)][-2:] == [frames, frames + 64]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_run_which_is_started_again(tmp_path):
     run = tmp_path / "run"
     flags = task(10**9, run, "--checkpoint-minutes", "0.0001", envs=ENVS // 2)
