@@ -19,6 +19,7 @@ TASK = (
     "--env", "gymnasium:CartPole-v1", "--num-steps", "8", "--num-groups", "2",
     "--num-minibatches", "2", "--num-epochs", "2", "--core", "gru", "--core-size", "8",
     "--hidden-size", "8", "--measurements-sizes", "8", "--keep-every", "64",
+    "--lr-schedule", "constant",
 )  # fmt: skip
 
 
