@@ -66,13 +66,16 @@ def team_of(gang: Gang, timeout: float) -> Iterator[Team]:
 
 
 def _end(hub: Hub | None, service: subprocess.Popen | None) -> None:
-    """In process 0, end the service when the others have left.
+    """In process 0, wait until the others have left, and end the service.
 
-    Without it, JAX would abort them before they could say why they end.
+    JAX aborts every process that is still connected to the service when it ends, before
+    it can say why. After an error this process is, so the service ends itself soon
+    after this process (`coordinator.GRACE`).
     """
     if hub is not None:
         hub.join(_GOODBYE)
-    if service is not None and service.stdin is not None:
+    connected = distributed.global_state.client is not None
+    if service is not None and service.stdin is not None and not connected:
         with contextlib.suppress(OSError):
             service.stdin.write(b"done\n")
             service.stdin.close()

@@ -101,6 +101,16 @@ def test_a_mistake_is_reported_before_anything_starts(
     assert errors.count("\n") == 1
 
 
+def test_a_mistake_that_all_processes_find_is_reported_once(tmp_path):
+    process = launch(task(320, tmp_path / "run", "--bptt", "4", envs=ENVS // 2))
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert errors == (
+        "jaxfactory: --bptt 4 works on one device only; leave it out, or train with "
+        "one process and --devices 1\n"
+    )
+
+
 STOPPED = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"
 
 
