@@ -4,12 +4,21 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxfactory.checkpoints.checkpoint_files import named_arrays, why, write_arrays
 from jaxfactory.config import runs
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A training state; its frames name its checkpoint."""
+
+    @property
+    def frames(self) -> int:
+        """Frames it was trained for."""
 
 
 class BackgroundWriter:

@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.background_writer import BackgroundWriter
+from jaxfactory.checkpoints.background_writer import BackgroundWriter, Counted
 from jaxfactory.checkpoints.checkpoint_files import (
     KEPT,
     State,
@@ -24,15 +24,6 @@ from jaxfactory.checkpoints.run_folder import TEMPORARY, RunFolder
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.metrics.progress import Progress
-
-
-@runtime_checkable
-class Counted(Protocol):
-    """A training state; its frames name its checkpoint."""
-
-    @property
-    def frames(self) -> int:
-        """Frames it was trained for."""
 
 
 # Seconds between checks whether the state is the best so far.
@@ -52,6 +43,9 @@ class Checkpointer:
         run_dir: The run's directory; created if it does not exist.
         config: The run's settings.
         clock: Returns seconds; decides when ``maybe_save`` saves.
+
+    Attributes:
+        limit: Checkpoints of more frames are not resumed from.
 
     Raises:
         UserError: On entering, if the directory cannot be used for this run.
@@ -75,6 +69,7 @@ class Checkpointer:
         self._folder = self._run.checkpoints
         self._writer = BackgroundWriter(self.run_dir)
         self._retry_at: float | None = None
+        self.limit = np.inf
 
     def __enter__(self) -> "Checkpointer":
         runs.check_run(self.run_dir, self._config)
@@ -96,6 +91,7 @@ class Checkpointer:
 
     def _resumable(self) -> list[Path]:
         saved = runs.checkpoint_dirs(self.run_dir, "latest")
+        saved = [path for path in saved if int(path.name) <= self.limit]
         if self._config.resume == "exact":
             saved = [path for path in saved if self._config.is_cut(int(path.name))]
         return saved
@@ -162,7 +158,7 @@ class Checkpointer:
         if self._config.resume == "exact":
             due = self._config.is_cut(int(state.frames))
         if due:
-            self._save(state, progress)
+            self.begin_save(state, progress)
             return True
         if now - self._last_check >= BEST_SECONDS:
             self._keep_best(state, progress)
@@ -185,7 +181,7 @@ class Checkpointer:
                 f"the run directory {self.run_dir} was removed and cannot be made "
                 f"again: the state at {int(state.frames):,} frames is not saved"
             )
-        self._save(state, progress)
+        self.begin_save(state, progress)
         if error := self._writer.finish(warn=False):
             raise UserError(
                 f"the run's last checkpoint cannot be written to {self._folder} "
@@ -239,7 +235,8 @@ class Checkpointer:
         self._retry_at = self._clock() + (0.0 if made else RETRY_SECONDS)
         return made
 
-    def _save(self, state: Counted, progress: Progress) -> None:
+    def begin_save(self, state: Counted, progress: Progress) -> None:
+        """Save while training continues, unless its frames are saved already."""
         self._retry_at = None
         # First: if a latest checkpoint exists, so do the kept ones before it.
         self._keep_milestone(state, progress)

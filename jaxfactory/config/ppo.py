@@ -22,6 +22,9 @@ _BOUNDS = {
     "gamma": (0.0, 1.0),
     "prioritized_beta": (0.0, 1.0),
 }
+# Settings, besides the learning rate, that each policy of a population has of its own.
+# They are traced values, so that all policies share the compiled programs.
+TRACED = ("ent_coef", "clip_eps", "gamma")
 _MOST_FRAMES = float(plain_json.MOST_FRAMES)
 
 
@@ -235,3 +238,13 @@ class PPOConfig:
             for name, schedule in self.schedules.items()
             if name != "learning_rate" and schedule.shape != "constant"
         }
+
+    def traced_at(self, progress: float, frames: int = 0) -> dict[str, float]:
+        """Return what `scheduled_at` does, and the settings in `TRACED`.
+
+        Args:
+            progress: Share of the run that is over, from 0 to 1.
+            frames: Frames trained on.
+        """
+        constant = {name: getattr(self, name) for name in TRACED}
+        return constant | self.scheduled_at(progress, frames)

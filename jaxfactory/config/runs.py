@@ -14,6 +14,8 @@
         checkpoints/best/    the one with the best mean return
         league.json          with --self-play-share: ratings of the past versions
         snapshots/           with --self-play-share: their weights, named by frames
+        population.jsonl     with --num-policies: what happened to the policies
+        policies/0/          with --num-policies: policy 0, a run of its own, and so on
 
 Imports no JAX, so the command line can read a run before JAX starts.
 """
@@ -43,6 +45,8 @@ EVALUATION = "evaluation.json"
 TRAINED_ON = "trained_on.json"
 LEAGUE = "league.json"
 SNAPSHOTS = "snapshots"
+POPULATION = "population.jsonl"
+POLICIES = "policies"
 LOCK = ".lock"
 
 # A checkpoint's name: its frames, in ASCII digits.
@@ -84,11 +88,15 @@ def remove_empty(run_dir: Path, root: Path = ROOT) -> None:
 def checkpoint_dirs(run_dir: Path, kind: str) -> list[Path]:
     """Return the finished checkpoints of a kind, oldest first.
 
+    Those of a population are its first policy's; each policy has as many frames.
+
     Args:
         run_dir: The run.
         kind: ``"latest"``, ``"best"`` or ``"kept"``.
     """
     folder = run_dir / CHECKPOINTS / kind
+    if is_population(run_dir):
+        folder = policy_dir(run_dir, 0) / CHECKPOINTS / kind
     if not folder.is_dir():
         return []
     return sorted(
@@ -105,6 +113,8 @@ def find_newest_run(root: Path = ROOT) -> Path:
     """
     newest: tuple[float, Path] | None = None
     for file in root.glob(f"**/{CONFIG}"):
+        if population_of(file.parent):
+            continue
         saved = checkpoint_dirs(file.parent, "latest")
         if saved:
             candidate = (saved[-1].stat().st_mtime, file.parent)
@@ -115,6 +125,23 @@ def find_newest_run(root: Path = ROOT) -> Path:
             "train one with `jaxfactory train`, or name one with --run DIR"
         )
     return newest[1]
+
+
+def policy_dir(run_dir: Path, policy: int) -> Path:
+    """Return the directory of one policy of a population, which is a run as well."""
+    return run_dir / POLICIES / str(policy)
+
+
+def is_population(run_dir: Path) -> bool:
+    """Whether a run is one of several policies."""
+    return (run_dir / POLICIES).is_dir()
+
+
+def population_of(run_dir: Path) -> Path | None:
+    """Return the run that a directory is one policy of; None if it is no policy's."""
+    folder = run_dir.absolute().parent
+    named = folder.name == POLICIES and run_dir.name.isdecimal()
+    return run_dir.parent.parent if named and is_run(folder.parent) else None
 
 
 def is_run(run_dir: Path) -> bool:
@@ -238,6 +265,8 @@ def _check_same(run_dir: Path, stored: Config, new: Config) -> None:
         for value in [getattr(new.network, field.name)]
     ]
     pairs.append(("seed", stored.seed, new.seed))
+    policies = (x.population.num_policies for x in (stored, new))
+    pairs.append(("num_policies", *policies))
     pairs.append(("resume", stored.resume, new.resume))
     if stored.resume == "exact":
         pairs.append(("exact_every", stored.exact_every, new.exact_every))

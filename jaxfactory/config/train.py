@@ -12,6 +12,8 @@ from typing import Any, Literal
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import families, typed_fields, validation
+from jaxfactory.config.agents.population import PopulationConfig as PopulationConfig
+from jaxfactory.config.agents.self_play import SelfPlayConfig as SelfPlayConfig
 from jaxfactory.config.env import MAX_ENVS, EnvConfig
 from jaxfactory.config.network import BonusConfig
 from jaxfactory.config.network import NetworkConfig as NetworkConfig
@@ -67,25 +69,6 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfPlayConfig:
-    """Opponents from the past in matches of several agents."""
-
-    self_play_share: float = 0.0
-    """Share of the matches in which past versions of the agent have half of the seats,
-    from 0 to 1; rounded to whole matches of a group, at least one. Frames count only
-    the seats that learn."""
-    snapshot_every: int = 500_000
-    """Frames between the past versions that --self-play-share draws from."""
-    snapshots_kept: int = 10
-    """Past versions that are kept; older ones become sparse."""
-
-    def __post_init__(self) -> None:
-        validation.within(self, "self_play_share", 0.0, 1.0)
-        validation.positive(self, "snapshot_every", "snapshots_kept")
-        validation.at_most(self, snapshot_every=MAX_FRAMES, snapshots_kept=1_000)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """Settings of one training run.
 
@@ -103,6 +86,7 @@ class Config:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     intrinsic: BonusConfig = field(default_factory=BonusConfig)
     self_play: SelfPlayConfig = field(default_factory=SelfPlayConfig)
+    population: PopulationConfig = field(default_factory=PopulationConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     total_frames: int = 4_000_000
     """Frames to train for, over all environments; a frame is one Doom tic."""
@@ -184,6 +168,13 @@ class Config:
                 f"--num-minibatches {self.ppo.num_minibatches}, because a minibatch "
                 "holds whole environments"
             )
+        single = {
+            "--mode async": self.mode == "async",
+            "--self-play-share": self.self_play.self_play_share > 0,
+            "--evaluate-every": self.watch.evaluate_every > 0,
+            "--video-every": self.watch.video_every > 0,
+        }
+        self.population.check(self.ppo, self.env.num_envs, self.total_frames, single)
         if self.ppo.refresh_carry and self.mode == "sync" and self.ppo.num_epochs == 1:
             raise UserError(
                 "--refresh-carry does nothing with --num-epochs 1 and --mode sync, "

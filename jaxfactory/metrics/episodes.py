@@ -90,6 +90,18 @@ class EpisodeStats:
         variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
         return Summary(mean, math.sqrt(variance), min(values), max(values))
 
+    def win_rate(self) -> float:
+        """Return the share of the window's matches that ended in the first place.
+
+        NaN until a match has ended.
+        """
+        places = [row[-1] for row in self._rows if len(row) > len(self.FIELDS)]
+        return places.count(1.0) / len(places) if places else math.nan
+
+    def clear(self) -> None:
+        """Empty the window; the total stays."""
+        self._rows.clear()
+
     def metrics(self) -> dict[str, float]:
         """Return the window as metrics; empty before the first episode has ended."""
         if not self._rows:

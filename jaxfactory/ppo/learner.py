@@ -74,11 +74,16 @@ class Update(Protocol):
     """One PPO update; see `make_update`."""
 
     def __call__(
-        self, state: TrainState, rollout: Rollout, publish: Publish | None = None
+        self,
+        state: TrainState,
+        rollout: Rollout,
+        publish: Publish | None = None,
+        own: PPOConfig | None = None,
     ) -> tuple[TrainState, Metrics]:
         """Return the state after the update, and the update's metrics.
 
-        Among them is `finite.FIRST`, which is no metric to be shown.
+        Among them is `finite.FIRST`, which is no metric to be shown. With `own`, the
+        learning rate and the settings in `TRACED` are those, with the same programs.
         """
 
 
@@ -167,7 +172,10 @@ def make_update(
     num_steps = config.num_epochs * config.num_minibatches
 
     def update(
-        state: TrainState, rollout: Rollout, publish: Publish | None = None
+        state: TrainState,
+        rollout: Rollout,
+        publish: Publish | None = None,
+        own: PPOConfig | None = None,
     ) -> tuple[TrainState, Metrics]:
         # Once, and not again for each minibatch.
         rollout = devices.split(rollout)
@@ -175,11 +183,12 @@ def make_update(
         progress = state.frames / total_frames if total_frames else 0.0
         frames = state.frames + rollout.reward.size * frame_skip
         learning_rate = jax.device_put(
-            np.float32(learning_rate_at(config, progress, frames))
+            np.float32(learning_rate_at(own or config, progress, frames))
         )
         if config.kl_target and state.frames >= config.lr_warmup_frames:
             learning_rate = last_learning_rate(state.opt_state, learning_rate)
-        scheduled = on_device(config.scheduled_at(progress, state.frames))
+        values_at = own.traced_at if own else config.scheduled_at
+        scheduled = on_device(values_at(progress, state.frames))
 
         # 1. Re-evaluate the actions with the parameters that the update starts from.
         proximal_log_prob = None

@@ -1,6 +1,6 @@
 """Collecting rollouts from a pool of environments: observe, act, receive."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ from jaxfactory.distributed.devices import ONE_DEVICE, Devices
 from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.metrics.timers import Stopwatch
 from jaxfactory.models.actor_critic import ActorCritic
-from jaxfactory.models.normalization import VARIABLES, Normalizer
+from jaxfactory.models.normalization import VARIABLES
 from jaxfactory.rollout.columns import (
     Columns,
     as_variables,
@@ -20,23 +20,10 @@ from jaxfactory.rollout.columns import (
     stacked,
 )
 from jaxfactory.rollout.episode import Episode, ended_episodes
-from jaxfactory.rollout.policy import make_act, make_value
+from jaxfactory.rollout.policy import Policy, make_act, make_value
 from jaxfactory.rollout.storage import Storage, make_storage, observations
 from jaxfactory.rollout.truncation import Truncation, final_values, truncation_of
-from jaxfactory.types import Carry, Observation, Params, Rollout
-
-
-class Policy(NamedTuple):
-    """What acting needs of a training state.
-
-    Attributes:
-        version: Updates that the parameters have had; fractional in the middle of an
-            update.
-    """
-
-    params: Params
-    normalizer: Normalizer
-    version: float
+from jaxfactory.types import Carry, Observation, Rollout
 
 
 class CollectedRollout(NamedTuple):
@@ -210,29 +197,51 @@ class RolloutCollector:
         rows, columns = self._pool.rows(group), rollout.columns
         count = t * len(self._groups) + group
         with self.timer.phase("act"):
-            carry = self._carry[group]
-            if self._self_play:
-                counts = (count, self._num_steps * len(self._groups))
-                action, log_prob, value, self._carry[group] = self._self_play.act(
-                    self._act_fn, policy, rows, obs, carry, is_first, rollout.key,
-                    counts,
-                )  # fmt: skip
-            else:
-                *outputs, self._carry[group] = self._act_fn(
-                    policy.params,
-                    policy.normalizer,
-                    obs,
-                    carry,
-                    is_first,
-                    rollout.key,
-                    np.uint32(count),
-                )
-                action, log_prob, value = jax.device_get(outputs)
+            inputs = (obs, self._carry[group], is_first)
+            action, log_prob, value, self._carry[group] = self._choose(
+                policy, rows, inputs, rollout.key, count
+            )
         self._pool.send(group, action)
         columns.action[t, rows] = action
         columns.log_prob[t, rows] = log_prob
         columns.value[t, rows] = value
         columns.policy_version[t, rows] = policy.version
+
+    def _choose(
+        self, policy: Policy, rows: slice, inputs: Any, key: Any, count: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Carry]:
+        """Return a group's actions, log-probs, values and carry.
+
+        `inputs` are observation, carry and ``is_first``.
+        """
+        if self._self_play:
+            counts = (count, self._num_steps * len(self._groups))
+            return self._self_play.act(self._act_fn, policy, rows, *inputs, key, counts)
+        *outputs, carry = self._act_fn(
+            policy.params, policy.normalizer, *inputs, key, np.uint32(count)
+        )
+        return *jax.device_get(outputs), carry
+
+    def _values(self, policy: Policy, rows: slice, *inputs: Any) -> np.ndarray:
+        """Return the values of a group's rows."""
+        del rows
+        return self._value_fn(policy.params, policy.normalizer, *inputs)
+
+    def _final_values(
+        self, policy: Policy, cuts: list[Truncation], shape: tuple[int, int]
+    ) -> np.ndarray:
+        """Return the values of the observations that truncated episodes ended with."""
+        size = self._pool.num_envs // self._pool.num_groups
+        return final_values(
+            cuts, shape, lambda *x: self._values(policy, slice(0), *x), size
+        )
+
+    def _ended(self, step: Any, start: int) -> Iterator[Episode]:
+        """Yield the episodes of learning rows that ended with a group's step."""
+        learns = self._self_play.seats.learns[start:] if self._self_play else None
+        for row, episode in ended_episodes(step):
+            if learns is None or learns[row]:
+                yield episode
 
     def _receive(self, rollout: _Unfinished, group: int, t: int) -> None:
         """Receive the results of a group's actions at step t."""
@@ -243,12 +252,7 @@ class RolloutCollector:
             if self._num_variables:
                 cut.final_obs[VARIABLES] = final_variables(step.info, cut.picked)
             rollout.truncations.append(cut)
-        learns = self._self_play.seats.learns[start:] if self._self_play else None
-        rollout.episodes.extend(
-            episode
-            for row, episode in ended_episodes(step)
-            if learns is None or learns[row]
-        )
+        rollout.episodes.extend(self._ended(step, start))
         if self._self_play:
             self._self_play.receive(step, start)
         self._restarts += int(np.count_nonzero(step.info.restarted))
@@ -259,19 +263,16 @@ class RolloutCollector:
         place = (rollout.slab, self._num_steps)
         obs, is_first = self._observe(rollout, group, self._num_steps, place)
         with self.timer.phase("act"):
-            rollout.columns.bootstrap_value[rows] = self._value_fn(
-                policy.params, policy.normalizer, obs, self._carry[group], is_first
+            rollout.columns.bootstrap_value[rows] = self._values(
+                policy, rows, obs, self._carry[group], is_first
             )
 
     def _finish(self, rollout: _Unfinished, carries: list[Carry]) -> CollectedRollout:
         slab = rollout.slab
         with self.timer.phase("act"):
-            policy = rollout.newest()
-            final_value = final_values(
-                rollout.truncations,
-                (self._num_steps, self._pool.num_envs),
-                lambda *x: self._value_fn(policy.params, policy.normalizer, *x),
-                self._pool.num_envs // self._pool.num_groups,
+            shape = (self._num_steps, self._pool.num_envs)
+            final_value = self._final_values(
+                rollout.newest(), rollout.truncations, shape
             )
         self._rollouts += 1
         self._latest = (slab, self._num_steps)

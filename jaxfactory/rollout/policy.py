@@ -7,7 +7,7 @@ observation alone until what was computed from it has been fetched.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Key
@@ -19,6 +19,19 @@ from jaxfactory.types import Carry, Observation, Params
 
 
 Act = Callable[..., Any]
+
+
+class Policy(NamedTuple):
+    """What acting needs of a training state.
+
+    Attributes:
+        version: Updates that the parameters have had; fractional in the middle of an
+            update.
+    """
+
+    params: Params
+    normalizer: Normalizer
+    version: float
 
 
 def make_act(

@@ -15,7 +15,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxfactory.checkpoints.manager import Checkpointer, Counted
+from jaxfactory.checkpoints.background_writer import Counted
+from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config.train import WatchConfig
 from jaxfactory.metrics.progress import Progress

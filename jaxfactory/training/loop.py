@@ -19,6 +19,7 @@ from jaxfactory.scenarios.scenario import Scenario
 from jaxfactory.training import init_from
 from jaxfactory.training.callbacks import Callback, Callbacks
 from jaxfactory.training.output import fetched
+from jaxfactory.training.population import loop as populations
 from jaxfactory.training.setup import Session, open_session
 
 
@@ -50,7 +51,7 @@ def train(
         team: The processes that train together. Number 0 writes the run directory.
 
     Returns:
-        The trained state.
+        The trained state; of several policies, that of the best one.
 
     Raises:
         UserError: If the run directory cannot be used for these settings; after saving,
@@ -65,6 +66,10 @@ def train(
         raise UserError(
             f"training started while {place} was being imported; move that call under "
             "`if __name__ == '__main__':`"
+        )
+    if config.population.num_policies > 1:
+        return populations.train(
+            config, run_dir, writer=writer, encoder=encoder, callbacks=callbacks
         )
     functions = Callbacks(callbacks if team.number == 0 else (), run_dir)
     with open_session(

@@ -10,8 +10,8 @@ from places import PACKAGE
 ORDER = (
     "_core", "_kernels", "_util", "spec", "types", "config", "distributed", "metrics",
     "scenarios", "envs", "stable_baselines", "models", "ppo", "league", "rollout",
-    "checkpoints", "evaluation", "sample_factory", "report", "hub", "training", "sweep",
-    "tournament", "api", "__init__", "cli", "__main__",
+    "population", "checkpoints", "evaluation", "sample_factory", "report", "hub",
+    "training", "sweep", "tournament", "api", "__init__", "cli", "__main__",
 )  # fmt: skip
 EXTENSIONS = {"_core", "_kernels"}
 MODULES = {

@@ -1,0 +1,1 @@
+"""Settings of runs with several agents: opponents from the past, and populations."""

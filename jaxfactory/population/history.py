@@ -1,0 +1,180 @@
+"""What happened to the policies of a population: population.jsonl, one event per line.
+
+The file is also where a resumed run finds the settings of each policy: those of the
+last event up to its checkpoint. An event is on the disk before any later checkpoint.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxfactory._util import plain_files, plain_json
+from jaxfactory._util.errors import UserError
+from jaxfactory.config import runs
+
+
+KINDS = ("start", "copy", "mutate", "skip")
+_LIMIT = 64 * plain_json.MIB
+_LARGEST = 1e30
+_MOST_POLICIES = 65_536
+_MOST_SETTINGS = 1_000
+_LONGEST_NAME = 200
+
+
+class Event(NamedTuple):
+    """Something that happened to a policy.
+
+    Attributes:
+        frames: Frames of each policy.
+        kind: ``start``: it was created. ``copy``: it became a copy of `parent`, and its
+            settings may have mutated. ``mutate``: its settings mutated. ``skip``: the
+            population was not ranked, because this policy had no episodes.
+        policy: Its number.
+        parent: The policy that it is a copy of; None if it is not.
+        score: Its objective before; None if it has none.
+        parent_score: That of `parent`.
+        values: Its settings from then on.
+    """
+
+    frames: int
+    kind: str
+    policy: int
+    values: dict[str, float]
+    parent: int | None = None
+    score: float | None = None
+    parent_score: float | None = None
+
+
+class History:
+    """Writes the events of a run.
+
+    Attributes:
+        path: Its population.jsonl.
+    """
+
+    def __init__(self, run_dir: Path):
+        """Write nothing yet."""
+        self.path = run_dir / runs.POPULATION
+
+    def begin(self, frames: int) -> list[Event]:
+        """Drop events after ``frames``, which training repeats; return the others.
+
+        Raises:
+            UserError: If the file cannot be read.
+        """
+        events = [event for event in read(self.path) if event.frames <= frames]
+        if self.path.exists():
+            runs.write_atomically(self.path, "".join(map(_line, events)))
+        return events
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Append events and wait until they are on the disk.
+
+        Raises:
+            UserError: If they cannot be written: without them, no checkpoint of the
+                population could be resumed.
+        """
+        try:
+            with self.path.open("a") as file:
+                file.writelines(map(_line, events))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}), and without it a "
+                "checkpoint of the population cannot be resumed; free disk space and "
+                f"resume with: jaxfactory train --run {self.path.parent}"
+            ) from error
+
+
+def last_values(events: Iterable[Event]) -> dict[int, dict[str, float]]:
+    """Return the settings of each policy after its last event."""
+    return {event.policy: event.values for event in events if event.kind != "skip"}
+
+
+def read(path: Path) -> list[Event]:
+    """Return the events in a file, in their order; none without a file.
+
+    A last line that is incomplete, as a killed process leaves it, is left out.
+
+    Raises:
+        UserError: If it cannot be read, or another line is damaged.
+    """
+    try:
+        lines = plain_files.read_bytes(path, _LIMIT).splitlines()
+        events = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                events.append(_event(plain_json.loads(line)))
+            except ValueError as error:
+                if number < len(lines):
+                    raise ValueError(f"line {number}: {error}") from error
+        return events
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: {plain_json.reason(error)}; it holds the settings "
+            "of the policies, so restore it, or give --run a new directory"
+        ) from error
+
+
+def _event(row: Any) -> Event:
+    if not isinstance(row, dict) or row.keys() - set(Event._fields):
+        raise ValueError("it is not an event")
+    event = Event(**{"values": {}, "frames": -1, "kind": "", "policy": -1, **row})
+    valid = (
+        plain_json.is_count(event.frames)
+        and event.kind in KINDS
+        and _is_policy(event.policy)
+        and (event.parent is None or _is_policy(event.parent))
+        and all(map(_is_score, (event.score, event.parent_score)))
+        and _are_values(event.values)
+    )
+    if not valid:
+        raise ValueError("a field is invalid")
+    return event
+
+
+def _is_policy(value: Any) -> bool:
+    return plain_json.is_count(value) and value < _MOST_POLICIES
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or plain_json.is_number(value, _LARGEST)
+
+
+def _are_values(values: Any) -> bool:
+    return (
+        isinstance(values, dict)
+        and len(values) <= _MOST_SETTINGS
+        and all(
+            len(name) <= _LONGEST_NAME
+            and plain_files.is_plain(name)
+            and plain_json.is_number(value, _LARGEST)
+            for name, value in values.items()
+        )
+    )
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return a number as an event has it: None if it is not finite."""
+    return value if math.isfinite(value) else None
+
+
+def _line(event: Event) -> str:
+    row = {name: x for name, x in event._asdict().items() if x is not None}
+    return json.dumps(row) + "\n"
+
+
+def lineage(events: Sequence[Event]) -> dict[int, list[tuple[int, int]]]:
+    """Return, for each policy, when it became a copy and of whom: (frames, parent)."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for event in events:
+        copies = found.setdefault(event.policy, [])
+        if event.kind == "copy" and event.parent is not None:
+            copies.append((event.frames, event.parent))
+    return found

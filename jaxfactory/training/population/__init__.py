@@ -1,0 +1,1 @@
+"""Training several policies in one run."""

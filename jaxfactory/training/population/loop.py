@@ -1,0 +1,162 @@
+"""The training loop of several policies: collect, update each, rank, write, save."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxfactory._util.signals import TrainingInterrupted
+from jaxfactory.config.train import Config
+from jaxfactory.metrics.writers import Writer
+from jaxfactory.models.actor_critic import EncoderClass
+from jaxfactory.population import selection
+from jaxfactory.population.history import Event, finite_or_none
+from jaxfactory.ppo.learner import TrainState
+from jaxfactory.training.callbacks import Callback
+from jaxfactory.training.output import fetched
+from jaxfactory.training.population import members as policies
+from jaxfactory.training.population.output import best_of, of_all
+from jaxfactory.training.population.session import PopulationSession, open_population
+
+
+def train(
+    config: Config,
+    run_dir: Path,
+    *,
+    writer: Writer | None,
+    encoder: EncoderClass | None,
+    callbacks: Sequence[Callback],
+) -> TrainState:
+    """Train a population; see `training.loop.train`.
+
+    Returns:
+        The trained state of the best policy.
+    """
+    with open_population(
+        config, run_dir, encoder=encoder, writer=writer, callbacks=callbacks
+    ) as session:
+        run_loop(session)
+    if signum := session.interrupt.signum:
+        exact = config.resume == "exact"
+        frames = session.members[0].checkpointer.saved_frames
+        note = f" exactly from {frames:,} frames" if exact else ""
+        raise TrainingInterrupted(signum, run_dir, note)
+    for functions in session.callbacks:
+        functions.raise_error()
+    if session.output.stopped:
+        session.output.watchers[0].raise_error(run_dir)
+    return session.states[best_of(session.members, config.population.pbt_objective)]
+
+
+def run_loop(session: PopulationSession) -> None:
+    """Train until the last frame, a signal or a callback; save."""
+    timer, members, output = session.timer, session.members, session.output
+    with session.sampler as sampler:
+        while session.frames < session.config.total_frames and not session.stopped():
+            try:
+                rollouts = sampler.collect(session.states)
+            except Exception:  # An engine cannot be replaced, for example.
+                session.save_before_failing()
+                raise
+            losses = []
+            with timer.phase("update"):
+                for number, rollout in enumerate(rollouts):
+                    state, loss = session.update(
+                        session.states[number], rollout, None, members[number].ppo
+                    )
+                    session.states[number] = state
+                    losses.append(loss)
+                # The slab of the rollouts may be overwritten once these are computed.
+                jax.block_until_ready([(s.params, s.bonus) for s in session.states])
+            before, session.frames = session.frames, session.states[0].frames
+            for member, episodes in zip(members, sampler.episodes, strict=True):
+                member.progress.add(session.frames, episodes)
+            each = [member.progress.metrics() for member in members]
+            together = {
+                **of_all(members, session.config.population.pbt_objective),
+                **session.throughput.update(session.frames * len(members)),
+                **sampler.metrics(),
+                **timer.drain(),
+            }
+            _call_back(session, rollouts, losses, each)
+            output.write(losses, each, together, session.frames)
+            # Before saving: a checkpoint includes what the events up to it changed.
+            select(session, before)
+            with timer.phase("checkpoint"):
+                session.maybe_save()
+            session.maybe_cut()
+    output.flush()
+    session.save()
+
+
+def select(session: PopulationSession, before: int) -> None:
+    """Rank the population if that is due; record and apply what follows from it."""
+    options, members = session.config.population, session.members
+    if not selection.is_due(options, session.frames, before):
+        return
+    scores = [member.score(options.pbt_objective) for member in members]
+    nobody = [i for i, score in enumerate(scores) if not np.isfinite(score)]
+    if nobody:
+        session.history.add(
+            Event(session.frames, "skip", i, members[i].values) for i in nobody
+        )
+        names = ", ".join(map(str, nobody))
+        session.output.note(
+            f"at {session.frames:,} frames the policies are not ranked: no episode of "
+            f"{names} has ended since it began or was replaced; raise --pbt-period if "
+            "that happens again"
+        )
+        return
+    names = policies.mutable(options, list(members[0].values))
+    changes = selection.select(
+        options,
+        scores,
+        [member.values for member in members],
+        names,
+        np.random.default_rng([session.config.seed, 1, session.frames]),
+    )
+    session.history.add(
+        Event(
+            frames=session.frames,
+            kind="mutate" if change.parent is None else "copy",
+            policy=change.policy,
+            values=change.values,
+            parent=change.parent,
+            score=finite_or_none(scores[change.policy]),
+            parent_score=None if change.parent is None else scores[change.parent],
+        )
+        for change in changes
+    )
+    for change in changes:
+        member = members[change.policy]
+        member.set_values(change.values)
+        if change.parent is None:
+            continue
+        parent = session.states[change.parent]
+        state = session.states[change.policy]
+        session.states[change.policy] = policies.copied(state, parent)
+        # They were those of other parameters.
+        member.progress.episodes.clear()
+        session.output.note(
+            f"at {session.frames:,} frames policy {change.policy} "
+            f"({scores[change.policy]:.2f}) becomes a copy of policy {change.parent} "
+            f"({scores[change.parent]:.2f})"
+        )
+    session.sampler.forget([c.policy for c in changes if c.parent is not None])
+
+
+def _call_back(
+    session: PopulationSession,
+    rollouts: Sequence,
+    losses: Sequence[dict],
+    each: Sequence[dict[str, float]],
+) -> None:
+    """Call the user's functions for each policy, and add the metrics they return."""
+    for number, functions in enumerate(session.callbacks):
+        if functions:
+            with session.timer.phase("callback"):
+                shown = {**fetched(losses[number]), **each[number]}
+                each[number].update(
+                    functions.call(session.states[number], rollouts[number], shown)
+                )

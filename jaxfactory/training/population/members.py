@@ -1,0 +1,219 @@
+"""The policies of a population: each is a run of its own, below the population's."""
+
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.manager import Checkpointer
+from jaxfactory.config import runs
+from jaxfactory.config import train as config_lib
+from jaxfactory.config.agents.population import OWN, REWARD_WEIGHTS, PopulationConfig
+from jaxfactory.config.ppo import PPOConfig
+from jaxfactory.config.train import Config
+from jaxfactory.metrics.progress import Progress
+from jaxfactory.population.selection import Values, mutated
+from jaxfactory.ppo.learner import TrainState
+
+
+# A reward weight's name among a policy's settings; the rest names the row.
+WEIGHT = "reward_weight/"
+
+
+@dataclasses.dataclass(kw_only=True)
+class Member:
+    """A policy of a population.
+
+    Attributes:
+        number: From 0.
+        config: Settings of its run; its own environments are its share of the pool's.
+        checkpointer: Saves its run.
+        progress: Its frames and recent episodes.
+        values: The settings that it has of its own.
+        ppo: The algorithm's settings, with its own ones.
+    """
+
+    number: int
+    config: Config
+    checkpointer: Checkpointer
+    progress: Progress = dataclasses.field(default_factory=Progress)
+    values: Values = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ppo: PPOConfig = self.config.ppo
+
+    @property
+    def run_dir(self) -> Path:
+        """The directory of its run."""
+        return self.checkpointer.run_dir
+
+    def set_values(self, values: Values) -> None:
+        """Take over settings, and record them in its config.json."""
+        self.values = dict(values)
+        own = {name: value for name, value in values.items() if name in OWN}
+        self.ppo = dataclasses.replace(self.config.ppo, **own)
+        self.config = dataclasses.replace(self.config, ppo=self.ppo)
+        text = json.dumps(config_lib.to_dict(self.config), indent=2) + "\n"
+        # The events have them as well, so a full disk does no harm.
+        with contextlib.suppress(OSError):
+            runs.write_atomically(self.run_dir / runs.CONFIG, text)
+
+    def score(self, objective: str) -> float:
+        """Return its objective; NaN as long as it has none."""
+        if objective == "win_rate":
+            return self.progress.episodes.win_rate()
+        return self.progress.episodes.summary(objective).mean
+
+
+def config_of(config: Config) -> Config:
+    """Return the settings of the run of one policy of a population."""
+    env = config.env
+    share = env.num_envs // config.population.num_policies
+    groups = math.gcd(share, env.num_groups)
+    return dataclasses.replace(
+        config,
+        env=dataclasses.replace(env, num_envs=share, num_groups=groups),
+        population=PopulationConfig(),
+    )
+
+
+@contextlib.contextmanager
+def open_members(config: Config, run_dir: Path) -> Iterator[list[Member]]:
+    """Open the runs of all policies, which locks them.
+
+    Args:
+        config: Settings of the population.
+        run_dir: Its run.
+
+    Raises:
+        UserError: If a directory cannot be used.
+    """
+    one = config_of(config)
+    count = config.population.num_policies
+    limit = _common_frames(run_dir, count, one)
+    with contextlib.ExitStack() as stack:
+        members = []
+        for number in range(count):
+            checkpointer = Checkpointer(runs.policy_dir(run_dir, number), one)
+            checkpointer.limit = limit
+            stack.enter_context(checkpointer)
+            members.append(Member(number=number, config=one, checkpointer=checkpointer))
+        yield members
+
+
+def restore(
+    members: Sequence[Member], states: Sequence[TrainState]
+) -> list[TrainState]:
+    """Return the states of the newest checkpoints that all policies have.
+
+    Args:
+        members: The policies; their progress is restored, too.
+        states: Those of a new run.
+
+    Raises:
+        UserError: If there are checkpoints, but none of the same frames can be read.
+    """
+    while True:
+        found = [
+            member.checkpointer.restore_or(state, member.progress)
+            for member, state in zip(members, states, strict=True)
+        ]
+        lowest = min(state.frames for state in found)
+        if all(state.frames == lowest for state in found):
+            return found
+        if not lowest:
+            raise _no_common(members[0].run_dir.parent.parent)
+        for member in members:  # A checkpoint of one of them could not be read.
+            member.checkpointer.limit = lowest
+
+
+def _common_frames(run_dir: Path, count: int, config: Config) -> float:
+    """Return the frames of the newest checkpoint that all policies have.
+
+    A process that is killed while saving may leave newer ones of some policies.
+    """
+    frames = [
+        {int(path.name) for path in runs.checkpoint_dirs(folder, "latest")}
+        for folder in (runs.policy_dir(run_dir, number) for number in range(count))
+    ]
+    if config.resume == "exact":
+        frames = [{one for one in saved if config.is_cut(one)} for saved in frames]
+    common = set.intersection(*frames)
+    if not common and all(frames):
+        raise _no_common(run_dir)
+    return max(common, default=0)
+
+
+def _no_common(run_dir: Path) -> UserError:
+    return UserError(
+        f"the policies of the run {run_dir} have no readable checkpoint of the same "
+        "frames; give --run a new directory, and start it from one of them with "
+        f"--init-from {runs.policy_dir(run_dir, 0)}"
+    )
+
+
+def mutable(options: PopulationConfig, names: Sequence[str]) -> list[str]:
+    """Return the names of the settings that mutate.
+
+    Args:
+        options: Those of the population.
+        names: Of all settings that a policy has of its own.
+    """
+    chosen = options.pbt_settings
+    weights = REWARD_WEIGHTS in chosen
+    return [
+        name for name in names
+        if name in chosen or (weights and name.startswith(WEIGHT))
+    ]  # fmt: skip
+
+
+def first_values(config: Config, number: int, weights: Sequence[str]) -> Values:
+    """Return the settings that a policy begins with.
+
+    With population-based training, all policies but 0 begin with mutated ones, except
+    for those that are given to each policy.
+
+    Args:
+        config: Settings of the population.
+        number: The policy's.
+        weights: Names of the rows of the scenario's shaping table.
+    """
+    options = config.population
+    given = {name: own[number] for name, own in options.first_values().items()}
+    values = {name: float(getattr(config.ppo, name)) for name in OWN} | given
+    values |= {f"{WEIGHT}{name}": 1.0 for name in weights}
+    if not options.pbt or not number:
+        return values
+    names = [name for name in mutable(options, list(values)) if name not in given]
+    rng = np.random.default_rng([config.seed, 0, number])
+    return mutated(options, values, names, rng)
+
+
+def copied(state: TrainState, parent: TrainState) -> TrainState:
+    """Return a state with another's parameters, optimizer, statistics and bonus.
+
+    Frames, number of updates and random key stay. The optimizer's and the bonus's
+    arrays are copies, because an update donates them.
+    """
+    opt_state, bonus = jax.tree.map(
+        lambda leaf: leaf.copy(), (parent.opt_state, parent.bonus)
+    )
+    return state._replace(
+        params=parent.params,
+        normalizer=parent.normalizer,
+        opt_state=opt_state,
+        bonus=bonus,
+    )
+
+
+def first_key(seed: int, number: int) -> jax.Array:
+    """Return the key that a policy is initialized with; that of policy 0 is a run's."""
+    key = jax.random.key(seed)
+    # 0 to 3 give the keys of a single run.
+    return jax.random.fold_in(key, 16 + number) if number else key

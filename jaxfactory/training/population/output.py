@@ -1,0 +1,118 @@
+"""Writing the metrics of a population: each policy's own, and those of all together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxfactory.metrics.episodes import WINDOW, EpisodeStats
+from jaxfactory.metrics.writers import CompositeWriter
+from jaxfactory.training.nonfinite import NonFinite
+from jaxfactory.training.output import fetched
+from jaxfactory.training.population.members import Member
+
+
+class PopulationOutput:
+    """Writes each iteration's metrics during the next one, as `LateOutput` does.
+
+    A policy whose gradient steps are skipped does not end the run as long as another
+    one learns: population-based training replaces it.
+
+    Args:
+        writer: Of the population's run.
+        writers: Of the policies' runs.
+        watchers: Watch each policy for skipped gradient steps.
+    """
+
+    def __init__(
+        self,
+        writer: CompositeWriter,
+        writers: Sequence[CompositeWriter],
+        watchers: Sequence[NonFinite],
+    ) -> None:
+        self._writer = writer
+        self._writers = writers
+        self.watchers = watchers
+        self._pending: tuple[Any, ...] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no policy learns any more."""
+        return all(watcher.stopped for watcher in self.watchers)
+
+    def write(
+        self,
+        losses: Sequence[Mapping[str, Any]],
+        each: Sequence[Mapping[str, float]],
+        together: Mapping[str, float],
+        frames: int,
+    ) -> None:
+        """Write the previous iteration's metrics; keep these until the next call.
+
+        Args:
+            losses: Device scalars of each policy's update.
+            each: The other metrics of each policy.
+            together: Those of the population.
+            frames: Frames of each policy so far.
+        """
+        self.flush()
+        self._pending = (losses, each, together, frames)
+
+    def note(self, text: str) -> None:
+        """Show a one-line message."""
+        self._writer.note(text)
+
+    def flush(self) -> None:
+        """Write the last iteration's metrics."""
+        if self._pending is None:
+            return
+        losses, each, together, frames = self._pending
+        self._pending = None
+        columns = []
+        for number, raw in enumerate(losses):
+            values = jax.device_get(dict(raw))
+            if note := self.watchers[number].check(values, frames):
+                self.note(f"policy {number}: {note}")
+            columns.append(fetched(values))
+            metrics = {**columns[-1], **each[number]}
+            self._writers[number].write(metrics, frames)
+        mean = {
+            name: sum(column[name] for column in columns) / len(columns)
+            for name in columns[0]
+        }
+        self._writer.write({**mean, **together}, frames)
+
+
+def of_all(members: Sequence[Member], objective: str) -> dict[str, float]:
+    """Return the metrics of a population's episodes, those of each policy among them.
+
+    Args:
+        members: The policies.
+        objective: What they are ranked by.
+    """
+    states = [member.progress.episodes.state() for member in members]
+    pooled = EpisodeStats(window=WINDOW * len(members))
+    rows = [row for state in states for row in state["rows"]]
+    pooled.load({"total": sum(state["total"] for state in states), "rows": rows})
+    metrics = pooled.metrics()
+    for member in members:
+        score = member.score(objective)
+        if score == score:  # Not NaN.
+            metrics[f"policy_{member.number}/{objective}"] = score
+    best = best_of(members, objective)
+    if (name := f"policy_{best}/{objective}") in metrics:
+        metrics["population/best_policy"] = float(best)
+        metrics[f"population/best_{objective}"] = metrics[name]
+    return metrics
+
+
+def best_of(members: Sequence[Member], objective: str) -> int:
+    """Return the number of the policy with the highest objective, the first of equals.
+
+    Args:
+        members: The policies. Those without any episode come last.
+        objective: What they are ranked by.
+    """
+    scores = [member.score(objective) for member in members]
+    ranks = [score if score == score else -float("inf") for score in scores]
+    return ranks.index(max(ranks))
