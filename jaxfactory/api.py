@@ -49,7 +49,8 @@ def train(
         show: Print progress, as the command does.
 
     Returns:
-        The final state. It is also saved; `load` reads it as an agent.
+        The final state; of several policies, that of the best one. It is also saved;
+        `load` reads it as an agent.
 
     Raises:
         UserError: If the settings, the run or the encoder do not fit.
@@ -79,7 +80,11 @@ def train(
     return run_training(
         config,
         run,
-        writer=TerminalWriter(run, config.total_frames) if show else None,
+        writer=TerminalWriter(
+            run, config.total_frames, policies=config.population.num_policies
+        )
+        if show
+        else None,
         encoder=encoder,
         scenario=scenario,
         callbacks=callbacks,
@@ -90,6 +95,7 @@ def evaluate(
     run: str | Path,
     *,
     checkpoint: str | int = "best",
+    policy: str | int = "best",
     episodes: int = 100,
     num_envs: int = 20,
     deterministic: bool = False,
@@ -107,6 +113,8 @@ def evaluate(
         run: The run's directory.
         checkpoint: ``"best"``, the one with the best mean return in training,
             ``"latest"``, or the frames of one that ``keep_every`` kept.
+        policy: Of a run of several policies, ``"best"`` or the number of one. Results
+            are written to that policy's directory.
         episodes: Number of episodes; each environment runs a fixed share of them.
         num_envs: Environments stepped in parallel.
         deterministic: Take the most probable actions instead of sampling.
@@ -135,6 +143,7 @@ def evaluate(
     options = EvaluateOptions(
         run=Path(run),
         checkpoint=str(checkpoint),
+        policy=str(policy),
         episodes=episodes,
         num_envs=num_envs,
         deterministic=deterministic,
@@ -152,6 +161,7 @@ def load(
     run: str | Path,
     *,
     checkpoint: str | int = "best",
+    policy: str | int = "best",
     seed: int = 0,
     encoder: Any = None,
 ) -> "jaxfactory.evaluation.agent.Agent":
@@ -161,6 +171,7 @@ def load(
         run: The run's directory.
         checkpoint: ``"best"``, the one with the best mean return in training,
             ``"latest"``, or the frames of one that ``keep_every`` kept.
+        policy: Of a run of several policies, ``"best"`` or the number of one.
         seed: Seed of the sampled actions.
         encoder: The run's custom encoder, if it cannot be found by its name.
 
@@ -179,7 +190,9 @@ def load(
     _prepare_jax()
     from jaxfactory.evaluation.agent import load_agent
 
-    return load_agent(Path(run), str(checkpoint), seed=seed, encoder=encoder)
+    return load_agent(
+        Path(run), str(checkpoint), policy=str(policy), seed=seed, encoder=encoder
+    )
 
 
 def _prepare_jax() -> None:

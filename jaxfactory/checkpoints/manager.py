@@ -124,7 +124,7 @@ class Checkpointer:
                     stacklevel=2,
                 )
                 continue
-            if self._config.resume == "exact":
+            if self._config.resume == "exact" or self.limit < np.inf:
                 os.utime(path)  # The oldest is removed: not this one.
             self._saved_frames = int(host["frames"])
             self._milestone = self._milestone_at(self._saved_frames)

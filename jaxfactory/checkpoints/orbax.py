@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import jax
 import numpy as np
 
 
+# Its event loops cannot be used by several threads at once.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays, none of them empty, to a new folder."""
-    with _quiet(), _alone():
+    with _ONE_AT_A_TIME, _quiet(), _alone():
         _library().save(folder.resolve(), arrays)
 
 
@@ -23,7 +28,7 @@ def load(folder: Path, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         folder: What `save` wrote.
         like: Arrays of the same names, shapes and types.
     """
-    with _quiet(), _alone():
+    with _ONE_AT_A_TIME, _quiet(), _alone():
         return _library().load(folder.resolve(), like)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import policy_dirs
 from jaxfactory.checkpoints.checkpoint_files import State, read_host, read_state, why
 from jaxfactory.config import runs, validation
 from jaxfactory.config.train import Config
@@ -63,7 +64,7 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
     """Find a run's checkpoint; its arrays are read by ``SavedRun.restore``.
 
     Args:
-        run_dir: The run.
+        run_dir: The run; of a population, its best policy is taken.
         kind: ``"latest"`` or ``"best"``, the latest if there is no best one yet; or
             the frames of a checkpoint, as in ``"1000000"``. A multiple of
             ``keep_every`` stands for the first kept checkpoint after it.
@@ -72,6 +73,7 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
         UserError: If the directory is not a run or has no such checkpoint.
     """
     validation.checkpoint(kind)
+    run_dir = policy_dirs.find(run_dir)
     config = runs.load_config(run_dir)
     if kind.isdigit():
         path = _at_frames(run_dir, int(kind), config.keep_every)

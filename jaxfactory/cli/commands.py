@@ -44,9 +44,14 @@ def evaluate(args: list[str]) -> int:
         hub.check_login(options.push_to_hub)  # Fail before the evaluation, not after.
         options = dataclasses.replace(options, render_mp4=True)
     jax_setup.configure()
+    from jaxfactory.checkpoints import policy_dirs
     from jaxfactory.evaluation.evaluate import run as run_evaluation
 
-    run_evaluation(dataclasses.replace(options, run=run))
+    chosen = policy_dirs.find(run, options.policy)
+    if chosen != run:
+        print(f"policy {chosen.name} of the run {run}")
+        run = chosen
+    run_evaluation(dataclasses.replace(options, run=run, policy=policy_dirs.BEST))
     if options.push_to_hub:
         repo, message = options.push_to_hub, options.commit_message
         _publish(

@@ -198,7 +198,9 @@ def _run(
     state = loop.train(
         config,
         run_dir,
-        writer=TerminalWriter(run_dir, config.total_frames),
+        writer=TerminalWriter(
+            run_dir, config.total_frames, policies=config.population.num_policies
+        ),
         callbacks=[plugins.load(name, "--callback") for name in options.callback],
         devices=options.devices,
         team=team,

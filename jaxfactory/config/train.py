@@ -208,6 +208,9 @@ class EvaluateOptions:
     checkpoint: str = "best"
     """Evaluate the checkpoint best or latest, or the one that --keep-every kept at so
     many frames."""
+    policy: str = "best"
+    """Of a run of several policies, evaluate the best one or the one of this number.
+    Results are written to its own directory, policies/NUMBER."""
     episodes: int = 100
     """Episodes to evaluate; each environment runs a fixed share of them."""
     num_envs: int = 20
@@ -239,6 +242,7 @@ class EvaluateOptions:
         validation.at_most(self, episodes=MAX_EPISODES, num_envs=MAX_ENVS)
         validation.seed(self.seed)
         validation.checkpoint(self.checkpoint)
+        validation.policy(self.policy)
         if self.push_to_hub is None and (self.private or self.commit_message):
             flag = "--private" if self.private else "--commit-message"
             raise UserError(f"{flag} needs --push-to-hub user/repo; add that")

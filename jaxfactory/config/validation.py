@@ -70,3 +70,11 @@ def checkpoint(value: str) -> None:
             f"--checkpoint {value!r:.60} must be best, latest, or the frames of a "
             "checkpoint that --keep-every kept, as in 1000000"
         )
+
+
+def policy(value: str) -> None:
+    """Refuse a policy's name that is neither best nor a number."""
+    if value != "best" and not re.fullmatch("[0-9]{1,5}", value):
+        raise UserError(
+            f"--policy {value!r:.60} must be the number of a policy, or best"
+        )

@@ -18,6 +18,8 @@ from jaxfactory.metrics.time_breakdown import TimeBreakdown
 
 # Set by Jupyter in its kernels' processes.
 _NOTEBOOK = "JPY_PARENT_PID"
+# Scores of so many policies fit into a line.
+_MOST_SHOWN = 8
 # The mean over the last 100 episodes, with [min, max].
 _EPISODE_ROWS = (
     ("shaped return", "shaped_return"),
@@ -43,6 +45,7 @@ class TerminalWriter:
         run_dir: The run directory, which the display shows.
         total_frames: Frames at which the progress bar is full.
         console: The output; standard output by default.
+        policies: Policies that are trained side by side; frames are those of one.
         interval: Seconds between plain lines.
         clock: Returns the current time in seconds.
     """
@@ -52,12 +55,15 @@ class TerminalWriter:
         run_dir: Path,
         total_frames: int,
         console: Console | None = None,
+        *,
+        policies: int = 1,
         interval: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run_dir = run_dir
         self._total = total_frames
         self._console = console or Console()
+        self._policies = policies
         self._interval = interval
         self._clock = clock
         # (seconds, frames) over the last half minute, for the displayed rate.
@@ -118,10 +124,12 @@ class TerminalWriter:
         self._shown_frames = self._frames
         share = min(100.0, 100 * self._frames / self._total)
         parts = [f"frames {self._frames:,}/{self._total:,} ({share:.0f}%)"]
-        parts += [f"{self._rate():,.0f} frames/s", f"{self._time_left()} left"]
+        parts += [self._speed(), f"{self._time_left()} left"]
         for title, name in _EPISODE_ROWS:
             if f"episode/{name}" in self._metrics:
                 parts.append(f"{title} {self._spread(name)}")
+        if self._policies > 1:
+            parts.append(f"{self._policies} policies {self._each_policy()}")
         parts += [
             f"{title} {self._metrics[name]:{spec}}"
             for title, name, spec in _SCALARS
@@ -141,7 +149,7 @@ class TerminalWriter:
             ProgressBar(total=1.0, completed=share, width=30),
             Text(f"{100 * share:.0f}%", style="bold"),
             Text(f"{self._frames:,} of {self._total:,} frames"),
-            Text(f"{self._rate():,.0f} frames/s", style="bold"),
+            Text(self._speed(), style="bold"),
             Text(f"{self._time_left()} left"),
         )
         episodes = Table.grid(padding=(0, 2))
@@ -150,6 +158,10 @@ class TerminalWriter:
             if f"episode/{name}" in self._metrics:
                 value = Text(self._spread(name), style="bold")
                 episodes.add_row(Text(title, style="dim"), value)
+        if self._policies > 1:
+            value = Text(self._each_policy(), style="bold")
+            name = f"{self._policies} policies"
+            episodes.add_row(Text(name, style="dim"), value)
         if not episodes.rows:
             episodes.add_row(Text("no episode has ended yet", style="dim"))
         shown = [row for row in _SCALARS if row[1] in self._metrics]
@@ -168,6 +180,31 @@ class TerminalWriter:
             for end in ("", "_min", "_max")
         )
         return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+    def _each_policy(self) -> str:
+        """Return what each policy scores, the best one with a star."""
+        best = self._metrics.get("population/best_policy")
+        scores = {}
+        for name, score in self._metrics.items():
+            policy, _, _ = name.removeprefix("policy_").partition("/")
+            if name.startswith("policy_"):
+                scores[int(policy)] = score
+        if best is None or not scores:
+            return "without an episode yet"
+        if len(scores) > _MOST_SHOWN:
+            order = sorted(scores.values())
+            return (
+                f"{scores[int(best)]:.2f} (best: {best:.0f}), median "
+                f"{order[len(order) // 2]:.2f}, worst {order[0]:.2f}"
+            )
+        return " ".join(
+            f"{score:.2f}{'*' if number == best else ''}"
+            for number, score in sorted(scores.items())
+        )
+
+    def _speed(self) -> str:
+        """Return the speed, of all policies together."""
+        return f"{self._policies * self._rate():,.0f} frames/s"
 
     def _rate(self) -> float:
         (start, first), (end, last) = self._history[0], self._history[-1]

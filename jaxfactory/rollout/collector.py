@@ -222,7 +222,7 @@ class RolloutCollector:
         )
         return *jax.device_get(outputs), carry
 
-    def _values(self, policy: Policy, rows: slice, *inputs: Any) -> np.ndarray:
+    def _values(self, policy: Policy, rows: slice, *inputs: Any) -> Any:
         """Return the values of a group's rows."""
         del rows
         return self._value_fn(policy.params, policy.normalizer, *inputs)

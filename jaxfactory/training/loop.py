@@ -9,6 +9,7 @@ import jax
 from jaxfactory._util import plugins
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
+from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.distributed.team import SOLO, Together
 from jaxfactory.envs import family
@@ -66,6 +67,11 @@ def train(
         raise UserError(
             f"training started while {place} was being imported; move that call under "
             "`if __name__ == '__main__':`"
+        )
+    if population := runs.population_of(run_dir):
+        raise UserError(
+            f"{run_dir} is one policy of the run {population} and is resumed with it: "
+            f"give --run {population}, or start a new run with --init-from {run_dir}"
         )
     if config.population.num_policies > 1:
         return populations.train(

@@ -16,6 +16,7 @@ from jaxfactory.ppo.learner import TrainState
 from jaxfactory.training.callbacks import Callback
 from jaxfactory.training.output import fetched
 from jaxfactory.training.population import members as policies
+from jaxfactory.training.population import values
 from jaxfactory.training.population.output import best_of, of_all
 from jaxfactory.training.population.session import PopulationSession, open_population
 
@@ -108,7 +109,7 @@ def select(session: PopulationSession, before: int) -> None:
             "that happens again"
         )
         return
-    names = policies.mutable(options, list(members[0].values))
+    names = values.mutable(options, list(members[0].values))
     changes = selection.select(
         options,
         scores,

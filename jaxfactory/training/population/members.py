@@ -8,22 +8,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import run_lock
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config import train as config_lib
-from jaxfactory.config.agents.population import OWN, REWARD_WEIGHTS, PopulationConfig
+from jaxfactory.config.agents.population import OWN, PopulationConfig
 from jaxfactory.config.ppo import PPOConfig
 from jaxfactory.config.train import Config
 from jaxfactory.metrics.progress import Progress
-from jaxfactory.population.selection import Values, mutated
+from jaxfactory.population.selection import Values
 from jaxfactory.ppo.learner import TrainState
-
-
-# A reward weight's name among a policy's settings; the rest names the row.
-WEIGHT = "reward_weight/"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -94,10 +90,9 @@ def open_members(config: Config, run_dir: Path) -> Iterator[list[Member]]:
     Raises:
         UserError: If a directory cannot be used.
     """
-    one = config_of(config)
-    count = config.population.num_policies
-    limit = _common_frames(run_dir, count, one)
-    with contextlib.ExitStack() as stack:
+    one, count = config_of(config), config.population.num_policies
+    with _locked(run_dir, config), contextlib.ExitStack() as stack:
+        limit = _common_frames(run_dir, count, one)
         members = []
         for number in range(count):
             checkpointer = Checkpointer(runs.policy_dir(run_dir, number), one)
@@ -105,6 +100,17 @@ def open_members(config: Config, run_dir: Path) -> Iterator[list[Member]]:
             stack.enter_context(checkpointer)
             members.append(Member(number=number, config=one, checkpointer=checkpointer))
         yield members
+
+
+@contextlib.contextmanager
+def _locked(run_dir: Path, config: Config) -> Iterator[None]:
+    """Hold the lock of the population's run, and write its config.json."""
+    # Nothing is written before the lock is held: another process may be training.
+    runs.check_run(run_dir, config)
+    with run_lock.take(run_dir / runs.LOCK):
+        runs.open_run(run_dir, config)
+        (run_dir / runs.POLICIES).mkdir(exist_ok=True)
+        yield
 
 
 def restore(
@@ -133,7 +139,7 @@ def restore(
             member.checkpointer.limit = lowest
 
 
-def _common_frames(run_dir: Path, count: int, config: Config) -> float:
+def _common_frames(run_dir: Path, count: int, config: Config) -> int:
     """Return the frames of the newest checkpoint that all policies have.
 
     A process that is killed while saving may leave newer ones of some policies.
@@ -156,43 +162,6 @@ def _no_common(run_dir: Path) -> UserError:
         "frames; give --run a new directory, and start it from one of them with "
         f"--init-from {runs.policy_dir(run_dir, 0)}"
     )
-
-
-def mutable(options: PopulationConfig, names: Sequence[str]) -> list[str]:
-    """Return the names of the settings that mutate.
-
-    Args:
-        options: Those of the population.
-        names: Of all settings that a policy has of its own.
-    """
-    chosen = options.pbt_settings
-    weights = REWARD_WEIGHTS in chosen
-    return [
-        name for name in names
-        if name in chosen or (weights and name.startswith(WEIGHT))
-    ]  # fmt: skip
-
-
-def first_values(config: Config, number: int, weights: Sequence[str]) -> Values:
-    """Return the settings that a policy begins with.
-
-    With population-based training, all policies but 0 begin with mutated ones, except
-    for those that are given to each policy.
-
-    Args:
-        config: Settings of the population.
-        number: The policy's.
-        weights: Names of the rows of the scenario's shaping table.
-    """
-    options = config.population
-    given = {name: own[number] for name, own in options.first_values().items()}
-    values = {name: float(getattr(config.ppo, name)) for name in OWN} | given
-    values |= {f"{WEIGHT}{name}": 1.0 for name in weights}
-    if not options.pbt or not number:
-        return values
-    names = [name for name in mutable(options, list(values)) if name not in given]
-    rng = np.random.default_rng([config.seed, 0, number])
-    return mutated(options, values, names, rng)
 
 
 def copied(state: TrainState, parent: TrainState) -> TrainState:

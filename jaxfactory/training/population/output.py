@@ -1,12 +1,19 @@
 """Writing the metrics of a population: each policy's own, and those of all together."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from jaxfactory.config.train import Config
 from jaxfactory.metrics.episodes import WINDOW, EpisodeStats
-from jaxfactory.metrics.writers import CompositeWriter
+from jaxfactory.metrics.jsonl_writer import JsonlWriter
+from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
+from jaxfactory.metrics.wandb_writer import WandbWriter
+from jaxfactory.metrics.writers import CompositeWriter, Writer
+from jaxfactory.ppo.learner import TrainState
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import fetched
 from jaxfactory.training.population.members import Member
@@ -81,6 +88,32 @@ class PopulationOutput:
             for name in columns[0]
         }
         self._writer.write({**mean, **together}, frames)
+
+
+def open_output(
+    config: Config,
+    run_dir: Path,
+    members: Sequence[Member],
+    states: Sequence[TrainState],
+    writer: Writer | None,
+    stack: contextlib.ExitStack,
+) -> PopulationOutput:
+    """Open the writers of the run and of each policy's."""
+    extra: list[Writer] = [WandbWriter(run_dir, config)] if config.watch.wandb else []
+    extra += [writer] if writer else []
+    folders = [run_dir, *(member.run_dir for member in members)]
+    opened = []
+    for folder in folders:
+        more = extra if folder is run_dir else []
+        opened.append(
+            stack.enter_context(
+                CompositeWriter(JsonlWriter(folder), TensorBoardWriter(folder), *more)
+            )
+        )
+        opened[-1].begin(states[0].frames)
+    steps = config.ppo.num_epochs * config.ppo.num_minibatches
+    watchers = [NonFinite(state.params, steps) for state in states]
+    return PopulationOutput(opened[0], opened[1:], watchers)
 
 
 def of_all(members: Sequence[Member], objective: str) -> dict[str, float]:

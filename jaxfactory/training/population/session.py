@@ -9,36 +9,34 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxfactory._util import versions
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
-from jaxfactory.checkpoints import run_lock
 from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.envs import family, seeds
 from jaxfactory.envs.pool import open_pool
-from jaxfactory.metrics.jsonl_writer import JsonlWriter
-from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
 from jaxfactory.metrics.timers import Stopwatch, Throughput
-from jaxfactory.metrics.wandb_writer import WandbWriter
-from jaxfactory.metrics.writers import CompositeWriter, Writer
+from jaxfactory.metrics.writers import Writer
 from jaxfactory.models import precision
 from jaxfactory.models.actor_critic import ActorCritic, EncoderClass
 from jaxfactory.population import seats as seating
 from jaxfactory.population.collector import PopulationCollector
-from jaxfactory.population.history import Event, History, last_values
+from jaxfactory.population.history import History
 from jaxfactory.population.sampler import PopulationSampler
 from jaxfactory.ppo.bonus.exploration import make_exploration
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
 from jaxfactory.scenarios.maps import map_record
 from jaxfactory.training import transfer
 from jaxfactory.training.callbacks import Callback, Callbacks
-from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.population import members as policies
+from jaxfactory.training.population import values
 from jaxfactory.training.population.members import Member
-from jaxfactory.training.population.output import PopulationOutput
+from jaxfactory.training.population.output import PopulationOutput, open_output
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -158,7 +156,6 @@ def open_population(
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
     with (
         catch_interrupts() as interrupt,
-        _locked(run_dir, config),
         policies.open_members(config, run_dir) as members,
         contextlib.ExitStack() as stack,
     ):
@@ -179,21 +176,17 @@ def open_population(
             )
         )
         pool.start()  # The engines start while the networks are initialized.
+        # One program for all.
+        initialize = jax.jit(
+            lambda key: init_train_state(network, config.ppo, key, bonus)
+        )
+        keys = [policies.first_key(config.seed, member.number) for member in members]
         states = [
-            transfer.begin(
-                init_train_state(
-                    network,
-                    config.ppo,
-                    policies.first_key(config.seed, member.number),
-                    bonus,
-                ),
-                start,
-            )
-            for member in members
+            transfer.begin(initialize(key)._replace(frames=0), start) for key in keys
         ]
         states = policies.restore(members, states)
         frames = states[0].frames
-        _set_values(config, members, history, frames)
+        values.begin(config, members, history, frames)
         collector = PopulationCollector(
             pool,
             network,
@@ -211,7 +204,7 @@ def open_population(
             map_record.record(folder, environment.map_file())
             text = versions.with_session(folder, frames, session)
             runs.write_atomically(folder / versions.FILE, text)
-        output = _open_output(config, run_dir, members, states, writer, stack)
+        output = open_output(config, run_dir, members, states, writer, stack)
         output.note(precision.describe(network.precision))
         if start:
             output.note(start.report)
@@ -239,65 +232,6 @@ def open_population(
             interrupt=interrupt,
             deadline=begun + (60 * config.train_for_minutes or math.inf),
         )
-
-
-@contextlib.contextmanager
-def _locked(run_dir: Path, config: Config) -> Iterator[None]:
-    """Hold the lock of the population's run, and write its config.json."""
-    # Nothing is written before the lock is held: another process may be training.
-    runs.check_run(run_dir, config)
-    with run_lock.take(run_dir / runs.LOCK):
-        runs.open_run(run_dir, config)
-        (run_dir / runs.POLICIES).mkdir(exist_ok=True)
-        yield
-
-
-def _set_values(
-    config: Config, members: Sequence[Member], history: History, frames: int
-) -> None:
-    """Give the policies their settings: those of the last event, or the first ones.
-
-    Raises:
-        UserError: If the run is resumed, and its events lack a policy's.
-    """
-    found = last_values(history.begin(frames))
-    if not frames:
-        found = {m.number: policies.first_values(config, m.number, ()) for m in members}
-        history.add(Event(0, "start", i, values) for i, values in found.items())
-    for member in members:
-        values = found.get(member.number)
-        if values is None:
-            raise UserError(
-                f"{history.path} lacks the settings of policy {member.number}, so the "
-                "run cannot be resumed; restore it, or give --run a new directory"
-            )
-        member.set_values(values)
-
-
-def _open_output(
-    config: Config,
-    run_dir: Path,
-    members: Sequence[Member],
-    states: Sequence[TrainState],
-    writer: Writer | None,
-    stack: contextlib.ExitStack,
-) -> PopulationOutput:
-    """Open the writers of the run and of each policy's."""
-    extra: list[Writer] = [WandbWriter(run_dir, config)] if config.watch.wandb else []
-    extra += [writer] if writer else []
-    folders = [run_dir, *(member.run_dir for member in members)]
-    opened = []
-    for folder in folders:
-        more = extra if folder is run_dir else []
-        opened.append(
-            stack.enter_context(
-                CompositeWriter(JsonlWriter(folder), TensorBoardWriter(folder), *more)
-            )
-        )
-        opened[-1].begin(states[0].frames)
-    steps = config.ppo.num_epochs * config.ppo.num_minibatches
-    watchers = [NonFinite(state.params, steps) for state in states]
-    return PopulationOutput(opened[0], opened[1:], watchers)
 
 
 def _check_objective(config: Config, environment: Any) -> None:

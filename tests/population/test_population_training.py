@@ -1,0 +1,288 @@
+"""Several policies in one run: they are separate, resumed together, and evaluated."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from gymnasium_tasks import COUNTER
+from saved_states import assert_equal, leaves
+from tiny import tiny_config
+
+from jaxfactory._util.errors import UserError
+from jaxfactory._util.signals import TrainingInterrupted
+from jaxfactory.checkpoints import policy_dirs
+from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.config import runs
+from jaxfactory.config.agents.population import PopulationConfig
+from jaxfactory.evaluation.agent import load_agent
+from jaxfactory.population.history import read
+from jaxfactory.training.loop import train
+from jaxfactory.training.population import loop as population_loop
+
+
+# One rollout of a policy: 4 environments x 8 steps.
+ROLLOUT = 32
+
+
+def make(updates, policies=3, *, ppo=None, **options):
+    """Three policies with four environments each; cut after every second rollout."""
+    config = tiny_config(
+        COUNTER,
+        env={"frame_skip": 1, "num_envs": 4 * policies},
+        ppo={"lr_schedule": "constant", **(ppo or {})},
+        resume="exact",
+        exact_every=2 * ROLLOUT,
+    )
+    return dataclasses.replace(
+        config,
+        total_frames=updates * ROLLOUT,
+        population=PopulationConfig(num_policies=policies, **options),
+    )
+
+
+PBT = {
+    "pbt": True,
+    "pbt_period": ROLLOUT,
+    "pbt_warmup": 0,
+    "pbt_gap": 0.0,
+    "pbt_mutation_probability": 0.7,
+    "pbt_settings": ("learning_rate", "ent_coef", "clip_eps", "gamma"),
+    "policy_values": ("learning_rate=1e-2,1e-3,1e-4",),
+}
+
+
+class Watched:
+    """What the loop did: the states at its end, copies, and compiled programs."""
+
+    def __init__(self, config, run):
+        self.run, self.states, self.copies, self.compiled = run, [], [], []
+        count = [0]
+
+        def listen(name, *_, **__):
+            count[0] += name == "/jax/core/compile/backend_compile_duration"
+
+        def run_loop(session):
+            loop(session)
+            self.states = session.states
+
+        def select(session, before):
+            self.compiled.append(count[0])
+            rank(session, before)
+            for event in events(run):
+                if (event.frames, event.kind) == (session.frames, "copy"):
+                    pair = [session.states[i] for i in (event.policy, event.parent)]
+                    apart = not (
+                        {id(x) for x in jax.tree.leaves(pair[0].opt_state)}
+                        & {id(x) for x in jax.tree.leaves(pair[1].opt_state)}
+                    )
+                    self.copies.append((*map(leaves, pair), apart))
+
+        loop, rank = population_loop.run_loop, population_loop.select
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(population_loop, "run_loop", run_loop)
+            patch.setattr(population_loop, "select", select)
+            self.returned = train(config, run)
+
+
+def events(run):
+    return read(run / runs.POPULATION)
+
+
+def row(run):
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return Watched(make(6, **PBT), tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_resumed_population_is_the_same(tmp_path, whole):
+    run = tmp_path / "run"
+    # Between two cuts.
+    assert train(make(3, **PBT), run).frames == 3 * ROLLOUT
+    resumed = Watched(make(6, **PBT), run)
+    for one, other in zip(resumed.states, whole.states, strict=True):
+        assert_equal(one, other)
+    assert events(run) == events(whole.run)
+    kinds = [event.kind for event in events(run)]
+    assert kinds.count("start") == 3
+    assert kinds.count("copy") >= 3
+    assert resumed.returned.frames == 6 * ROLLOUT
+
+
+def test_copies_are_exact(whole):
+    """Frames, number of updates and key are a policy's own, all else its parent's."""
+    assert len(whole.copies) >= 3
+    for copy, parent, apart in whole.copies:
+        assert apart
+        differ = [not np.array_equal(a, b) for a, b in zip(copy, parent, strict=True)]
+        # The leaf before the last is the key; frames and updates are as many.
+        assert sum(differ) == 1
+
+
+def test_settings_compile_nothing(whole):
+    """Policies and mutations share the programs of the first iterations."""
+    assert whole.compiled[0] > 0
+    assert whole.compiled[2] == whole.compiled[-1]
+    values = [event.values for event in events(whole.run)]
+    assert len({value["learning_rate"] for value in values}) >= 4
+    assert len({value["gamma"] for value in values}) >= 3
+
+
+def test_each_policy_is_a_run(whole):
+    last = {event.policy: event.values for event in events(whole.run)}
+    for number in range(3):
+        folder = whole.run / "policies" / str(number)
+        config = runs.load_config(folder)
+        assert config.env.num_envs == 4
+        assert config.population.num_policies == 1
+        assert config.ppo.learning_rate == last[number]["learning_rate"]
+        assert config.ppo.gamma == last[number]["gamma"]
+        assert row(folder)["frames"] == 6 * ROLLOUT
+        assert list((folder / "tensorboard").iterdir())
+
+
+def test_a_population_is_one_run(whole):
+    """The newest run, and what a command finds below a directory, is the whole."""
+    assert runs.find_newest_run(whole.run.parent) == whole.run
+    saved = runs.checkpoint_dirs(whole.run, "latest")
+    assert [int(path.name) for path in saved] == [4 * ROLLOUT, 6 * ROLLOUT]
+    metrics = row(whole.run)
+    # 12 environments; two rollouts until each cut are five episodes of three steps.
+    assert metrics["episode/count"] == 12 * 5 * 3
+    assert {f"policy_{i}/raw_return" for i in range(3)} <= metrics.keys()
+    best = max(metrics[f"policy_{i}/raw_return"] for i in range(3))
+    assert metrics["population/best_raw_return"] == best
+
+
+def test_policies_do_not_touch_each_other(tmp_path):
+    """What policy 1 has for settings changes nothing for policy 0."""
+    one = Watched(
+        make(2, 2, policy_values=("learning_rate=1e-3,1e-3",)), tmp_path / "a"
+    )
+    values = ("learning_rate=1e-3,1e-2", "gamma=0.99,0.5")
+    two = Watched(make(2, 2, policy_values=values), tmp_path / "b")
+    assert_equal(one.states[0], two.states[0])
+    assert abs(leaves(one.states[1])[0] - leaves(two.states[1])[0]).max() > 1e-4
+    metrics = row(tmp_path / "b" / "policies" / "1")
+    assert metrics["losses/learning_rate"] == pytest.approx(1e-2)
+    assert metrics["losses/gamma"] == pytest.approx(0.5)
+    assert metrics["losses/ent_coef"] == pytest.approx(0.003)
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy of the run; policy 1 is the best one in its last checkpoint."""
+    run = tmp_path / "run"
+    shutil.copytree(whole.run, run)
+    for number, score in enumerate((5.0, 9.0, 7.0)):
+        path = runs.checkpoint_dirs(runs.policy_dir(run, number), "latest")[-1]
+        host = json.loads((path / "host.json").read_text())
+        host["episodes"]["rows"] = [[0.0, score, 3.0]]
+        (path / "host.json").write_text(json.dumps(host))
+    return run
+
+
+def test_policies_are_found_by_number_or_as_the_best(run):
+    assert policy_dirs.find(run) == run / "policies" / "1"
+    assert policy_dirs.find(run, "2") == run / "policies" / "2"
+    assert load_for_evaluation(run).path.is_relative_to(run / "policies" / "1")
+    assert load_agent(run, "latest", policy="2").frames == 6 * ROLLOUT
+    with pytest.raises(UserError, match="--policy 3: the run .* policies 0 to 2"):
+        policy_dirs.find(run, "3")
+    with pytest.raises(UserError, match="--policy 1: the run .* has a single policy"):
+        policy_dirs.find(run / "policies" / "0", "1")
+
+
+def test_a_policy_is_not_resumed_alone(run):
+    alone = runs.load_config(run / "policies" / "2")
+    with pytest.raises(UserError, match=r"is one policy of the run .*--init-from"):
+        train(alone, run / "policies" / "2")
+
+
+def test_another_number_of_policies_is_refused(run):
+    with pytest.raises(UserError, match="with --num-policies 3 and cannot resume with"):
+        train(make(8, 4), run)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "lacks the settings of policy 0"),
+        (["[]"], "line 1: it is not an event"),
+        (['{"frames": 0, "kind": "copy", "policy": -1}'], "line 1: a field is invalid"),
+    ],
+)
+def test_lost_events_are_reported(run, lines, words):
+    file = run / runs.POPULATION
+    rest = file.read_text().splitlines()[1:] if lines else []
+    file.write_text("".join(f"{line}\n" for line in [*lines, *rest]))
+    with pytest.raises(UserError, match=words):
+        train(make(8, **PBT), run)
+
+
+def test_policies_without_a_common_checkpoint_are_reported(run):
+    for number in range(3):
+        saved = runs.checkpoint_dirs(runs.policy_dir(run, number), "latest")
+        shutil.rmtree(saved[number % 2])
+    with pytest.raises(UserError, match="no readable checkpoint of the same frames"):
+        train(make(8, **PBT), run)
+
+
+@pytest.mark.slow
+def test_a_population_killed_while_saving_is_the_same(tmp_path, whole):
+    """As a process leaves it that dies when one of its policies is written."""
+    run = tmp_path / "run"
+    train(make(2, **PBT), run)
+    train(make(4, **PBT), run)
+    for number in (1, 2):
+        newest = runs.checkpoint_dirs(runs.policy_dir(run, number), "latest")[-1]
+        assert int(newest.name) == 4 * ROLLOUT
+        newest.rename(run / f"lost{number}")
+    with (run / runs.POPULATION).open("a") as file:
+        file.write('{"frames": 1')  # The line that it was writing.
+    resumed = Watched(make(6, **PBT), run)
+    for one, other in zip(resumed.states, whole.states, strict=True):
+        assert_equal(one, other)
+    assert events(run) == events(whole.run)
+    for number in range(3):
+        saved = runs.checkpoint_dirs(runs.policy_dir(run, number), "latest")
+        assert [int(path.name) for path in saved] == [4 * ROLLOUT, 6 * ROLLOUT]
+
+
+@pytest.mark.slow
+def test_first_policy_is_that_of_a_run_of_one(tmp_path):
+    """Before its first update, with the same settings; the others differ."""
+    slow = {"learning_rate": 1e-9}
+    many = Watched(make(1, ppo=slow), tmp_path / "many").states
+    config = make(1, 1, ppo=slow)
+    one = train(config, tmp_path / "one")
+    for a, b in zip(
+        jax.tree.leaves(many[0].params), jax.tree.leaves(one.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    kernels = [np.asarray(state.params["policy"]["kernel"]) for state in many]
+    assert abs(kernels[0] - kernels[1]).max() > 0.01
+    assert abs(kernels[1] - kernels[2]).max() > 0.01
+
+
+@pytest.mark.slow
+def test_a_signal_saves_all_policies(tmp_path):
+    run = tmp_path / "run"
+
+    def interrupt(iteration):
+        if (iteration.frames, iteration.run_dir.name) == (3 * ROLLOUT, "2"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted, match="exactly from 64 frames"):
+        train(make(6), run, callbacks=[interrupt])
+    for number in range(3):
+        saved = runs.checkpoint_dirs(runs.policy_dir(run, number), "latest")
+        assert [int(path.name) for path in saved] == [64, 96]
