@@ -38,7 +38,7 @@ _LOSSES_FIRST = (
     "explained_variance", "grad_norm", "learning_rate",
 )  # fmt: skip
 # Metrics that have charts of their own or need none.
-_KNOWN = ("episode/", "losses/", "throughput/", "time/", "evaluation/")
+_KNOWN = ("episode/", "losses/", "throughput/", "time/", "evaluation/", "policy_")
 
 
 class Chart(NamedTuple):

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
-from jaxfactory.report import charts, html_page, run_data, tables
+from jaxfactory.report import charts, html_page, population, run_data, tables
 from jaxfactory.report.run_data import Group, Run
 from jaxfactory.report.svg_shapes import COLORS
 
@@ -92,6 +92,7 @@ def render(members: Sequence[Run], title: str | None = None) -> str:
         "groups": [tables.group_row(number, one) for number, one in enumerate(groups)],
         "runs": [tables.run_row(run) for run in members],
         "returns": charts.returns(groups),
+        "population": [] if several else population.charts(first),
         "evaluations": charts.evaluation_curves(groups),
         "histograms": charts.histograms(groups),
         "scored": any(run.evaluation for run in members),

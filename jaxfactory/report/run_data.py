@@ -110,6 +110,9 @@ def find(paths: Sequence[Path]) -> list[Path]:
         below = sorted(file.parent for file in path.glob(f"**/{runs.CONFIG}"))
         # Skip runs that have just started and have no metrics yet.
         below = [run for run in below if (run / runs.METRICS).is_file()]
+        # The policies of a population are shown with it, unless they are named.
+        inside = set(below)
+        below = [run for run in below if runs.population_of(run) not in inside]
         if not below:
             raise UserError(
                 f"{path} is not a run of jaxfactory and has no run with metrics below "

@@ -125,6 +125,12 @@ def axes(
             f'y2="{place}"/><text x="{LEFT - 6}" y="{place + 3.5:.1f}" '
             f'text-anchor="end">{text}</text>'
         )
+    return "".join(parts) + frame_labels(across)
+
+
+def frame_labels(across: Scale) -> str:
+    """Draw the tick labels of the x axis."""
+    parts = []
     for value in ticks(across.low, across.high, 5):
         place = across(value)
         # Centered, the last label would be cut off.

@@ -195,9 +195,9 @@ def test_policies_are_found_by_number_or_as_the_best(run):
     assert policy_dirs.find(run, "2") == run / "policies" / "2"
     assert load_for_evaluation(run).path.is_relative_to(run / "policies" / "1")
     assert load_agent(run, "latest", policy="2").frames == 6 * ROLLOUT
-    with pytest.raises(UserError, match="--policy 3: the run .* policies 0 to 2"):
+    with pytest.raises(UserError, match=r"--policy 3: the run .* policies 0 to 2"):
         policy_dirs.find(run, "3")
-    with pytest.raises(UserError, match="--policy 1: the run .* has a single policy"):
+    with pytest.raises(UserError, match=r"--policy 1: the run .* has a single policy"):
         policy_dirs.find(run / "policies" / "0", "1")
 
 
