@@ -111,6 +111,13 @@ void BindPool(nb::module_& m) {
           [](Pool& pool, int env, std::uint32_t seed) { pool->Seed(env, seed); },
           "env"_a, "seed"_a, "Reseed an environment, from its next reset on.")
       .def(
+          "weigh_shaping",
+          [](Pool& pool, int row, const std::vector<double>& weights) {
+            WeighShaping(*pool, row, weights);
+          },
+          "row"_a, "weights"_a,
+          "Multiply a row's shaping terms, and its held weapon's reward, by factors.")
+      .def(
           "send_reset", [](Pool& pool, int group) { pool->SendReset(group); },
           "group"_a)
       .def(

@@ -2,6 +2,7 @@
 #ifndef JAXFACTORY_DOOM_DOOM_ENV_H_
 #define JAXFACTORY_DOOM_DOOM_ENV_H_
 
+#include <cstddef>
 #include <memory>
 #include <random>
 #include <span>
@@ -32,6 +33,10 @@ class DoomEnv final : public Env {
   void BeginReset(std::span<const StepSlot> slots) override;
   void BeginStep(const std::int32_t* actions, std::span<const StepSlot> slots) override;
   bool Advance() override;
+  // Weighs the shaping of a row; see `ShapingReward::Weigh`.
+  void WeighShaping(int row, std::span<const double> weights) {
+    players_[static_cast<std::size_t>(row)].WeighShaping(weights);
+  }
   // Process id of the engine behind a row, or 0.
   int pid(int row) const;
   // Whether that engine's screen loop is replaced.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,8 @@ class DoomPlayer {
   // Ends the episode in the state before a step that failed.
   void Abandon();
   void MarkRestarted() { *slot_.restarted = true; }
+  // See `ShapingReward::Weigh`; call it only between steps.
+  void WeighShaping(std::span<const double> weights) { shaping_.Weigh(weights); }
 
  private:
   void CheckScreen() const;

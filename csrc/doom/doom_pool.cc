@@ -1,7 +1,10 @@
 #include "doom/doom_pool.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "doom/doom_env.h"
@@ -68,6 +71,19 @@ void SpreadEngines(const PoolConfig& pool, DoomConfig* config) {
   if (pool.pin && agents > 1 && std::cmp_less(pool.num_envs / agents, cores.size())) {
     config->match.cores = cores;
   }
+}
+
+void WeighShaping(EnvPool& pool, int row, std::span<const double> weights) {
+  if (row < 0 || row >= pool.config().num_envs) {
+    throw std::invalid_argument("there is no row " + std::to_string(row));
+  }
+  if (pool.sent(row / pool.group_size())) {
+    throw std::logic_error("the shaping of a row cannot be weighed while it steps");
+  }
+  const int rows = pool.config().rows_per_env;
+  const auto env = static_cast<std::size_t>(row / rows);
+  auto* doom = dynamic_cast<DoomEnv*>(pool.envs().at(env).get());
+  if (doom != nullptr) doom->WeighShaping(row % rows, weights);
 }
 
 std::vector<int> EnginePids(const EnvPool& pool) {

@@ -3,6 +3,7 @@
 #define JAXFACTORY_DOOM_DOOM_POOL_H_
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "doom/config.h"
@@ -16,6 +17,10 @@ EnvKind DoomKind(const DoomConfig& config);
 // Assigns cores to the engines of matches if a core would be idle with all engines of a
 // match on their worker's core.
 void SpreadEngines(const PoolConfig& pool, DoomConfig* config);
+
+// Weighs the shaping of a row of the pool; see `ShapingReward::Weigh`. Throws
+// std::logic_error while the row's group is stepping.
+void WeighShaping(EnvPool& pool, int row, std::span<const double> weights);
 
 // Process ids of the engines, in the order of rows; 0 if none runs.
 std::vector<int> EnginePids(const EnvPool& pool);

@@ -1,6 +1,8 @@
 #include "doom/doom_reward.h"
 
 #include <algorithm>
+#include <stdexcept>
+#include <string>
 
 #include "doom/engine/game_names.h"
 
@@ -47,6 +49,14 @@ double Trained(double reward, const TrainedReward& rule) {
   return rule.clip > 0 ? std::clamp(reward, -rule.clip, rule.clip) : reward;
 }
 
+void ShapingReward::Weigh(std::span<const double> weights) {
+  if (weights.size() != weights_.size()) {
+    throw std::invalid_argument("the shaping needs " + std::to_string(weights_.size()) +
+                                " weights, not " + std::to_string(weights.size()));
+  }
+  weights_.assign(weights.begin(), weights.end());
+}
+
 double ShapingReward::Update(const protocol::GameState& state, bool last) {
   const bool respawned = was_dead_ && !state.player_dead;
   const bool counts = !first_ && !last && !respawned;
@@ -56,7 +66,7 @@ double ShapingReward::Update(const protocol::GameState& state, bool last) {
   was_dead_ = state.player_dead;
   first_ = false;
   if (!counts) return 0;
-  return held ? changes + held_.reward : changes;
+  return held ? changes + weights_.back() * held_.reward : changes;
 }
 
 double ShapingReward::Changes(const protocol::GameState& state) {
@@ -68,11 +78,12 @@ double ShapingReward::Changes(const protocol::GameState& state) {
     double change = now - last_[i];
     last_[i] = now;
     if (change == 0) continue;
+    // A weight of 1 changes no bit of the product.
     if (term.per_event) {
-      reward += change > 0 ? term.rise : term.fall;
+      reward += weights_[i] * (change > 0 ? term.rise : term.fall);
     } else {
       if (term.cap > 0) change = std::min(change, term.cap);
-      reward += change > 0 ? change * term.rise : -change * term.fall;
+      reward += weights_[i] * (change > 0 ? change * term.rise : -change * term.fall);
     }
   }
   return reward;

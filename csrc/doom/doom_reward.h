@@ -2,6 +2,7 @@
 #ifndef JAXFACTORY_DOOM_DOOM_REWARD_H_
 #define JAXFACTORY_DOOM_DOOM_REWARD_H_
 
+#include <span>
 #include <vector>
 
 #include "doom/config.h"
@@ -39,7 +40,14 @@ double Trained(double reward, const TrainedReward& rule);
 class ShapingReward {
  public:
   ShapingReward(const std::vector<ShapingTerm>& terms, const HeldWeapon& held)
-      : terms_(terms), held_(held), last_(terms.size()) {}
+      : terms_(terms),
+        held_(held),
+        last_(terms.size()),
+        weights_(terms.size() + 1, 1.0) {}
+
+  // Multiplies the terms by factors, in their order, and the held weapon's reward by
+  // the last one. Throws std::invalid_argument if their number is wrong.
+  void Weigh(std::span<const double> weights);
 
   void Restart() {
     first_ = true;
@@ -54,6 +62,7 @@ class ShapingReward {
   const std::vector<ShapingTerm>& terms_;
   const HeldWeapon& held_;
   std::vector<double> last_;
+  std::vector<double> weights_;
   bool first_ = true;
   bool was_dead_ = false;
   int weapon_ = 0, held_decisions_ = 0;

@@ -92,6 +92,29 @@ void TestEvents() {
   }
 }
 
+void TestWeights() {
+  const std::vector<ShapingTerm> terms = {Term("FRAGCOUNT", 1, -1.5),
+                                          Term("HITCOUNT", 0.01, -0.01, 5)};
+  const HeldWeapon held = {.reward = 0.002, .decisions = 1};
+  ShapingReward shaping(terms, held);
+  shaping.Weigh(std::vector<double>{0.5, 3, 10});
+  const auto state = std::make_unique<State>();
+  CHECK(shaping.Update(*state, false) == 0);
+  state->player_frag_count = 2;             // 0.5 * 2
+  state->player_hit_count = 8;              // counts as 5: 3 * 0.05
+  state->player_selected_weapon_ammo = 10;  // 10 * 0.002
+  CHECK(Near(shaping.Update(*state, false), 1 + 0.15 + 0.02));
+  state->player_frag_count = 1;  // 0.5 * -1.5
+  CHECK(Near(shaping.Update(*state, false), -0.75 + 0.02));
+  bool refused = false;
+  try {
+    shaping.Weigh(std::vector<double>{1, 1});
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 void TestHeldWeapon() {
   const std::vector<ShapingTerm> none;
   const HeldWeapon held = {.reward = 0.002, .decisions = 5};
@@ -135,6 +158,7 @@ void TestTrained() {
 int main() {
   jaxfactory::TestChanges();
   jaxfactory::TestEvents();
+  jaxfactory::TestWeights();
   jaxfactory::TestHeldWeapon();
   jaxfactory::TestTrained();
 }

@@ -44,6 +44,8 @@ class HeldWeapon(NamedTuple):
     decisions: int = 5
 
 
+# The name of a HeldWeapon among the rows.
+_HELD = "HELD_WEAPON"
 # At most one row is a HeldWeapon.
 Table = tuple[Shaping | HeldWeapon, ...]
 
@@ -113,3 +115,23 @@ def only(table: Table, *variables: str) -> Table:
     return tuple(
         row for row in table if isinstance(row, HeldWeapon) or row.variable in variables
     )
+
+
+def names(table: Table) -> tuple[str, ...]:
+    """Return the names of a table's rows that ever add a reward."""
+    return tuple(
+        _HELD if isinstance(row, HeldWeapon) else row.variable
+        for row in table
+        if (row.reward if isinstance(row, HeldWeapon) else row.rise or row.fall)
+    )
+
+
+def weights(table: Table, factors: Mapping[str, float]) -> list[float]:
+    """Return the weights of a table's rows, the held weapon last, for a pool.
+
+    Args:
+        table: The rows.
+        factors: For each of `names`; 1 for those that are missing.
+    """
+    rows = [row.variable for row in table if isinstance(row, Shaping)]
+    return [factors.get(name, 1.0) for name in (*rows, _HELD)]

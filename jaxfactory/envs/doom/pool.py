@@ -33,8 +33,7 @@ class EnvPool:
     A context manager that ends every engine on exit. `step` steps all environments;
     `send` and `recv` step one group while the caller does other work.
 
-    The same seed and the same actions give the same episodes, whatever the number of
-    groups, workers and cores.
+    The same seed and actions give the same episodes with any groups, workers and cores.
 
     Attributes:
         spec: Shapes of observations and actions.
@@ -119,8 +118,7 @@ class EnvPool:
         self.arrays = core_pool.arrays(self._core, self.spec.observation.image)
         self._columns = self.arrays["game_variables"]
         self.arrays["game_variables"] = self._columns[..., : len(self.variable_names)]
-        # A pool that is deleted without `close` must end its engines, even while one of
-        # its arrays is still in use.
+        # A deleted pool must end its engines, even while one of its arrays is in use.
         self._finalizer = weakref.finalize(self, self._core.close)
 
     def _set_up(self, env: ResolvedDoom, variables: list[str] | None) -> None:
@@ -165,6 +163,10 @@ class EnvPool:
         """Whether the slow loop of each environment's engine is replaced."""
         return self._core.tuned
 
+    def weigh_shaping(self, env: int, weights: Sequence[float]) -> None:
+        """Weigh an environment's shaping (see `shaping.weights`), between steps."""
+        self._core.weigh_shaping(env, list(weights))
+
     def rows(self, group: int) -> slice:
         """Return the rows of a group in arrays over all environments."""
         size = self.num_envs // self.num_groups
@@ -208,7 +210,7 @@ class EnvPool:
             ValueError: If an action's index is outside its head.
             EngineError: If an engine failed and is not restarted.
         """
-        actions = self._checked(actions, self.num_envs)
+        actions = check_actions(actions, self.num_envs, len(self.spec.action.heads))
         self._check_idle()
         # Before the first send: no group may be sent if another fails.
         self._core.check(actions)
@@ -219,7 +221,8 @@ class EnvPool:
     def send(self, group: int, actions: Int32[np.ndarray, "b heads"]) -> None:
         """Start a step of one group; return at once."""
         size = self.num_envs // self.num_groups
-        self._core.send(group, self._checked(actions, size))
+        checked = check_actions(actions, size, len(self.spec.action.heads))
+        self._core.send(group, checked)
 
     def recv(self, group: int) -> Step:
         """Wait for a group's step and return its rows."""
@@ -265,9 +268,6 @@ class EnvPool:
                 raise RuntimeError(
                     f"group {group} is still stepping; call recv({group}) first"
                 )
-
-    def _checked(self, actions: np.ndarray, rows: int) -> np.ndarray:
-        return check_actions(actions, rows, len(self.spec.action.heads))
 
     def _recv_all(self) -> tuple[int, int]:
         # Receive every group before raising, so that none stays half stepped.

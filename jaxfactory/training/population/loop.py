@@ -54,6 +54,8 @@ def run_loop(session: PopulationSession) -> None:
     """Train until the last frame, a signal or a callback; save."""
     timer, members, output = session.timer, session.members, session.output
     with session.sampler as sampler:
+        for member in members:
+            session.weigh(member.number, member.values)
         while session.frames < session.config.total_frames and not session.stopped():
             try:
                 rollouts = sampler.collect(session.states)
@@ -132,6 +134,7 @@ def select(session: PopulationSession, before: int) -> None:
     for change in changes:
         member = members[change.policy]
         member.set_values(change.values)
+        session.weigh(member.number, member.values)
         if change.parent is None:
             continue
         parent = session.states[change.parent]

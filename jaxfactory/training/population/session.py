@@ -37,6 +37,7 @@ from jaxfactory.training.population import members as policies
 from jaxfactory.training.population import values
 from jaxfactory.training.population.members import Member
 from jaxfactory.training.population.output import PopulationOutput, open_output
+from jaxfactory.training.population.values import Weigh
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -58,6 +59,7 @@ class PopulationSession:
         callbacks: The user's own functions, for each policy.
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
+        weigh: Gives the rows of a policy its reward weights.
     """
 
     run_dir: Path
@@ -74,6 +76,7 @@ class PopulationSession:
     callbacks: list[Callbacks]
     interrupt: Interrupt
     deadline: float
+    weigh: Weigh
 
     def stopped(self) -> bool:
         """Whether something ends training before its last frame."""
@@ -147,6 +150,7 @@ def open_population(
         env = dataclasses.replace(config.env, num_groups=groups)
         environment = family.resolve(env)
     _check_objective(config, environment)
+    weights = values.weight_names(config, environment)
     seats = seating.policy_seats(
         config.env.num_envs, groups, agents, options.num_policies
     )
@@ -186,7 +190,7 @@ def open_population(
         ]
         states = policies.restore(members, states)
         frames = states[0].frames
-        values.begin(config, members, history, frames)
+        values.begin(config, members, history, frames, weights)
         collector = PopulationCollector(
             pool,
             network,
@@ -231,6 +235,7 @@ def open_population(
             callbacks=[Callbacks(callbacks, member.run_dir) for member in members],
             interrupt=interrupt,
             deadline=begun + (60 * config.train_for_minutes or math.inf),
+            weigh=values.make_weigh(environment, pool, seats),
         )
 
 
