@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from jaxfactory.config import runs
@@ -111,6 +112,31 @@ def test_on_a_terminal_a_live_display(monkeypatch):
     text = out.getvalue()
     for word in ("1,000 of 4,000 frames", "raw return", "engine restarts", "runs/x"):
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (3, "| 3 policies 1.00 3.00* 2.00 |"),
+        (9, "| 9 policies 3.00 (best: 1), median 2.00, worst 1.00 |"),
+    ],
+)
+def test_several_policies_fit_into_a_line(count, words):
+    now = [0.0]
+    out = io.StringIO()
+    writer = TerminalWriter(
+        Path("runs/x"), 4000, Console(file=out), policies=count, clock=lambda: now[0]
+    )
+    writer.begin(0)
+    now[0] = 2.0
+    scores = [1.0, 3.0, *[2.0] * (count - 2)]
+    each = {f"policy_{i}/raw_return": score for i, score in enumerate(scores)}
+    writer.write({**METRICS, **each, "population/best_policy": 1.0}, 1000)
+    line = out.getvalue().splitlines()[1]
+    # 1,000 frames of each policy in 2 seconds; 3,000 are left.
+    assert line.startswith("frames 1,000/4,000 (25%)")
+    assert f"| {count * 500:,} frames/s | 0:00:06 left |" in line
+    assert words in line
 
 
 def test_in_a_notebook_plain_lines(monkeypatch):
