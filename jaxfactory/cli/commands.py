@@ -6,6 +6,7 @@ Every command takes its arguments and returns the exit code.
 # ruff: noqa: T201 - the command line prints.
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING
 
 from jaxfactory._util import jax_setup
@@ -47,11 +48,15 @@ def evaluate(args: list[str]) -> int:
     from jaxfactory.checkpoints import policy_dirs
     from jaxfactory.evaluation.evaluate import run as run_evaluation
 
-    chosen = policy_dirs.find(run, options.policy)
-    if chosen != run:
-        print(f"policy {chosen.name} of the run {run}")
-        run = chosen
-    run_evaluation(dataclasses.replace(options, run=run, policy=policy_dirs.BEST))
+    whole, run = run, policy_dirs.find(run, options.policy)
+    if run != whole:
+        print(f"policy {run.name} of the run {whole}")
+    best = policy_dirs.BEST
+    result = run_evaluation(dataclasses.replace(options, run=run, policy=best))
+    if run != whole and options.policy == best:
+        # The population's own score, for reports and sweeps.
+        text = json.dumps({**result, "policy": int(run.name)}, indent=2) + "\n"
+        runs.write_atomically(whole / runs.EVALUATION, text)
     if options.push_to_hub:
         repo, message = options.push_to_hub, options.commit_message
         _publish(
