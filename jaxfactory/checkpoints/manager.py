@@ -69,7 +69,7 @@ class Checkpointer:
         self._folder = self._run.checkpoints
         self._writer = BackgroundWriter(self.run_dir)
         self._retry_at: float | None = None
-        self.limit = np.inf
+        self.limit: float = np.inf
 
     def __enter__(self) -> "Checkpointer":
         runs.check_run(self.run_dir, self._config)

@@ -39,6 +39,18 @@ def test_summary_of_a_window():
     assert metrics["episode/count"] == 2
 
 
+def test_win_rate_of_a_window():
+    stats = EpisodeStats()
+    stats.extend([Ended(0, 0, 1)])
+    assert math.isnan(stats.win_rate())
+    places = (1, 2, 1, 4)
+    stats.extend([Ended(0, 0, 1, frags=9, place=place) for place in places])
+    assert stats.win_rate() == 0.5
+    stats.clear()
+    assert math.isnan(stats.win_rate())
+    assert stats.total == 5
+
+
 def test_the_window_forgets_the_oldest():
     stats = EpisodeStats(window=3)
     stats.extend(Ended(value, 0, 1) for value in range(5))

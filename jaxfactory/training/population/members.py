@@ -132,6 +132,8 @@ def restore(
         ]
         lowest = min(state.frames for state in found)
         if all(state.frames == lowest for state in found):
+            for member in members:
+                member.checkpointer.limit = math.inf
             return found
         if not lowest:
             raise _no_common(members[0].run_dir.parent.parent)
