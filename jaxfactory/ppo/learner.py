@@ -19,10 +19,7 @@ from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.ppo import finite
 from jaxfactory.ppo.bonus.exploration import Exploration
-from jaxfactory.ppo.minibatches import (
-    check_minibatches,
-    make_minibatch_step,
-)
+from jaxfactory.ppo.minibatches import check_minibatches, make_minibatch_step
 from jaxfactory.ppo.optimizer import (
     adapted,
     last_learning_rate,
@@ -229,11 +226,8 @@ def make_update(
         rows_of = zip(prepared.minibatches, prepared.env_minibatches, strict=True)
         for number, (rows, envs) in enumerate(rows_of):
             # The first epoch of a policy without lag has stored what it would compute.
-            if (
-                refresh
-                and number % config.num_minibatches == 0
-                and (number or off_policy)
-            ):
+            begins = number % config.num_minibatches == 0
+            if refresh and begins and (number or off_policy):
                 carry = refresh(params, acted_with, batch, config.num_minibatches)
                 batch = batch._replace(carry=carry)
             # With the statistics that the actions were chosen with: otherwise the

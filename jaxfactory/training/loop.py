@@ -74,6 +74,13 @@ def train(
             f"give --run {population}, or start a new run with --init-from {run_dir}"
         )
     if config.population.num_policies > 1:
+        if devices != "1" or team.count > 1:
+            flag = f"--devices {devices}" if devices != "1" else "several processes"
+            raise UserError(
+                f"--num-policies {config.population.num_policies} trains in one "
+                f"process on one device, and cannot be used with {flag}; leave one of "
+                "them out"
+            )
         return populations.train(
             config, run_dir, writer=writer, encoder=encoder, callbacks=callbacks
         )

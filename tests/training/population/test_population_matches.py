@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from tiny import tiny_config
@@ -45,8 +46,9 @@ def test_policies_meet_each_other(tmp_path, monkeypatch):
     def choose(self, policy, rows, inputs, key, count):
         outputs = inner(self, policy, rows, inputs, key, count)
         if count == 0:
-            # Each seat's log-probability is that of its own policy.
-            acted.append((self, policy, inputs, outputs))
+            # Copies: the pool's memory is used again.
+            copies = jax.tree.map(np.array, inputs)
+            acted.append((self, policy, copies, outputs))
         return outputs
 
     monkeypatch.setattr(collecting.PopulationCollector, "_choose", choose)
