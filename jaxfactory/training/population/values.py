@@ -127,7 +127,8 @@ def begin(
     Raises:
         UserError: If the run is resumed, and its events lack a policy's.
     """
-    found = last_values(history.begin(frames))
+    # A run that has no checkpoint yet begins anew, with its first events.
+    found = last_values(history.begin(frames or -1))
     if not frames:
         found = {m.number: first_values(config, m.number, weights) for m in members}
         history.add(Event(0, "start", i, values) for i, values in found.items())

@@ -69,6 +69,7 @@ def config(scenario, **changes):
     return dataclasses.replace(base, population=population, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.vizdoom
 def test_policies_begin_with_mutated_reward_weights(tmp_path, monkeypatch):
     weighed = []
