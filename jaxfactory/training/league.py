@@ -50,7 +50,7 @@ def make_seats(config: Config, environment: Any) -> Seats | None:
     if not share:
         return None
     env, parts = config.env, config.ppo.num_minibatches
-    agents = _agents(environment)
+    agents = agents_of(environment)
     seats = self_play_seats(env.num_envs, env.num_groups, agents, share)
     learning = len(seats.learning_rows())
     if learning % parts or not learning:
@@ -70,7 +70,7 @@ def make_self_play(
         return None
     return SelfPlay(
         seats,
-        agents=_agents(environment),
+        agents=agents_of(environment),
         every=config.self_play.snapshot_every,
         kept=config.self_play.snapshots_kept,
         seed=config.seed,
@@ -78,7 +78,12 @@ def make_self_play(
     )
 
 
-def _agents(environment: Any) -> int:
+def agents_of(environment: Any) -> int:
+    """Return the number of agents of a match, 1 without one.
+
+    Args:
+        environment: What `family.resolve` returned.
+    """
     match = getattr(environment, "match", None)
     return match.agents if match else 1
 

@@ -31,7 +31,7 @@ from jaxfactory.population.sampler import PopulationSampler
 from jaxfactory.ppo.bonus.exploration import make_exploration
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
 from jaxfactory.scenarios.maps import map_record
-from jaxfactory.training import transfer
+from jaxfactory.training import league, transfer
 from jaxfactory.training.callbacks import Callback, Callbacks
 from jaxfactory.training.population import members as policies
 from jaxfactory.training.population import values
@@ -142,7 +142,7 @@ def open_population(
     begun = time.monotonic()
     options = config.population
     environment = family.resolve(config.env)
-    agents = _agents(environment)
+    agents = league.agents_of(environment)
     groups = seating.groups_for(
         config.env.num_envs, config.env.num_groups, agents, options.num_policies
     )
@@ -246,11 +246,6 @@ def _check_objective(config: Config, environment: Any) -> None:
             f"--pbt-objective win_rate needs matches, and {config.env.scenario} has "
             "none; leave it out to rank by the raw return"
         )
-
-
-def _agents(environment: Any) -> int:
-    match = getattr(environment, "match", None)
-    return match.agents if match else 1
 
 
 def _env_seeds(config: Config, frames: int) -> list[int] | None:
