@@ -7,7 +7,7 @@ last event up to its checkpoint. An event is on the disk before any later checkp
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,13 +168,3 @@ def finite_or_none(value: float) -> float | None:
 def _line(event: Event) -> str:
     row = {name: x for name, x in event._asdict().items() if x is not None}
     return json.dumps(row) + "\n"
-
-
-def lineage(events: Sequence[Event]) -> dict[int, list[tuple[int, int]]]:
-    """Return, for each policy, when it became a copy and of whom: (frames, parent)."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for event in events:
-        copies = found.setdefault(event.policy, [])
-        if event.kind == "copy" and event.parent is not None:
-            copies.append((event.frames, event.parent))
-    return found
