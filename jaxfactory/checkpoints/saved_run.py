@@ -1,13 +1,18 @@
 """Finding a run's checkpoint and reading it."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import policy_dirs
 from jaxfactory.checkpoints.checkpoint_files import State, read_host, read_state, why
 from jaxfactory.config import runs, validation
 from jaxfactory.config.train import Config
+from jaxfactory.metrics.episodes import EpisodeStats
+
+
+# The policy of a population that is taken unless one is named.
+BEST = "best"
 
 
 class SavedRun(NamedTuple):
@@ -73,7 +78,7 @@ def load_for_evaluation(run_dir: Path, kind: str = "latest") -> SavedRun:
         UserError: If the directory is not a run or has no such checkpoint.
     """
     validation.checkpoint(kind)
-    run_dir = policy_dirs.find(run_dir)
+    run_dir = policy_run(run_dir)
     config = runs.load_config(run_dir)
     if kind.isdigit():
         path = _at_frames(run_dir, int(kind), config.keep_every)
@@ -110,3 +115,63 @@ def _at_frames(run_dir: Path, frames: int, keep_every: int) -> Path:
         f"the run {run_dir} has no checkpoint at {frames} frames; kept are {there}, "
         "and best and latest name the others"
     )
+
+
+def policy_run(run_dir: Path, policy: str = BEST) -> Path:
+    """Return the run of a policy; a run of a single policy is its own.
+
+    Args:
+        run_dir: The run, of one or of several policies.
+        policy: The number of a policy, or ``"best"``.
+
+    Raises:
+        UserError: If there is no such policy.
+    """
+    count = 1
+    if runs.is_run(run_dir):
+        count = runs.load_config(run_dir).population.num_policies
+    if count == 1:
+        if policy not in (BEST, "0"):
+            raise UserError(
+                f"--policy {policy}: the run {run_dir} has a single policy; leave it "
+                "out"
+            )
+        return run_dir
+    if policy == BEST:
+        return runs.policy_dir(run_dir, _best(run_dir, count))
+    if not int(policy) < count:
+        raise UserError(
+            f"--policy {policy}: the run {run_dir} has the policies 0 to {count - 1}, "
+            "or best"
+        )
+    return runs.policy_dir(run_dir, int(policy))
+
+
+def _best(run_dir: Path, count: int) -> int:
+    """Return the policy whose last episodes before its newest checkpoint were best.
+
+    Raw returns are compared, or win rates if the population was ranked by them: shaped
+    rewards may differ between policies. Of equals it is the first.
+
+    Args:
+        run_dir: The population's run.
+        count: Number of its policies.
+    """
+    objective = runs.load_config(run_dir).population.pbt_objective
+    scores = [_score(runs.policy_dir(run_dir, i), objective) for i in range(count)]
+    return scores.index(max(scores))
+
+
+def _score(folder: Path, objective: str) -> float:
+    """Return a policy's objective; minus infinity if it is not known."""
+    saved = runs.checkpoint_dirs(folder, "latest")
+    if not saved:
+        return -math.inf
+    episodes = EpisodeStats()
+    try:
+        episodes.load(read_host(saved[-1])["episodes"])
+    except (OSError, ValueError):
+        return -math.inf
+    won = objective == "win_rate"
+    score = episodes.win_rate() if won else episodes.summary("raw_return").mean
+    return score if math.isfinite(score) else -math.inf

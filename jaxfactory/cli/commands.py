@@ -45,15 +45,14 @@ def evaluate(args: list[str]) -> int:
         hub.check_login(options.push_to_hub)  # Fail before the evaluation, not after.
         options = dataclasses.replace(options, render_mp4=True)
     jax_setup.configure()
-    from jaxfactory.checkpoints import policy_dirs
+    from jaxfactory.checkpoints.saved_run import BEST, policy_run
     from jaxfactory.evaluation.evaluate import run as run_evaluation
 
-    whole, run = run, policy_dirs.find(run, options.policy)
+    whole, run = run, policy_run(run, options.policy)
     if run != whole:
         print(f"policy {run.name} of the run {whole}")
-    best = policy_dirs.BEST
-    result = run_evaluation(dataclasses.replace(options, run=run, policy=best))
-    if run != whole and options.policy == best:
+    result = run_evaluation(dataclasses.replace(options, run=run, policy=BEST))
+    if run != whole and options.policy == BEST:
         # The population's own score, for reports and sweeps.
         text = json.dumps({**result, "policy": int(run.name)}, indent=2) + "\n"
         runs.write_atomically(whole / runs.EVALUATION, text)

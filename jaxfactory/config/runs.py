@@ -32,6 +32,12 @@ from pathlib import Path
 from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import train as config_lib
+from jaxfactory.config.agents.policy_dirs import POLICIES as POLICIES
+from jaxfactory.config.agents.policy_dirs import (
+    is_population,
+    policy_dir,
+    population_of,
+)
 from jaxfactory.config.train import Config
 
 
@@ -46,7 +52,6 @@ TRAINED_ON = "trained_on.json"
 LEAGUE = "league.json"
 SNAPSHOTS = "snapshots"
 POPULATION = "population.jsonl"
-POLICIES = "policies"
 LOCK = ".lock"
 
 # A checkpoint's name: its frames, in ASCII digits.
@@ -125,23 +130,6 @@ def find_newest_run(root: Path = ROOT) -> Path:
             "train one with `jaxfactory train`, or name one with --run DIR"
         )
     return newest[1]
-
-
-def policy_dir(run_dir: Path, policy: int) -> Path:
-    """Return the directory of one policy of a population, which is a run as well."""
-    return run_dir / POLICIES / str(policy)
-
-
-def is_population(run_dir: Path) -> bool:
-    """Whether a run is one of several policies."""
-    return (run_dir / POLICIES).is_dir()
-
-
-def population_of(run_dir: Path) -> Path | None:
-    """Return the run that a directory is one policy of; None if it is no policy's."""
-    folder = run_dir.absolute().parent
-    named = folder.name == POLICIES and run_dir.name.isdecimal()
-    return run_dir.parent.parent if named and is_run(folder.parent) else None
 
 
 def is_run(run_dir: Path) -> bool:

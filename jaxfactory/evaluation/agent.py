@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import policy_dirs
 from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy, with_variables_of
-from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import BEST, load_for_evaluation, policy_run
 from jaxfactory.config import validation
 from jaxfactory.envs.gymnasium.policy import EnvPolicy
 from jaxfactory.envs.pool import env_spec
@@ -249,13 +248,13 @@ def load_agent(
     run: Path,
     checkpoint: str = "best",
     *,
-    policy: str = policy_dirs.BEST,
+    policy: str = BEST,
     seed: int = 0,
     encoder: EncoderClass | None = None,
 ) -> Agent:
     """Return a run's agent; see `jaxfactory.load`."""
     validation.policy(policy)
-    saved = load_for_evaluation(policy_dirs.find(run, policy), checkpoint)
+    saved = load_for_evaluation(policy_run(run, policy), checkpoint)
     spec = with_variables_of(saved, env_spec(saved.config.env))
     network = ActorCritic(spec, saved.config.network, encoder)
     return Agent(load_policy(saved, network), seed=seed)

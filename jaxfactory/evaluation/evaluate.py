@@ -12,9 +12,8 @@ import jax
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import policy_dirs
 from jaxfactory.checkpoints.policy import TrainedPolicy, load_policy, with_variables_of
-from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import BEST, load_for_evaluation, policy_run
 from jaxfactory.config import runs
 from jaxfactory.config.train import EnvConfig, EvaluateOptions
 from jaxfactory.envs import family
@@ -93,8 +92,8 @@ def score(
         encoder: The run's custom encoder, if it cannot be found by its name.
         scenario: Scenario to use instead of the one that `options` or the run name.
     """
-    chosen = policy_dirs.find(options.run, options.policy)
-    options = dataclasses.replace(options, run=chosen, policy=policy_dirs.BEST)
+    chosen = policy_run(options.run, options.policy)
+    options = dataclasses.replace(options, run=chosen, policy=BEST)
     saved = load_for_evaluation(options.run, options.checkpoint)
     name = scenario.name if scenario else options.scenario or saved.config.env.scenario
     env = saved.config.env

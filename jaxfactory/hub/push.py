@@ -91,9 +91,9 @@ def push(options: PushOptions) -> Pushed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     errors.check_repo_id(options.repo)
-    from jaxfactory.checkpoints import policy_dirs
+    from jaxfactory.checkpoints.saved_run import policy_run
 
-    options = dataclasses.replace(options, run=policy_dirs.find(options.run))
+    options = dataclasses.replace(options, run=policy_run(options.run))
     config, result, checkpoint = _evaluated(options.run)
     api = HfApi()
     with errors.sentences(options.repo):

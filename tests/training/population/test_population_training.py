@@ -19,8 +19,7 @@ from tiny import tiny_config
 
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
-from jaxfactory.checkpoints import policy_dirs
-from jaxfactory.checkpoints.saved_run import load_for_evaluation
+from jaxfactory.checkpoints.saved_run import load_for_evaluation, policy_run
 from jaxfactory.cli import main
 from jaxfactory.config import runs
 from jaxfactory.config import train as config_lib
@@ -219,14 +218,14 @@ def run(whole, tmp_path):
 
 
 def test_policies_are_found_by_number_or_as_the_best(run):
-    assert policy_dirs.find(run) == run / "policies" / "1"
-    assert policy_dirs.find(run, "2") == run / "policies" / "2"
+    assert policy_run(run) == run / "policies" / "1"
+    assert policy_run(run, "2") == run / "policies" / "2"
     assert load_for_evaluation(run).path.is_relative_to(run / "policies" / "1")
     assert load_agent(run, "latest", policy="2").frames == 4 * ROLLOUT
     with pytest.raises(UserError, match=r"--policy 3: the run .* policies 0 to 2"):
-        policy_dirs.find(run, "3")
+        policy_run(run, "3")
     with pytest.raises(UserError, match=r"--policy 1: the run .* has a single policy"):
-        policy_dirs.find(run / "policies" / "0", "1")
+        policy_run(run / "policies" / "0", "1")
 
 
 def test_the_best_policy_is_evaluated(run, capsys):
