@@ -112,7 +112,8 @@ def open_output(
         )
         opened[-1].begin(states[0].frames)
     steps = config.ppo.num_epochs * config.ppo.num_minibatches
-    watchers = [NonFinite(state.params, steps) for state in states]
+    norm = config.ppo.max_grad_norm
+    watchers = [NonFinite(state.params, steps, norm) for state in states]
     return PopulationOutput(opened[0], opened[1:], watchers)
 
 

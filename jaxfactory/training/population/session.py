@@ -50,6 +50,7 @@ class PopulationSession:
         members: The policies.
         states: Their training states.
         frames: Frames that each of them has been trained for.
+        pool: The environments.
         sampler: Collects the rollouts; a context manager.
         update: One PPO update of one policy.
         timer: Measures the phases of the loop.
@@ -67,6 +68,7 @@ class PopulationSession:
     members: list[Member]
     states: list[TrainState]
     frames: int
+    pool: family.Pool
     sampler: PopulationSampler
     update: Update
     timer: Stopwatch
@@ -102,6 +104,8 @@ class PopulationSession:
         if not self.frames:
             return
         try:
+            # The system may have no room for the threads that write.
+            self.pool.close()
             self.output.flush()
             self.save()
         except UserError as error:
@@ -218,6 +222,7 @@ def open_population(
             members=members,
             states=states,
             frames=frames,
+            pool=pool,
             sampler=sampler,
             update=make_update(
                 network,
