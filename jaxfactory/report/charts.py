@@ -4,6 +4,7 @@ The chart of one run shows the standard deviation over its episodes. The chart o
 several shows, for each group, the mean and standard deviation over seeds.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ _LOSSES_FIRST = (
     "explained_variance", "grad_norm", "learning_rate",
 )  # fmt: skip
 # Metrics that have charts of their own or need none.
-_KNOWN = ("episode/", "losses/", "throughput/", "time/", "evaluation/", "policy_")
+_KNOWN = re.compile(r"(episode|losses|throughput|time|evaluation|policy_\d+)/")
 
 
 class Chart(NamedTuple):
@@ -171,7 +172,7 @@ def losses(groups: Sequence[Group]) -> list[Chart]:
 
 def others(groups: Sequence[Group]) -> list[Chart]:
     """Return a chart of each metric that has no place elsewhere and ever changes."""
-    names = [name for name in _metrics(groups, "") if not name.startswith(_KNOWN)]
+    names = [name for name in _metrics(groups, "") if not _KNOWN.match(name)]
     return [
         chart
         for name in names

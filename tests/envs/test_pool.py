@@ -11,6 +11,7 @@ from jaxfactory import _core
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.env import EnvConfig
 from jaxfactory.envs.doom.pool import EngineError
+from jaxfactory.envs.doom.pool_checks import check_actions
 from jaxfactory.envs.pool import make_pool
 
 
@@ -355,7 +356,7 @@ def test_misuse_is_told_in_a_sentence():
         with pytest.raises(ValueError, match=re.escape("shape (4, 1)")):
             pool.send(0, none)
         with pytest.raises(ValueError, match="float64"):
-            pool._checked(np.zeros((4, 1)), 4)
+            check_actions(np.zeros((4, 1)), 4, 1)
         with pytest.raises(ValueError, match="Group 2 does not exist"):
             pool.send(2, none[:2])
         pool.send(1, none[:2])
