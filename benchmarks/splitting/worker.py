@@ -22,6 +22,7 @@ jax_setup.configure()
 import jax  # noqa: E402 - the flags come first
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from common.random_rollout import random_rollout  # noqa: E402
 from jax import lax  # noqa: E402
 
 from jaxfactory.config.presets import PRESETS  # noqa: E402
@@ -108,25 +109,9 @@ class _Program:
 def make_rollout(network: ActorCritic, envs: int, seed: int) -> Rollout:
     """Return random numbers in the place of a rollout."""
     rng = np.random.default_rng(seed)
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32)
-
-    flags = np.zeros((STEPS, envs), bool)
-    return Rollout(
-        obs={"image": rng.integers(0, 256, (STEPS + 1, envs, 72, 128, 3), np.uint8)},
-        is_first=np.zeros((STEPS + 1, envs), bool),
-        action=rng.integers(0, ACTIONS, (STEPS, envs, 1)).astype(np.int32),
-        log_prob=-np.abs(normal(STEPS, envs)),
-        value=normal(STEPS, envs),
-        reward=normal(STEPS, envs),
-        terminated=flags,
-        truncated=flags,
-        final_value=np.zeros((STEPS, envs), np.float32),
-        bootstrap_value=normal(envs),
-        carry=jax.tree.map(np.asarray, network.initial_carry(envs)),
-        policy_version=np.zeros((STEPS, envs), np.float32),
-    )
+    pixels = rng.integers(0, 256, (STEPS + 1, envs, 72, 128, 3), np.uint8)
+    carry = jax.tree.map(np.asarray, network.initial_carry(envs))
+    return random_rollout(pixels, carry, ACTIONS, rng)
 
 
 def timed(call: Callable[[], Any], rounds: int) -> float:

@@ -10,6 +10,7 @@ jax_setup.configure()
 
 import jax  # noqa: E402 - the flags come first
 import numpy as np  # noqa: E402
+from common.random_rollout import random_rollout  # noqa: E402
 
 from jaxfactory.config.presets import PRESETS  # noqa: E402
 from jaxfactory.config.train import PPOConfig  # noqa: E402
@@ -17,7 +18,7 @@ from jaxfactory.models.actor_critic import ActorCritic  # noqa: E402
 from jaxfactory.ppo.learner import init_train_state, make_update  # noqa: E402
 from jaxfactory.ppo.losses import ppo_loss  # noqa: E402
 from jaxfactory.rollout.policy import make_act  # noqa: E402
-from jaxfactory.types import ActionSpec, Batch, EnvSpec, ObservationSpec, Rollout  # noqa: E402
+from jaxfactory.types import ActionSpec, Batch, EnvSpec, ObservationSpec  # noqa: E402
 from updating.worker import ACTING, ACTIONS, ENVS, STEPS, images, serve  # noqa: E402
 
 
@@ -31,25 +32,11 @@ def main() -> None:
     ppo = PPOConfig(num_minibatches=1, num_epochs=1, learning_rate=1e-4)
     state = init_train_state(network, ppo, jax.random.key(0))
     act, update = make_act(network), make_update(network, ppo)
-    rng = np.random.default_rng(0)
-
-    def normal(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(np.float32)
-
-    flags = np.zeros((STEPS, ENVS), bool)
-    rollout = Rollout(
-        obs={"image": images(STEPS + 1, ENVS)},
-        is_first=np.zeros((STEPS + 1, ENVS), bool),
-        action=rng.integers(0, ACTIONS, (STEPS, ENVS, 1)).astype(np.int32),
-        log_prob=-np.abs(normal(STEPS, ENVS)),
-        value=normal(STEPS, ENVS),
-        reward=normal(STEPS, ENVS),
-        terminated=flags,
-        truncated=flags,
-        final_value=np.zeros((STEPS, ENVS), np.float32),
-        bootstrap_value=normal(ENVS),
-        carry=network.initial_carry(ENVS),
-        policy_version=np.zeros((STEPS, ENVS), np.float32),
+    rollout = random_rollout(
+        images(STEPS + 1, ENVS),
+        network.initial_carry(ENVS),
+        ACTIONS,
+        np.random.default_rng(0),
     )
     batch = Batch(
         obs={"image": rollout.obs["image"][:STEPS]},

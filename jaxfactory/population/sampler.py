@@ -5,35 +5,21 @@ from collections.abc import Sequence
 from jaxfactory.population.collector import Policies, PopulationCollector
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.episode import Episode
-from jaxfactory.rollout.sampler import policy_of
+from jaxfactory.rollout.sampler import TurnTaking, policy_of
 from jaxfactory.types import Rollout
 
 
-class PopulationSampler:
+class PopulationSampler(TurnTaking):
     """Collects rollouts with zero policy lag, on the caller's thread.
 
     Attributes:
         episodes: Those of each policy that ended in the last rollouts.
-        first_seeds: Seeds of the environments' first episodes, instead of the pool's.
     """
 
     def __init__(self, collector: PopulationCollector):
         """Take over a collector, for exclusive use."""
-        self._collector = collector
-        self._metrics: dict[str, float] = {}
+        super().__init__(collector)
         self.episodes: tuple[list[Episode], ...] = ()
-        self.first_seeds: Sequence[int] | None = None
-
-    def __enter__(self) -> "PopulationSampler":
-        self._collector.begin(self.first_seeds)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def restart(self, env_seeds: Sequence[int] | None) -> None:
-        """Cut all episodes, and begin those of new seeds."""
-        self._collector.begin(env_seeds)
 
     def collect(self, states: Sequence[TrainState]) -> tuple[Rollout, ...]:
         """Collect `num_steps` steps of every environment; return each policy's.
@@ -50,7 +36,3 @@ class PopulationSampler:
     def forget(self, policies: Sequence[int]) -> None:
         """Empty the recurrent state of policies that have other parameters now."""
         self._collector.forget(policies)
-
-    def metrics(self) -> dict[str, float]:
-        """Return the last rollouts' seconds by phase, and the engines restarted."""
-        return self._metrics

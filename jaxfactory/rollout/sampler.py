@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.collector import Policy, RolloutCollector
@@ -11,7 +12,36 @@ from jaxfactory.rollout.episode import Episode
 from jaxfactory.types import Rollout
 
 
-class SyncSampler:
+class TurnTaking:
+    """What samplers that collect on the caller's thread have in common.
+
+    Attributes:
+        first_seeds: Seeds of the environments' first episodes, instead of the pool's.
+    """
+
+    def __init__(self, collector: Any):
+        """Take over a collector, for exclusive use."""
+        self._collector = collector
+        self._metrics: dict[str, float] = {}
+        self.first_seeds: Sequence[int] | None = None
+
+    def __enter__(self) -> Any:
+        self._collector.begin(self.first_seeds)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def restart(self, env_seeds: Sequence[int] | None) -> None:
+        """Cut all episodes, and begin those of new seeds."""
+        self._collector.begin(env_seeds)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the last rollout's seconds by phase, and the engines restarted."""
+        return self._metrics
+
+
+class SyncSampler(TurnTaking):
     """Collects rollouts with zero policy lag, on the caller's thread.
 
     Observations are not copied where the learner reads the host's memory: a rollout's
@@ -22,28 +52,14 @@ class SyncSampler:
     Attributes:
         episodes: Those that ended in the last rollout.
         publish: None, because no actions are taken during an update.
-        first_seeds: Seeds of the environments' first episodes, instead of the pool's.
     """
 
     publish = None
 
     def __init__(self, collector: RolloutCollector):
         """Take over a collector, for exclusive use."""
-        self._collector = collector
-        self._metrics: dict[str, float] = {}
+        super().__init__(collector)
         self.episodes: list[Episode] = []
-        self.first_seeds: Sequence[int] | None = None
-
-    def __enter__(self) -> "SyncSampler":
-        self._collector.begin(self.first_seeds)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def restart(self, env_seeds: Sequence[int] | None) -> None:
-        """Cut all episodes, and begin those of new seeds."""
-        self._collector.begin(env_seeds)
 
     def collect(self, state: TrainState) -> Rollout:
         """Collect `num_steps` steps of every environment.
@@ -55,10 +71,6 @@ class SyncSampler:
             int(state.step), lambda: policy
         )
         return rollout
-
-    def metrics(self) -> dict[str, float]:
-        """Return the last rollout's seconds by phase, and the engines restarted."""
-        return self._metrics
 
 
 def policy_of(state: TrainState) -> Policy:

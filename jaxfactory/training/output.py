@@ -1,10 +1,14 @@
-"""Writing the metrics of training without waiting for the device."""
+"""Writing metrics without waiting for the device, and what ends before it is done."""
 
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
+from jaxfactory._util.errors import UserError
+from jaxfactory.envs.family import Pool
 from jaxfactory.metrics.writers import CompositeWriter
 from jaxfactory.ppo import finite
 from jaxfactory.training.nonfinite import NonFinite
@@ -51,6 +55,45 @@ class LateOutput:
             if note := self.nonfinite.check(values, frames):
                 self._writer.note(note)
             self._writer.write({**fetched(values), **metrics}, frames)
+
+
+@runtime_checkable
+class Output(Protocol):
+    """What shows messages, and has metrics that are not written yet."""
+
+    def note(self, text: str) -> None:
+        """Show a one-line message."""
+
+    def flush(self) -> None:
+        """Write the last iteration's metrics."""
+
+
+def save_before_failing(
+    save: Callable[[], None], frames: int, run_dir: Path, pool: Pool, output: Output
+) -> None:
+    """Save what was trained before an error that ends the run.
+
+    Args:
+        save: Saves it and waits until that is done.
+        frames: Frames that it was trained for; nothing is saved at 0.
+        run_dir: The run's directory.
+        pool: The environments, which are closed.
+        output: Its metrics are written.
+    """
+    if not frames:
+        return
+    try:
+        # The system may have no room for the threads that write.
+        pool.close()
+        output.flush()
+        save()
+    except UserError as error:
+        warnings.warn(str(error), stacklevel=3)
+    else:
+        output.note(
+            f"training cannot go on; the state at {frames:,} frames is saved, resume "
+            f"with: jaxfactory train --run {run_dir}"
+        )
 
 
 def fetched(losses: Mapping[str, Any]) -> dict[str, float]:

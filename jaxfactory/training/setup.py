@@ -3,8 +3,7 @@
 import contextlib
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxfactory._util import versions
-from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.policy import check_network
@@ -42,7 +40,7 @@ from jaxfactory.training import league, transfer
 from jaxfactory.training.background_eval import BackgroundEvaluator
 from jaxfactory.training.callbacks import Callbacks
 from jaxfactory.training.nonfinite import NonFinite
-from jaxfactory.training.output import LateOutput
+from jaxfactory.training.output import LateOutput, save_before_failing
 from jaxfactory.training.team import members
 from jaxfactory.training.team.agreement import Agreement
 from jaxfactory.training.team.members import NoCheckpoints
@@ -103,21 +101,9 @@ class Session(NamedTuple):
 
     def save_before_failing(self, state: TrainState, progress: Progress) -> None:
         """Save what was trained before an error that ends the run."""
-        if not progress.frames:
-            return
+        save = partial(self.checkpointer.save, state, progress)
         run_dir = self.checkpointer.run_dir
-        try:
-            # The system may have no room for the threads that write.
-            self.pool.close()
-            self.output.flush()
-            self.checkpointer.save(state, progress)
-        except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
-        else:
-            self.output.note(
-                f"training cannot go on; the state at {progress.frames:,} frames is "
-                f"saved, resume with: jaxfactory train --run {run_dir}"
-            )
+        save_before_failing(save, progress.frames, run_dir, self.pool, self.output)
 
     def maybe_cut(self, frames: int) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""
@@ -172,7 +158,7 @@ def open_session(
     with (
         catch_interrupts() as interrupt,
         Checkpointer(run_dir, config) if writes else NoCheckpoints() as checkpointer,
-        _open_writers(config, run_dir, writer, writes=writes) as output,
+        open_writers(config, run_dir, writer, writes=writes) as output,
     ):
         expected = team.share(checkpointer.saved_frames)[0]
         if checkpointer.saved_frames:
@@ -207,7 +193,7 @@ def open_session(
                 # A checkpoint could not be read, and the one before it could.
                 sampler.first_seeds = env_seeds(progress.frames)
             if writes:
-                _record(run_dir, progress.frames, environment)
+                record((run_dir,), progress.frames, environment)
             output.begin(progress.frames)
             output.note(precision.describe(network.precision))
             if start:
@@ -247,9 +233,10 @@ def open_session(
             )
 
 
-def _open_writers(
-    config: Config, run_dir: Path, writer: Writer | None, *, writes: bool
+def open_writers(
+    config: Config, run_dir: Path, writer: Writer | None, *, writes: bool = True
 ) -> CompositeWriter:
+    """Return the writers of a run; none in a process that writes nothing."""
     if not writes:
         return CompositeWriter()
     writers: list[Writer] = [JsonlWriter(run_dir), TensorBoardWriter(run_dir)]
@@ -258,12 +245,13 @@ def _open_writers(
     return CompositeWriter(*writers, *([writer] if writer else []))
 
 
-def _record(run_dir: Path, frames: int, environment: Any) -> None:
-    """Record the map, and the versions of this session."""
-    map_record.record(run_dir, environment.map_file())
+def record(folders: Iterable[Path], frames: int, environment: Any) -> None:
+    """Record the map, and the versions of this session, in runs' directories."""
     here = versions.current(precision.kernels_here())
-    text = versions.with_session(run_dir, frames, here)
-    runs.write_atomically(run_dir / versions.FILE, text)
+    for folder in folders:
+        map_record.record(folder, environment.map_file())
+        text = versions.with_session(folder, frames, here)
+        runs.write_atomically(folder / versions.FILE, text)
 
 
 def num_slabs(config: Config) -> int:

@@ -11,12 +11,12 @@ from jaxfactory.config.train import Config
 from jaxfactory.metrics.episodes import WINDOW, EpisodeStats
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
 from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
-from jaxfactory.metrics.wandb_writer import WandbWriter
 from jaxfactory.metrics.writers import CompositeWriter, Writer
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import fetched
 from jaxfactory.training.population.members import Member
+from jaxfactory.training.setup import open_writers
 
 
 class PopulationOutput:
@@ -99,18 +99,14 @@ def open_output(
     stack: contextlib.ExitStack,
 ) -> PopulationOutput:
     """Open the writers of the run and of each policy's."""
-    extra: list[Writer] = [WandbWriter(run_dir, config)] if config.watch.wandb else []
-    extra += [writer] if writer else []
-    folders = [run_dir, *(member.run_dir for member in members)]
-    opened = []
-    for folder in folders:
-        more = extra if folder is run_dir else []
-        opened.append(
-            stack.enter_context(
-                CompositeWriter(JsonlWriter(folder), TensorBoardWriter(folder), *more)
-            )
-        )
-        opened[-1].begin(states[0].frames)
+    folders = [member.run_dir for member in members]
+    opened = [
+        open_writers(config, run_dir, writer),
+        *(CompositeWriter(JsonlWriter(f), TensorBoardWriter(f)) for f in folders),
+    ]
+    for each in opened:
+        stack.enter_context(each)
+        each.begin(states[0].frames)
     steps = config.ppo.num_epochs * config.ppo.num_minibatches
     norm = config.ppo.max_grad_norm
     watchers = [NonFinite(state.params, steps, norm) for state in states]

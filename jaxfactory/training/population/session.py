@@ -4,19 +4,16 @@ import contextlib
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxfactory._util import versions
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
 from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
-from jaxfactory.config import runs
 from jaxfactory.config.train import Config
 from jaxfactory.envs import family, seeds
 from jaxfactory.envs.pool import open_pool
@@ -30,14 +27,15 @@ from jaxfactory.population.history import History
 from jaxfactory.population.sampler import PopulationSampler
 from jaxfactory.ppo.bonus.exploration import make_exploration
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
-from jaxfactory.scenarios.maps import map_record
 from jaxfactory.training import league, transfer
 from jaxfactory.training.callbacks import Callback, Callbacks
+from jaxfactory.training.output import save_before_failing
 from jaxfactory.training.population import members as policies
 from jaxfactory.training.population import values
 from jaxfactory.training.population.members import Member
 from jaxfactory.training.population.output import PopulationOutput, open_output
 from jaxfactory.training.population.values import Weigh
+from jaxfactory.training.setup import record
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -101,20 +99,9 @@ class PopulationSession:
 
     def save_before_failing(self) -> None:
         """Save what was trained before an error that ends the run."""
-        if not self.frames:
-            return
-        try:
-            # The system may have no room for the threads that write.
-            self.pool.close()
-            self.output.flush()
-            self.save()
-        except UserError as error:
-            warnings.warn(str(error), stacklevel=2)
-        else:
-            self.output.note(
-                f"training cannot go on; the state at {self.frames:,} frames is saved, "
-                f"resume with: jaxfactory train --run {self.run_dir}"
-            )
+        save_before_failing(
+            self.save, self.frames, self.run_dir, self.pool, self.output
+        )
 
     def maybe_cut(self) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""
@@ -207,11 +194,8 @@ def open_population(
         if frames != expected:
             # A checkpoint could not be read, and the one before it could.
             sampler.first_seeds = _env_seeds(config, frames)
-        session = versions.current(precision.kernels_here())
-        for folder in (run_dir, *(member.run_dir for member in members)):
-            map_record.record(folder, environment.map_file())
-            text = versions.with_session(folder, frames, session)
-            runs.write_atomically(folder / versions.FILE, text)
+        folders = (run_dir, *(member.run_dir for member in members))
+        record(folders, frames, environment)
         output = open_output(config, run_dir, members, states, writer, stack)
         output.note(precision.describe(network.precision))
         if start:
