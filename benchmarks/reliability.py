@@ -1,4 +1,4 @@
-"""Soak, kills and chaos: what long training runs take, and what they survive.
+"""Soak, episodes, kills and chaos: what long training runs take, and what they survive.
 
 Writes reliability.json and reliability.md. A part with 0 is left out; results of parts
 that are left out stay as they are in an existing file.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common import machine, output
-from enduring import chaos, kills, soak
+from enduring import chaos, episodes, kills, soak
 from enduring.trainer import BrokenError
 from rich.console import Console
 
@@ -24,6 +24,10 @@ def main() -> int:
     parser.add_argument("--soak-minutes", type=float, default=120.0)
     parser.add_argument("--soak-scenario", default="health_gathering_supreme")
     parser.add_argument("--soak-every", type=float, default=10.0, help="seconds")
+    parser.add_argument(
+        "--soak-flags", default="", help="more flags for the training, as one string"
+    )
+    parser.add_argument("--episodes", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--chaos-frames", type=int, default=500_000)
     parser.add_argument("--chaos-every", type=float, default=3.0, help="seconds")
@@ -37,7 +41,10 @@ def main() -> int:
     described = machine.describe() | {"command": shlex.join(sys.argv)}
     parts = {
         "soak": (options.soak_minutes, lambda folder: soak.run(
-            folder, options.soak_minutes, options.soak_scenario, options.soak_every)),
+            folder, options.soak_minutes, options.soak_scenario, options.soak_every,
+            shlex.split(options.soak_flags))),
+        "episodes": (options.episodes, lambda folder: episodes.run(
+            options.episodes, options.seed)),
         "kills": (options.kills, lambda folder: kills.run(
             folder, options.kills, options.seed)),
         "chaos": (options.chaos_frames, lambda folder: chaos.run(
@@ -65,29 +72,39 @@ def main() -> int:
 def page(report: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = ["# Reliability", ""]
-    for name in ("soak", "kills", "chaos"):
+    for name in ("soak", "episodes", "kills", "chaos"):
         if name not in report:
             continue
         part = dict(report[name])
         part.pop("samples", None)
         fitted, measured = part.pop("slopes", {}), part.pop("measured")
+        scenarios = part.pop("scenarios", {})
         lines += [f"## {name.capitalize()}", ""]
         lines += [f"`{measured['command']}`, {measured['date']}, {measured['commit']}"]
         lines += ["", "| what | figure |", "|---|---|"]
         for key, value in part.items():
             if not isinstance(value, list):
                 lines.append(f"| {key.replace('_', ' ')} | {value} |")
-        lines.append("")
-        if fitted:
-            lines += ["| series | mean | slope per hour | standard error |"]
-            lines += ["|---|---|---|---|"]
-            lines += [
-                f"| {series.replace('_', ' ')} | {fit['mean']:.4g} | "
-                f"{fit['per_hour']:+.3g} | {fit['standard_error']:.2g} |"
-                for series, fit in fitted.items()
-            ]
-            lines.append("")
+        lines += ["", *_slopes(fitted, "hour")]
+        for scenario, played in scenarios.items():
+            lines += [f"### {scenario}: {played['episodes']} episodes", ""]
+            lines += _slopes(played["slopes"], "1,000 episodes")
     return "\n".join(lines)
+
+
+def _slopes(fitted: dict[str, dict[str, float]], unit: str) -> list[str]:
+    if not fitted:
+        return []
+    return [
+        f"| series | mean | slope per {unit} | standard error |",
+        "|---|---|---|---|",
+        *(
+            f"| {series.replace('_', ' ')} | {fit['mean']:.4g} | {fit['slope']:+.3g} | "
+            f"{fit['standard_error']:.2g} |"
+            for series, fit in fitted.items()
+        ),
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 from common import training
 from common.processes import session_members
 
-from enduring.trainer import SMALL, BrokenError, Trainer, unheld_names
+from enduring.trainer import SMALL, BrokenError, Trainer
+from enduring.usage import unheld_names
 
 
 # A checkpoint after nearly every update, so that many kills hit one that is written.

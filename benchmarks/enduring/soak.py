@@ -1,21 +1,32 @@
 """What a long training run takes of the machine over time, with fitted slopes."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from enduring.fitting import slopes
 from enduring.trainer import BrokenError, Trainer
 
 
-def run(folder: Path, minutes: float, scenario: str, every: float) -> dict[str, Any]:
-    """Train for some minutes with the default preset; sample its use of the machine.
+def run(
+    folder: Path, minutes: float, scenario: str, every: float, further: Sequence[str]
+) -> dict[str, Any]:
+    """Train for some minutes; sample what it takes of the machine.
+
+    Args:
+        folder: Where the run is written.
+        minutes: From the first update on.
+        scenario: What to train on, with its preset.
+        every: Seconds between two samples.
+        further: More flags for `jaxfactory train`.
 
     Raises:
         BrokenError: If training ends early.
     """
-    flags = ("--scenario", scenario, "--total-frames", 10**10)
+    flags = ("--scenario", scenario, "--total-frames", 10**10, *further)
     place = folder / f"soak-{scenario}"
     with Trainer(place, flags) as trainer:
         trainer.wait_for_row(0)
@@ -41,30 +52,3 @@ def run(folder: Path, minutes: float, scenario: str, every: float) -> dict[str, 
         "slopes": slopes(samples),
         "samples": samples,
     }
-
-
-def slopes(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Fit a line to each series over time, without its first quarter.
-
-    Compiling and the first episodes take memory that a run keeps.
-
-    Returns:
-        By name: the mean, the slope per hour and its standard error.
-    """
-    after = samples[len(samples) // 4 :]
-    found = {}
-    for name in sorted({name for sample in after for name in sample} - {"hours"}):
-        pairs = [(s["hours"], s[name]) for s in after if name in s]
-        if len(pairs) < 3:
-            continue
-        hours, values = np.array(pairs, float).T
-        centered = hours - hours.mean()
-        slope = (centered * values).sum() / (centered**2).sum()
-        rest = values - values.mean() - slope * centered
-        error = np.sqrt((rest**2).sum() / (len(pairs) - 2) / (centered**2).sum())
-        found[name] = {
-            "mean": float(values.mean()),
-            "per_hour": float(slope),
-            "standard_error": float(error),
-        }
-    return found

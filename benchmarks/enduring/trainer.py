@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import time
@@ -13,12 +12,13 @@ from typing import Any
 from common.processes import session_members
 from common.training import JAXFACTORY
 
+from enduring.usage import usage
+
 
 SMALL = (
     "--num-envs", "4", "--num-steps", "8", "--num-minibatches", "2",
     "--conv-channels", "4", "4", "4", "--hidden-size", "16", "--core-size", "16",
 )  # fmt: skip
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class BrokenError(Exception):
@@ -110,41 +110,7 @@ class Trainer:
         return found
 
     def use(self) -> dict[str, float]:
-        """Return memory in MB, file descriptors, threads and names in /dev/shm."""
-        pid, others = self.process.pid, session_members(self.process.pid)
-        others = [other for other in others if other != pid]
-        with contextlib.suppress(OSError):
-            return {
-                "trainer_mb": _resident(pid),
-                "engines_mb": sum(map(_resident, others)),
-                "engines": len(others),
-                "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
-                "threads": len(os.listdir(f"/proc/{pid}/task")),
-                "shm_names": len(shm_names()),
-            }
-        return {}
-
-
-def shm_names() -> set[str]:
-    """Return the engines' names in /dev/shm."""
-    return {path.name for path in Path("/dev/shm").glob("ViZDoom*")}
-
-
-def unheld_names() -> set[str]:
-    """Return the names of jaxfactory's engines whose lock no process holds."""
-    # PID, then the file as major:minor:inode.
-    locks = Path("/proc/locks").read_text().split()
-    held = {word.rpartition(":")[2] for word in locks if word.count(":") == 2}
-    found = set()
-    for name in shm_names():
-        if name.startswith("ViZDoomMQDoomjx"):
-            with contextlib.suppress(OSError):
-                if str(Path("/dev/shm", name).stat().st_ino) not in held:
-                    found.add(name)
-    return found
-
-
-def _resident(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
-    return 0.0
+        """Return what the trainer and its processes take: `usage.usage`."""
+        pid = self.process.pid
+        others = [other for other in session_members(pid) if other != pid]
+        return usage(pid, others)

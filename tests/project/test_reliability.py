@@ -13,7 +13,16 @@ BENCHMARKS = PACKAGE.parent / "benchmarks"
 
 
 def measure(folder, *flags):
-    parts = ("--soak-minutes", "0", "--kills", "0", "--chaos-frames", "0")
+    parts = (
+        "--soak-minutes",
+        "0",
+        "--episodes",
+        "0",
+        "--kills",
+        "0",
+        "--chaos-frames",
+        "0",
+    )
     script = BENCHMARKS / "reliability.py"
     done = subprocess.run(
         [sys.executable, script, *parts, *flags, "--out", folder],
@@ -59,7 +68,7 @@ def test_chaos(tmp_path):
 
 def test_slopes_are_those_of_least_squares(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from enduring.soak import slopes
+    from enduring.fitting import slopes
 
     hours = np.arange(40) / 10
     noise = np.tile([0.5, -0.5], 20)
@@ -69,9 +78,9 @@ def test_slopes_are_those_of_least_squares(monkeypatch):
     ]
     found = slopes(samples)
     assert found["threads"]["mean"] == 12.0
-    assert abs(found["threads"]["per_hour"]) < 1e-9
+    assert abs(found["threads"]["slope"]) < 1e-9
     fit, covariance = np.polyfit(hours[10:], 3 * hours[10:] + noise[10:], 1, cov=True)
-    assert found["trainer_mb"]["per_hour"] == pytest.approx(fit[0])
+    assert found["trainer_mb"]["slope"] == pytest.approx(fit[0])
     assert found["trainer_mb"]["standard_error"] == pytest.approx(
         covariance[0, 0] ** 0.5
     )
