@@ -30,6 +30,9 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--chaos-frames", type=int, default=500_000)
+    parser.add_argument(
+        "--chaos-seeds", type=int, default=3, help="each runs undisturbed as well"
+    )
     parser.add_argument("--chaos-every", type=float, default=3.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=output.FOLDER)
@@ -48,7 +51,8 @@ def main() -> int:
         "kills": (options.kills, lambda folder: kills.run(
             folder, options.kills, options.seed)),
         "chaos": (options.chaos_frames, lambda folder: chaos.run(
-            folder, options.chaos_frames, options.chaos_every, options.seed)),
+            folder, options.chaos_frames, options.chaos_every,
+            range(options.seed, options.seed + options.chaos_seeds))),
     }  # fmt: skip
     broken = False
     for name, (asked, run) in parts.items():

@@ -59,11 +59,21 @@ def test_thirty_kills(tmp_path):
 @pytest.mark.slow
 @pytest.mark.vizdoom
 def test_chaos(tmp_path):
-    flags = ("--chaos-frames", "60000", "--chaos-every", "2")
+    flags = ("--chaos-frames", "60000", "--chaos-every", "2", "--chaos-seeds", "1")
     chaos = measure(tmp_path, *flags)["chaos"]
-    assert chaos["frames"] >= 60_000
     assert chaos["engine_restarts"] > 0
     assert chaos["transitions_without_a_living_engine"] == 0
+    assert len(chaos["raw_returns_undisturbed"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_episodes(tmp_path):
+    episodes = measure(tmp_path, "--episodes", "90")["episodes"]
+    assert episodes["episodes"] >= 90
+    assert episodes["engine_restarts"] == episodes["shm_names_left_behind"] == 0
+    fits = [part["slopes"] for part in episodes["scenarios"].values()]
+    assert all(fit["engines"]["slope"] == 0.0 for fit in fits)
 
 
 def test_slopes_are_those_of_least_squares(monkeypatch):

@@ -47,6 +47,25 @@ DELETE_THE_MAP = """    (folder / "basic.wad").unlink()
 
 MOST = 10**6
 """
+# New engines get memory for little more than their program.
+REFUSE_MEMORY = """    import resource, threading, time
+
+    def refuse(known):
+        while True:
+            for path in Path("/proc").glob("[0-9]*/comm"):
+                try:
+                    if path.read_text() == "vizdoom\\n" and path not in known:
+                        pid = int(path.parent.name)
+                        resource.prlimit(pid, resource.RLIMIT_AS, (2**20, 2**20))
+                except OSError:
+                    pass
+            time.sleep(0.001)
+
+    known = set(Path("/proc").glob("[0-9]*/comm"))
+    threading.Thread(target=refuse, args=(known,), daemon=True).start()
+
+MOST = 10**6
+"""
 # The engines that are killed leave room for none; threads that end, for a few.
 FORBID_PROCESSES = """    group = Path({group!r})
     now = int((group / "pids.current").read_text())
@@ -90,6 +109,15 @@ def test_a_deleted_map(tmp_path):
     done, run = train(tmp_path, DELETE_THE_MAP, "--scenario", scenario)
     assert done.stderr.strip().splitlines()[-1].startswith("jaxfactory: ")
     # Two rollouts of 4 environments, 8 steps and 4 tics.
+    assert "the state at 256 frames is saved, resume with" in done.stdout
+    assert frames_of_the_checkpoint(run) == 256
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_no_memory_for_engines(tmp_path):
+    done, run = train(tmp_path, REFUSE_MEMORY, "--scenario", "basic")
+    assert "runs on this machine and that memory is left" in done.stderr
     assert "the state at 256 frames is saved, resume with" in done.stdout
     assert frames_of_the_checkpoint(run) == 256
 

@@ -277,7 +277,8 @@ std::string DoomEngine::ExitReason(int status) const {
            "in the meantime; start again.";
   }
   std::string text = ExitText(status) + " while it started; check that " +
-                     config_.executable + " runs on this machine";
+                     config_.executable +
+                     " runs on this machine and that memory is left";
   if (config_.confined) {
     text += ", and whether it starts with JAXFACTORY_ENGINE_SANDBOX=off";
   }
