@@ -58,6 +58,7 @@ class History:
     def __init__(self, run_dir: Path):
         """Write nothing yet."""
         self.path = run_dir / runs.POPULATION
+        self._lines: list[str] = []
 
     def begin(self, frames: int) -> list[Event]:
         """Drop events after ``frames``, which training repeats; return the others.
@@ -66,20 +67,29 @@ class History:
             UserError: If the file cannot be read.
         """
         events = [event for event in read(self.path) if event.frames <= frames]
+        self._lines = list(map(_line, events))
         if self.path.exists():
-            runs.write_atomically(self.path, "".join(map(_line, events)))
+            runs.write_atomically(self.path, "".join(self._lines))
         return events
 
     def add(self, events: Iterable[Event]) -> None:
         """Append events and wait until they are on the disk.
 
+        If the file is gone, as after someone has removed the run's directory, it is
+        made again with all events.
+
         Raises:
             UserError: If they cannot be written: without them, no checkpoint of the
                 population could be resumed.
         """
+        lines = list(map(_line, events))
+        self._lines += lines
         try:
+            if not self.path.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                lines = self._lines
             with self.path.open("a") as file:
-                file.writelines(map(_line, events))
+                file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -1,5 +1,7 @@
 """The record of what happened to policies: written, cut, and read again."""
 
+import shutil
+
 import pytest
 
 from jaxfactory._util.errors import UserError
@@ -32,6 +34,16 @@ def test_events_after_the_checkpoint_are_dropped(tmp_path):
     # Without a checkpoint, everything begins anew.
     assert history.begin(-1) == []
     assert read(history.path) == []
+
+
+def test_a_removed_file_is_made_again(tmp_path):
+    history = History(tmp_path / "run")
+    history.path.parent.mkdir()
+    history.add(START)
+    shutil.rmtree(history.path.parent)
+    history.add([COPY])
+    history.add([SKIP])
+    assert read(history.path) == [*START, COPY, SKIP]
 
 
 def test_a_line_that_was_being_written_is_left_out(tmp_path):
