@@ -37,8 +37,9 @@ class NetworkConfig:
     """Units of the dense layer after the convolutions."""
     dense_sizes: tuple[int, ...] = ()
     """Units of further dense layers after that one."""
-    core: Literal["gru", "lstm", "none"] = "gru"
-    """Recurrent core between the encoder and the heads."""
+    core: Literal["gru", "mingru", "lstm", "none"] = "gru"
+    """Recurrent core between the encoder and the heads. mingru's gates do not see its
+    state, so all steps of a rollout are computed at once."""
     core_size: int = 256
     """Units of the recurrent core."""
     core_layers: int = 1
@@ -72,8 +73,8 @@ class NetworkConfig:
     """Type of the factors of convolutions, dense layers and the GRU; sums, parameters
     and their updates are float32. auto is bfloat16 on CPUs with AVX-512-BF16 or AMX,
     which takes half the time there, if the network consists of convolutions and dense
-    layers with multiples of 16 channels and units and a GRU; elsewhere it is
-    float32."""
+    layers with multiples of 16 channels and units and a gru or mingru; elsewhere it
+    is float32."""
 
     def __post_init__(self) -> None:
         validation.positive(

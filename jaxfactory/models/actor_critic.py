@@ -145,7 +145,7 @@ class ActorCritic:
     def initial_carry(self, batch: int) -> Carry:
         """Return the carry at the start of an episode; leaves ``[batch, features]``."""
         config = self.config
-        shapes = {"gru": 1, "lstm": 2, "none": 0}[config.core]
+        shapes = {"gru": 1, "mingru": 1, "lstm": 2, "none": 0}[config.core]
 
         def layer() -> Carry:
             zeros = (batch, config.core_size)

@@ -1,4 +1,4 @@
-"""Recurrent cores: GRU, LSTM, and none."""
+"""Recurrent cores: GRU, minimal GRU, LSTM, and none."""
 
 from typing import Any
 
@@ -32,17 +32,16 @@ class GRU(nnx.Module):
         """Apply the input weights; needs no carry, so all steps run at once."""
         return affine(x, self.kernel[...], self.bias[...])
 
-    @property
-    def has_unroll(self) -> bool:
-        """Whether a kernel takes all steps."""
-        return usable(self.size)
+    def unrolls(self, half: bool) -> bool:
+        """Whether `unroll` takes all steps at once; `half` if products are bfloat16."""
+        return half and usable(self.size)
 
     def unroll(
         self, h: Array, projected: Array, is_first: Array
     ) -> tuple[Array, Array]:
         """Take T steps with bfloat16 products, ``-> (carry, [T, B, size])``.
 
-        Only where `has_unroll`.
+        Only where `unrolls`.
         """
         kernel, bias = self.recurrent_kernel[...], self.recurrent_bias[...]
         states = gru(projected, is_first, h, kernel, bias)
@@ -60,10 +59,62 @@ class GRU(nnx.Module):
         return h, h
 
 
+class MinGRU(nnx.Module):
+    """Minimal gated recurrent unit: gate and candidate depend on the input alone.
+
+    So the state is ``h' = (1 - z) h + z n`` with ``z = sigmoid(W x + b)`` and
+    ``n = tanh(V x + c)``: linear in h, and all steps are computed at once by a parallel
+    scan, without a product per step (Feng et al., "Were RNNs all we needed?", 2024; the
+    tanh keeps the state within [-1, 1] as a GRU's).
+    """
+
+    def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
+        self.kernel = uniform(rngs, (inputs, 2 * size), size)
+        self.bias = uniform(rngs, (2 * size,), size)
+        self.size = size
+
+    def unrolls(self, half: bool) -> bool:
+        """Whether `unroll` takes all steps at once."""
+        del half
+        return True
+
+    def project(self, x: Array) -> Array:
+        """Apply the weights; needs no carry, so all steps run at once."""
+        return affine(x, self.kernel[...], self.bias[...])
+
+    def unroll(
+        self, h: Array, projected: Array, is_first: Array
+    ) -> tuple[Array, Array]:
+        """Take T steps, ``[T, B, 2 size] -> (carry, [T, B, size])``."""
+        keep, added = self._line(projected)
+        keep = jnp.where(is_first[..., None], 0.0, keep)
+        # The state before the steps is a first one: a line that does not depend on h.
+        keep = jnp.concatenate([jnp.zeros_like(h)[None], keep])
+        added = jnp.concatenate([h[None], added])
+        _, states = lax.associative_scan(_after, (keep, added))
+        return states[-1], states[1:]
+
+    def step(self, h: Array, projected: Array) -> tuple[Array, Array]:
+        """Take one step, ``[B, size]`` and ``[B, 2 size] -> (carry, output)``."""
+        keep, added = self._line(projected)
+        h = keep * h + added
+        return h, h
+
+    def _line(self, projected: Array) -> tuple[Array, Array]:
+        """Return the factor of the state before a step, and what is added."""
+        gate, candidate = jnp.split(projected, 2, axis=-1)
+        return nnx.sigmoid(-gate), nnx.sigmoid(gate) * jnp.tanh(candidate)
+
+
+def _after(
+    first: tuple[Array, Array], second: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Return the line that applies one line, then another."""
+    return first[0] * second[0], second[0] * first[1] + second[1]
+
+
 class LSTM(nnx.Module):
     """Long short-term memory; gates in the order input, forget, cell, output."""
-
-    has_unroll = False
 
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
         self.kernel = uniform(rngs, (inputs, 4 * size), size)
@@ -75,6 +126,11 @@ class LSTM(nnx.Module):
     def project(self, x: Array) -> Array:
         """Apply the input weights; needs no carry, so all steps run at once."""
         return affine(x, self.kernel[...], self.bias[...])
+
+    def unrolls(self, half: bool) -> bool:
+        """Whether all steps are taken at once."""
+        del half
+        return False
 
     def step(self, carry: tuple[Array, Array], projected: Array) -> tuple[Carry, Array]:
         """Take one step, ``[B, size]`` twice and ``[B, 4 size] -> (carry, output)``."""
@@ -91,8 +147,6 @@ class LSTM(nnx.Module):
 class NoCore(nnx.Module):
     """No recurrence: returns the features unchanged, with an empty carry."""
 
-    has_unroll = False
-
     def __init__(self, inputs: int, size: int, rngs: nnx.Rngs):
         del size, rngs
         self.size = inputs
@@ -101,19 +155,24 @@ class NoCore(nnx.Module):
         """Return the features, float32."""
         return x.astype(jnp.float32)
 
+    def unrolls(self, half: bool) -> bool:
+        """Whether all steps are taken at once."""
+        del half
+        return False
+
     def step(self, carry: Carry, projected: Array) -> tuple[Carry, Array]:
         """Return both unchanged."""
         return carry, projected
 
 
-CORES = {"gru": GRU, "lstm": LSTM, "none": NoCore}
+CORES = {"gru": GRU, "mingru": MinGRU, "lstm": LSTM, "none": NoCore}
 
 
 def scan(
     core: Any, carry: Carry, projected: Array, is_first: Array, half: bool
 ) -> tuple[Carry, Array]:
     """Run one layer of a core over T steps; `half` if its products are bfloat16."""
-    if half and core.has_unroll:
+    if core.unrolls(half):
         return core.unroll(carry, projected, is_first)
     if not jax.tree.leaves(carry):
         return carry, projected

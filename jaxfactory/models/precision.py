@@ -59,7 +59,7 @@ def _served(spec: ObservationSpec, config: NetworkConfig) -> bool:
     return (
         kernels.used()
         and image_encoder.fits(channels, config.conv_kernels)
-        and config.core in ("gru", "none")
+        and config.core in ("gru", "mingru", "none")
         and not any(size % 16 for size in units)
     )
 

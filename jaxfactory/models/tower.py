@@ -59,8 +59,8 @@ class Tower(nnx.Module):
         carries = []
         for core, before in zip(self._cores(), self._split(carry), strict=True):
             projected = core.project(x)
-            if half and core.has_unroll:
-                # The same kernel as in `unroll`: it rounds alike.
+            if core.unrolls(half):
+                # As in `unroll`: it rounds alike.
                 _, x = core.unroll(before, projected[None], is_first[None])
                 after = x = x[0]
             else:

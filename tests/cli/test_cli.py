@@ -122,7 +122,7 @@ def test_help_does_not_start_jax():
         (["train", "--conv-kernels", "8", "-4", "3"], "--conv-kernels 8 -4 3 must be"),
         (["train", "--measurements-sizes", "0"], "--measurements-sizes 0 must be"),
         (["train", "--decoder-sizes", "8", "-1"], "--decoder-sizes 8 -1 must be"),
-        (["train", "--core", "rnn"], "'gru', 'lstm', 'none'"),
+        (["train", "--core", "rnn"], "'gru', 'mingru', 'lstm', 'none'"),
         (["train", "--run"], "a value is missing after '--run'"),
         (["train", "extra"], "extra"),
         (["evaluate", "--episodes", "0"], "--episodes 0"),

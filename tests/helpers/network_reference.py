@@ -19,7 +19,7 @@ SMALL = NetworkConfig(
     measurements_sizes=(5,),
 )
 SPEC = EnvSpec(ObservationSpec((12, 16, 3), 2), ActionSpec((3, 2)))
-CORES = ("gru", "lstm", "none")
+CORES = ("gru", "mingru", "lstm", "none")
 
 
 def make(core, **changes):
@@ -52,6 +52,11 @@ def numpy_gru(p, x, h):
     r, z = sigmoid(sum(gates["r"])), sigmoid(sum(gates["z"]))
     n = np.tanh(gates["n"][0] + r * gates["n"][1])
     return (1 - z) * n + z * h
+
+
+def numpy_mingru(p, x, h):
+    gate, candidate = np.split(x @ p["kernel"] + p["bias"], 2, axis=-1)
+    return h + sigmoid(gate) * (np.tanh(candidate) - h)
 
 
 def numpy_lstm(p, x, h, c):

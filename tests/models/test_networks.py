@@ -11,6 +11,7 @@ from network_reference import (
     numpy_gru,
     numpy_heads,
     numpy_lstm,
+    numpy_mingru,
     observations,
     to_numpy,
 )
@@ -86,7 +87,7 @@ VARIANTS = pytest.mark.parametrize(
     ("core", "changes"),
     [
         *(pytest.param(core, {}, id=core) for core in CORES),
-        *(pytest.param(core, SKIPPING, id=f"{core}-skipping") for core in CORES[:2]),
+        *(pytest.param(core, SKIPPING, id=f"{core}-skipping") for core in CORES[:3]),
         pytest.param("none", {"feature_norm": True}, id="none-normalized"),
     ],
 )
@@ -112,6 +113,8 @@ def test_apply_matches_numpy(core, changes):
     old = [keep * leaf for leaf in jax.tree.leaves(to_numpy(carry))]
     if core == "gru":
         x = expected_carry = numpy_gru(p["core"], x, *old)
+    elif core == "mingru":
+        x = expected_carry = numpy_mingru(p["core"], x, *old)
     elif core == "lstm":
         expected_carry = numpy_lstm(p["core"], x, *old)
         x = expected_carry[0]
@@ -144,7 +147,7 @@ def test_unroll_is_apply_step_by_step(core, changes):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), last, carry)
 
 
-@pytest.mark.parametrize("core", ["gru", "lstm"])
+@pytest.mark.parametrize("core", ["gru", "mingru", "lstm"])
 def test_gradients_of_the_core_match_the_step_by_step_ones(core):
     network, params = make(core)
     obs = observations(4, 2)

@@ -240,6 +240,7 @@ def observations(*lead):
     [
         {},
         pytest.param({"core": "lstm"}, marks=pytest.mark.slow),
+        pytest.param({"core": "mingru"}, marks=pytest.mark.slow),
         pytest.param({"separate_critic": True}, marks=pytest.mark.slow),
     ],
 )
@@ -335,6 +336,7 @@ def test_from_several_threads():
     [
         ({}, "bfloat16"),
         ({"core": "none"}, "bfloat16"),
+        ({"core": "mingru"}, "bfloat16"),
         ({"core": "lstm"}, "float32"),
         ({"conv_channels": (4, 32, 64)}, "float32"),
         ({"hidden_size": 100}, "float32"),
