@@ -68,8 +68,9 @@ def main() -> int:
             key: described[key] for key in ("commit", "date", "command")
         }
         console.print(f"{name}: {'failed' if 'error' in report[name] else 'done'}")
-    output.write(console, {**report, "machine": described}, path)
-    path.with_suffix(".md").write_text(page(report))
+        # After each part: they take long.
+        output.write(console, {**report, "machine": described}, path)
+        path.with_suffix(".md").write_text(page(report))
     return int(broken)
 
 

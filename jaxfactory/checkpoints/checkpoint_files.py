@@ -28,6 +28,7 @@ State = TypeVar("State")
 
 KEPT = 2
 SCRATCH = ".unfinished"
+DISCARDED = ".discarded"
 
 
 def write_arrays(
@@ -79,7 +80,7 @@ def _write(
     final = run_dir / runs.CHECKPOINTS / kind / f"{host['frames']:012d}"
     final.parent.mkdir(exist_ok=True)
     if final.exists():  # Damaged: training went back to the one before it.
-        shutil.rmtree(final)
+        remove(final)
     scratch.rename(final)
     if kept is None:
         return final
@@ -87,8 +88,16 @@ def _write(
     # By time, not by name: a damaged checkpoint may have more frames.
     others.sort(key=lambda path: path.stat().st_mtime)
     for path in others[: len(others) + 1 - kept]:
-        shutil.rmtree(path)
+        remove(path)
     return final
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; a process that is killed meanwhile leaves no part of it."""
+    discarded = checkpoint.parent.parent / DISCARDED
+    shutil.rmtree(discarded, ignore_errors=True)
+    checkpoint.rename(discarded)
+    shutil.rmtree(discarded)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -18,6 +18,7 @@ from jaxfactory.checkpoints.checkpoint_files import (
     State,
     read_host,
     read_state,
+    remove,
     why,
 )
 from jaxfactory.checkpoints.run_folder import TEMPORARY, RunFolder
@@ -216,12 +217,12 @@ class Checkpointer:
         others = runs.checkpoint_dirs(self.run_dir, "best")
         final = best / f"{frames:012d}"
         if final in others:
-            shutil.rmtree(final)
+            remove(final)
         self.temporary(frames).rename(final)
         self._best = score
         for path in others:
             if path != final:
-                shutil.rmtree(path)
+                remove(path)
         return True
 
     def _is_writable(self) -> bool:

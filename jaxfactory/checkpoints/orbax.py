@@ -1,6 +1,7 @@
 """Orbax, which writes and reads a checkpoint's arrays, in one process alone."""
 
 import contextlib
+import importlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,22 @@ import numpy as np
 
 # Its event loops cannot be used by several threads at once.
 _ONE_AT_A_TIME = threading.Lock()
+# What makes Orbax take a process for the only one, which its options do not: it would
+# compare the path with all others, write NumPy arrays in process 0 alone, and pass
+# signals between its threads through a store that all processes share.
+_ALONE = (
+    (
+        "experimental.v1._src.saving.execution", "_check_directory_consistency",
+        lambda directory: None,
+    ),
+    ("_src.multihost.multihost", "process_index", lambda: 0),
+    ("_src.multihost.multihost", "process_count", lambda: 1),
+    (
+        "_src.multihost.multihost", "is_jax_distributed_client_initialized",
+        lambda: False,
+    ),
+    ("experimental.v1._src.synchronization.multihost", "process_index", lambda: 0),
+)  # fmt: skip
 
 
 def save(folder: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -43,24 +60,25 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def _alone() -> contextlib.AbstractContextManager[Any]:
-    """Keep Orbax from waiting for the other processes, which save nothing."""
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep Orbax from sharing the work with other processes, or waiting for them."""
     if jax.process_count() == 1:
-        return contextlib.nullcontext()
-    own = jax.process_index()
+        yield
+        return
     orbax = _library()
-    # This check of the path broadcasts to all processes, whatever the options say.
-    with contextlib.suppress(ImportError):
-        from orbax.checkpoint.experimental.v1._src.saving import execution
-
-        execution._check_directory_consistency = lambda directory: None
-    return orbax.Context(
-        multiprocessing_options=orbax.options.MultiprocessingOptions(
-            primary_host=own,
-            active_processes={own},
-            barrier_sync_key_prefix="jaxfactory",
-        )
+    options = orbax.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="jaxfactory"
     )
+    with contextlib.ExitStack() as stack:
+        for module, name, value in _ALONE:
+            # They are not public, and a version may lack one.
+            with contextlib.suppress(ImportError, AttributeError):
+                owner = importlib.import_module(f"orbax.checkpoint.{module}")
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, value)
+        stack.enter_context(orbax.Context(multiprocessing_options=options))
+        yield
 
 
 def _library() -> Any:

@@ -9,7 +9,7 @@ from typing import IO
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import run_lock
-from jaxfactory.checkpoints.checkpoint_files import SCRATCH
+from jaxfactory.checkpoints.checkpoint_files import DISCARDED, SCRATCH
 from jaxfactory.config import runs
 
 
@@ -50,8 +50,8 @@ class RunFolder:
             self._lock.close()
             raise
         # Left behind by a process that was killed while saving.
-        shutil.rmtree(self.checkpoints / SCRATCH, ignore_errors=True)
-        shutil.rmtree(self.checkpoints / TEMPORARY, ignore_errors=True)
+        for name in (SCRATCH, DISCARDED, TEMPORARY):
+            shutil.rmtree(self.checkpoints / name, ignore_errors=True)
 
     def close(self) -> None:
         """Remove temporary checkpoints and release the lock."""

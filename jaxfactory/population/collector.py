@@ -47,13 +47,23 @@ class PopulationCollector(RolloutCollector):
     ``newest`` returns `Policies`, and `collect_all` replaces `collect`.
     """
 
-    def __init__(self, pool: Any, network: ActorCritic, seats: Seats, **options: Any):
+    def __init__(
+        self,
+        pool: Any,
+        network: ActorCritic,
+        seats: Seats,
+        *,
+        share: tuple[int, int] = (0, 1),
+        **options: Any,
+    ):
         """Take over the pool.
 
         Args:
             pool: The environments.
             network: The actor-critic of all policies.
             seats: Who acts in which row.
+            share: Number of this process, and of all processes: its groups come after
+                those of the processes before it.
             **options: Further arguments of `RolloutCollector`.
         """
         super().__init__(pool, network, **options)
@@ -68,7 +78,10 @@ class PopulationCollector(RolloutCollector):
             self._batches[rows.start] = [
                 (int(i), np.flatnonzero(owner == i)) for i in np.unique(owner)
             ]
-        self._stride = self._num_steps * len(self._groups)
+        before, parts = share
+        self._groups_before = before * len(self._groups)
+        self._all_groups = parts * len(self._groups)
+        self._stride = self._num_steps * self._all_groups
         self._ended_owners: list[int] = []
 
     def collect_all(
@@ -96,6 +109,9 @@ class PopulationCollector(RolloutCollector):
                 self._first_carry[group],
                 self._carry[group],
             )
+
+    def _count(self, group: int, t: int) -> int:
+        return t * self._all_groups + self._groups_before + group
 
     def _choose(
         self, policy: Policies, rows: slice, inputs: Any, key: Any, count: int

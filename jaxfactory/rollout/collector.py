@@ -1,6 +1,7 @@
 """Collecting rollouts from a pool of environments: observe, act, receive."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -195,17 +196,20 @@ class RolloutCollector:
         policy = rollout.newest()
         obs, is_first = self._observe(rollout, group, t, place)
         rows, columns = self._pool.rows(group), rollout.columns
-        count = t * len(self._groups) + group
         with self.timer.phase("act"):
             inputs = (obs, self._carry[group], is_first)
             action, log_prob, value, self._carry[group] = self._choose(
-                policy, rows, inputs, rollout.key, count
+                policy, rows, inputs, rollout.key, self._count(group, t)
             )
         self._pool.send(group, action)
         columns.action[t, rows] = action
         columns.log_prob[t, rows] = log_prob
         columns.value[t, rows] = value
         columns.policy_version[t, rows] = policy.version
+
+    def _count(self, group: int, t: int) -> int:
+        """Return what tells a group's actions at step t from others of its rollout."""
+        return t * len(self._groups) + group
 
     def _choose(
         self, policy: Policy, rows: slice, inputs: Any, key: Any, count: int
@@ -232,9 +236,8 @@ class RolloutCollector:
     ) -> np.ndarray:
         """Return the values of the observations that truncated episodes ended with."""
         size = self._pool.num_envs // self._pool.num_groups
-        return final_values(
-            cuts, shape, lambda *x: self._values(policy, slice(0), *x), size
-        )
+        value = partial(self._values, policy, slice(0))
+        return final_values(cuts, shape, value, size)
 
     def _ended(self, step: Any, start: int) -> Iterator[Episode]:
         """Yield the episodes of learning rows that ended with a group's step."""

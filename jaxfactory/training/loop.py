@@ -22,6 +22,7 @@ from jaxfactory.training.callbacks import Callback, Callbacks
 from jaxfactory.training.output import fetched
 from jaxfactory.training.population import loop as populations
 from jaxfactory.training.setup import Session, open_session
+from jaxfactory.training.team.members import exact_needs_one_process
 
 
 def train(
@@ -74,15 +75,21 @@ def train(
             f"give --run {population}, or start a new run with --init-from {run_dir}"
         )
     if config.population.num_policies > 1:
-        if devices != "1" or team.count > 1:
-            flag = f"--devices {devices}" if devices != "1" else "several processes"
+        if devices != "1":
             raise UserError(
-                f"--num-policies {config.population.num_policies} trains in one "
-                f"process on one device, and cannot be used with {flag}; leave one of "
-                "them out"
+                f"--num-policies {config.population.num_policies} trains on one device "
+                f"of each process, and cannot be used with --devices {devices}; leave "
+                "one of them out"
             )
+        if team.count > 1 and config.resume == "exact":
+            raise exact_needs_one_process()
         return populations.train(
-            config, run_dir, writer=writer, encoder=encoder, callbacks=callbacks
+            config,
+            run_dir,
+            writer=writer,
+            encoder=encoder,
+            callbacks=callbacks if team.number == 0 else (),
+            team=team,
         )
     functions = Callbacks(callbacks if team.number == 0 else (), run_dir)
     with open_session(

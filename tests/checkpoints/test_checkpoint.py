@@ -20,6 +20,7 @@ from places import ROOT, TESTS
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints.checkpoint_files import read_arrays
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config import runs
@@ -127,6 +128,28 @@ def test_maybe_save_waits_for_the_minutes(tmp_path):
         assert checkpointer.maybe_save(make_state(20), make_progress())
         now[0] = 239.0
         assert not checkpointer.maybe_save(make_state(30), make_progress())
+
+
+def test_a_removal_cut_short_leaves_no_part_of_a_checkpoint(tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    save(run_dir, make_state(10, fill=1.0))
+    save(run_dir, make_state(20, fill=2.0))
+    remove = shutil.rmtree
+
+    def die(path, ignore_errors=False):
+        if Path(path).exists() and not ignore_errors:
+            next(Path(path).glob("host.json")).unlink()
+            raise KeyboardInterrupt
+        remove(path, ignore_errors=ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            save(run_dir, make_state(30, fill=3.0))
+    saved = runs.checkpoint_dirs(run_dir, "latest")
+    assert [read_arrays(path)[0]["frames"] for path in saved] == [20, 30]
+    assert restore(run_dir).frames == 30
+    assert not (run_dir / "checkpoints" / ".discarded").exists()
 
 
 @pytest.mark.parametrize("victim", ["save", "rename"])

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config.train import Config
+from jaxfactory.distributed.team import SOLO, Together
 from jaxfactory.metrics.writers import Writer
 from jaxfactory.models.actor_critic import EncoderClass
 from jaxfactory.population import selection
@@ -28,34 +29,39 @@ def train(
     writer: Writer | None,
     encoder: EncoderClass | None,
     callbacks: Sequence[Callback],
+    team: Together = SOLO,
 ) -> TrainState:
     """Train a population; see `training.loop.train`.
 
     Returns:
-        The trained state of the best policy.
+        The trained state of the best policy; if another process has it, that of one of
+        this process's policies.
     """
     with open_population(
-        config, run_dir, encoder=encoder, writer=writer, callbacks=callbacks
+        config, run_dir, encoder=encoder, writer=writer, callbacks=callbacks, team=team
     ) as session:
         run_loop(session)
     if signum := session.interrupt.signum:
-        exact = config.resume == "exact"
-        frames = session.members[0].checkpointer.saved_frames
-        note = f" exactly from {frames:,} frames" if exact else ""
+        note = f" in {team.count} processes" if team.count > 1 else ""
+        saver = session.here[0].checkpointer
+        if config.resume == "exact" and saver is not None:
+            note = f" exactly from {saver.saved_frames:,} frames"
         raise TrainingInterrupted(signum, run_dir, note)
     for functions in session.callbacks:
         functions.raise_error()
     if session.output.stopped:
         session.output.watchers[0].raise_error(run_dir)
-    return session.states[best_of(session.members, config.population.pbt_objective)]
+    best = best_of(session.members, config.population.pbt_objective)
+    return session.states[session.spread.index(best) or 0]
 
 
 def run_loop(session: PopulationSession) -> None:
     """Train until the last frame, a signal or a callback; save."""
-    timer, members, output = session.timer, session.members, session.output
+    timer, output, spread = session.timer, session.output, session.spread
+    members, here = session.members, session.here
     with session.sampler as sampler:
-        for member in members:
-            session.weigh(member.number, member.values)
+        for index, member in enumerate(here):
+            session.weigh(index, member.values)
         while session.frames < session.config.total_frames and not session.stopped():
             try:
                 rollouts = sampler.collect(session.states)
@@ -63,24 +69,30 @@ def run_loop(session: PopulationSession) -> None:
                 session.save_before_failing()
                 raise
             losses = []
+            spread.team.begin_update()
             with timer.phase("update"):
-                for number, rollout in enumerate(rollouts):
+                for index, rollout in enumerate(rollouts):
                     state, loss = session.update(
-                        session.states[number], rollout, None, members[number].ppo
+                        session.states[index], rollout, None, here[index].ppo
                     )
-                    session.states[number] = state
+                    session.states[index] = state
                     losses.append(loss)
                 # The slab of the rollouts may be overwritten once these are computed.
                 jax.block_until_ready([(s.params, s.bonus) for s in session.states])
             before, session.frames = session.frames, session.states[0].frames
-            for member, episodes in zip(members, sampler.episodes, strict=True):
-                member.progress.add(session.frames, episodes)
-            each = [member.progress.metrics() for member in members]
+            episodes, metrics = spread.join(
+                sampler.episodes,
+                {**sampler.metrics(), **timer.drain()},
+                due=session.due(),
+                nobody_learns=output.stopped,
+            )
+            for member, ended in zip(members, episodes, strict=True):
+                member.progress.add(session.frames, ended)
+            each = [member.progress.metrics() for member in here]
             together = {
                 **of_all(members, session.config.population.pbt_objective),
                 **session.throughput.update(session.frames * len(members)),
-                **sampler.metrics(),
-                **timer.drain(),
+                **metrics,
             }
             _call_back(session, rollouts, losses, each)
             output.write(losses, each, together, session.frames)
@@ -90,20 +102,26 @@ def run_loop(session: PopulationSession) -> None:
                 session.maybe_save()
             session.maybe_cut()
     output.flush()
+    spread.team.after_training()
     session.save()
 
 
 def select(session: PopulationSession, before: int) -> None:
     """Rank the population if that is due; record and apply what follows from it."""
-    options, members = session.config.population, session.members
+    options, members, spread = (
+        session.config.population,
+        session.members,
+        session.spread,
+    )
     if not selection.is_due(options, session.frames, before):
         return
     scores = [member.score(options.pbt_objective) for member in members]
     nobody = [i for i, score in enumerate(scores) if not np.isfinite(score)]
     if nobody:
-        session.history.add(
-            Event(session.frames, "skip", i, members[i].values) for i in nobody
-        )
+        if spread.writes:
+            session.history.add(
+                Event(session.frames, "skip", i, members[i].values) for i in nobody
+            )
         names = ", ".join(map(str, nobody))
         session.output.note(
             f"at {session.frames:,} frames the policies are not ranked: no episode of "
@@ -119,27 +137,32 @@ def select(session: PopulationSession, before: int) -> None:
         names,
         np.random.default_rng([session.config.seed, 1, session.frames]),
     )
-    session.history.add(
-        Event(
-            frames=session.frames,
-            kind="mutate" if change.parent is None else "copy",
-            policy=change.policy,
-            values=change.values,
-            parent=change.parent,
-            score=finite_or_none(scores[change.policy]),
-            parent_score=None if change.parent is None else scores[change.parent],
+    if spread.writes:
+        session.history.add(
+            Event(
+                frames=session.frames,
+                kind="mutate" if change.parent is None else "copy",
+                policy=change.policy,
+                values=change.values,
+                parent=change.parent,
+                score=finite_or_none(scores[change.policy]),
+                parent_score=None if change.parent is None else scores[change.parent],
+            )
+            for change in changes
         )
-        for change in changes
-    )
+    copies = [(c.policy, c.parent) for c in changes if c.parent is not None]
+    parents = spread.parents(session.states, copies)
     for change in changes:
         member = members[change.policy]
         member.set_values(change.values)
-        session.weigh(member.number, member.values)
+        index = spread.index(change.policy)
+        if index is not None:
+            session.weigh(index, member.values)
         if change.parent is None:
             continue
-        parent = session.states[change.parent]
-        state = session.states[change.policy]
-        session.states[change.policy] = policies.copied(state, parent)
+        if index is not None:
+            state = session.states[index]
+            session.states[index] = policies.copied(state, parents[change.parent])
         # They were those of other parameters.
         member.progress.episodes.clear()
         session.output.note(
@@ -147,7 +170,8 @@ def select(session: PopulationSession, before: int) -> None:
             f"({scores[change.policy]:.2f}) becomes a copy of policy {change.parent} "
             f"({scores[change.parent]:.2f})"
         )
-    session.sampler.forget([c.policy for c in changes if c.parent is not None])
+    indices = [spread.index(number) for number, _ in copies]
+    session.sampler.forget([index for index in indices if index is not None])
 
 
 def _call_back(

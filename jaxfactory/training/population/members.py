@@ -20,6 +20,7 @@ from jaxfactory.config.train import Config
 from jaxfactory.metrics.progress import Progress
 from jaxfactory.population.selection import Values
 from jaxfactory.ppo.learner import TrainState
+from jaxfactory.training.population.spread import Spread
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -29,7 +30,8 @@ class Member:
     Attributes:
         number: From 0.
         config: Settings of its run; its own environments are its share of the pool's.
-        checkpointer: Saves its run.
+        run_dir: The directory of its run.
+        checkpointer: Saves its run; None if another process trains it.
         progress: Its frames and recent episodes.
         values: The settings that it has of its own.
         ppo: The algorithm's settings, with its own ones.
@@ -37,17 +39,13 @@ class Member:
 
     number: int
     config: Config
-    checkpointer: Checkpointer
+    run_dir: Path
+    checkpointer: Checkpointer | None
     progress: Progress = dataclasses.field(default_factory=Progress)
     values: Values = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ppo: PPOConfig = self.config.ppo
-
-    @property
-    def run_dir(self) -> Path:
-        """The directory of its run."""
-        return self.checkpointer.run_dir
 
     def set_values(self, values: Values) -> None:
         """Take over settings, and record them in its config.json."""
@@ -55,6 +53,8 @@ class Member:
         own = {name: value for name, value in values.items() if name in OWN}
         self.ppo = dataclasses.replace(self.config.ppo, **own)
         self.config = dataclasses.replace(self.config, ppo=self.ppo)
+        if self.checkpointer is None:
+            return
         text = json.dumps(config_lib.to_dict(self.config), indent=2) + "\n"
         # The events have them as well, so a full disk does no harm.
         with contextlib.suppress(OSError):
@@ -67,10 +67,15 @@ class Member:
         return self.progress.episodes.summary(objective).mean
 
 
-def config_of(config: Config) -> Config:
-    """Return the settings of the run of one policy of a population."""
+def config_of(config: Config, policies: int) -> Config:
+    """Return the settings of the run of one policy of a population.
+
+    Args:
+        config: Settings of the population.
+        policies: Policies that share the environments of a process.
+    """
     env = config.env
-    share = env.num_envs // config.population.num_policies
+    share = env.num_envs // policies
     groups = math.gcd(share, env.num_groups)
     return dataclasses.replace(
         config,
@@ -80,25 +85,43 @@ def config_of(config: Config) -> Config:
 
 
 @contextlib.contextmanager
-def open_members(config: Config, run_dir: Path) -> Iterator[list[Member]]:
-    """Open the runs of all policies, which locks them.
+def open_members(
+    config: Config, run_dir: Path, spread: Spread
+) -> Iterator[list[Member]]:
+    """Open the runs of this process's policies, which locks them.
 
     Args:
         config: Settings of the population.
         run_dir: Its run.
+        spread: The processes.
+
+    Yields:
+        All policies, those of other processes included.
 
     Raises:
         UserError: If a directory cannot be used.
     """
-    one, count = config_of(config), config.population.num_policies
-    with _locked(run_dir, config), contextlib.ExitStack() as stack:
-        limit = _common_frames(run_dir, count, one)
+    one, count = config_of(config, len(spread.numbers)), config.population.num_policies
+    lock = _locked(run_dir, config) if spread.writes else contextlib.nullcontext()
+    with lock, contextlib.ExitStack() as stack:
+        limit = _common_frames(run_dir, count, one) if spread.writes else 0
+        # The others' directories are below the one that process 0 has made.
+        limit = spread.team.share(limit)[0]
         members = []
         for number in range(count):
-            checkpointer = Checkpointer(runs.policy_dir(run_dir, number), one)
-            checkpointer.limit = limit
-            stack.enter_context(checkpointer)
-            members.append(Member(number=number, config=one, checkpointer=checkpointer))
+            folder, checkpointer = runs.policy_dir(run_dir, number), None
+            if number in spread.numbers:
+                checkpointer = Checkpointer(folder, one)
+                checkpointer.limit = limit
+                stack.enter_context(checkpointer)
+            members.append(
+                Member(
+                    number=number,
+                    config=one,
+                    run_dir=folder,
+                    checkpointer=checkpointer,
+                )
+            )
         yield members
 
 
@@ -114,31 +137,39 @@ def _locked(run_dir: Path, config: Config) -> Iterator[None]:
 
 
 def restore(
-    members: Sequence[Member], states: Sequence[TrainState]
+    members: Sequence[Member], states: Sequence[TrainState], spread: Spread
 ) -> list[TrainState]:
     """Return the states of the newest checkpoints that all policies have.
 
     Args:
-        members: The policies; their progress is restored, too.
-        states: Those of a new run.
+        members: All policies; their progress is restored, too.
+        states: Those of a new run, of this process's policies.
+        spread: The processes.
 
     Raises:
         UserError: If there are checkpoints, but none of the same frames can be read.
     """
+    here = [(m, m.checkpointer) for m in members if m.checkpointer is not None]
     while True:
         found = [
-            member.checkpointer.restore_or(state, member.progress)
-            for member, state in zip(members, states, strict=True)
+            checkpointer.restore_or(state, member.progress)
+            for (member, checkpointer), state in zip(here, states, strict=True)
         ]
-        lowest = min(state.frames for state in found)
-        if all(state.frames == lowest for state in found):
-            for member in members:
-                member.checkpointer.limit = math.inf
-            return found
+        frames = spread.everyone([state.frames for state in found])
+        lowest = min(frames)
+        if all(each == lowest for each in frames):
+            break
         if not lowest:
             raise _no_common(members[0].run_dir.parent.parent)
-        for member in members:  # A checkpoint of one of them could not be read.
-            member.checkpointer.limit = lowest
+        for _, checkpointer in here:  # A checkpoint of one of them could not be read.
+            checkpointer.limit = lowest
+    for _, checkpointer in here:
+        checkpointer.limit = math.inf
+    progress = spread.everyone([member.progress.state() for member, _ in here])
+    for member, state in zip(members, progress, strict=True):
+        if member.checkpointer is None:
+            member.progress.resume(state)
+    return found
 
 
 def _common_frames(run_dir: Path, count: int, config: Config) -> int:

@@ -16,6 +16,7 @@ from jaxfactory.ppo.learner import TrainState
 from jaxfactory.training.nonfinite import NonFinite
 from jaxfactory.training.output import fetched
 from jaxfactory.training.population.members import Member
+from jaxfactory.training.population.spread import Spread
 from jaxfactory.training.setup import open_writers
 
 
@@ -26,9 +27,10 @@ class PopulationOutput:
     one learns: population-based training replaces it.
 
     Args:
-        writer: Of the population's run.
-        writers: Of the policies' runs.
-        watchers: Watch each policy for skipped gradient steps.
+        writer: Of the population's run; writes nothing but in process 0.
+        writers: Of the runs of this process's policies.
+        watchers: Watch each of these for skipped gradient steps.
+        spread: The processes.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class PopulationOutput:
         writer: CompositeWriter,
         writers: Sequence[CompositeWriter],
         watchers: Sequence[NonFinite],
+        spread: Spread,
     ) -> None:
+        self._spread = spread
         self._writer = writer
         self._writers = writers
         self.watchers = watchers
@@ -44,7 +48,7 @@ class PopulationOutput:
 
     @property
     def stopped(self) -> bool:
-        """Whether no policy learns any more."""
+        """Whether none of this process's policies learns any more."""
         return all(watcher.stopped for watcher in self.watchers)
 
     def write(
@@ -57,9 +61,9 @@ class PopulationOutput:
         """Write the previous iteration's metrics; keep these until the next call.
 
         Args:
-            losses: Device scalars of each policy's update.
-            each: The other metrics of each policy.
-            together: Those of the population.
+            losses: Device scalars of the update of each of this process's policies.
+            each: Their other metrics.
+            together: The metrics of the population.
             frames: Frames of each policy so far.
         """
         self.flush()
@@ -70,19 +74,23 @@ class PopulationOutput:
         self._writer.note(text)
 
     def flush(self) -> None:
-        """Write the last iteration's metrics."""
+        """Write the last iteration's metrics; all processes call this together."""
         if self._pending is None:
             return
         losses, each, together, frames = self._pending
         self._pending = None
-        columns = []
-        for number, raw in enumerate(losses):
+        mine = []
+        for index, raw in enumerate(losses):
             values = jax.device_get(dict(raw))
-            if note := self.watchers[number].check(values, frames):
+            note = self.watchers[index].check(values, frames)
+            values = fetched(values)
+            mine.append((values, note))
+            self._writers[index].write({**values, **each[index]}, frames)
+        columns = []
+        for number, (values, note) in enumerate(self._spread.everyone(mine)):
+            columns.append(values)
+            if note:
                 self.note(f"policy {number}: {note}")
-            columns.append(fetched(values))
-            metrics = {**columns[-1], **each[number]}
-            self._writers[number].write(metrics, frames)
         mean = {
             name: sum(column[name] for column in columns) / len(columns)
             for name in columns[0]
@@ -97,11 +105,12 @@ def open_output(
     states: Sequence[TrainState],
     writer: Writer | None,
     stack: contextlib.ExitStack,
+    spread: Spread,
 ) -> PopulationOutput:
-    """Open the writers of the run and of each policy's."""
-    folders = [member.run_dir for member in members]
+    """Open the writers of the run and of each of this process's policies."""
+    folders = [members[number].run_dir for number in spread.numbers]
     opened = [
-        open_writers(config, run_dir, writer),
+        open_writers(config, run_dir, writer, writes=spread.writes),
         *(CompositeWriter(JsonlWriter(f), TensorBoardWriter(f)) for f in folders),
     ]
     for each in opened:
@@ -110,7 +119,7 @@ def open_output(
     steps = config.ppo.num_epochs * config.ppo.num_minibatches
     norm = config.ppo.max_grad_norm
     watchers = [NonFinite(state.params, steps, norm) for state in states]
-    return PopulationOutput(opened[0], opened[1:], watchers)
+    return PopulationOutput(opened[0], opened[1:], watchers, spread)
 
 
 def of_all(members: Sequence[Member], objective: str) -> dict[str, float]:

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import jax
 
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt, catch_interrupts
+from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.policy import check_network
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
 from jaxfactory.config.train import Config
-from jaxfactory.envs import family, seeds
+from jaxfactory.distributed.team import SOLO, Together
+from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
+from jaxfactory.metrics.progress import Progress
 from jaxfactory.metrics.timers import Stopwatch, Throughput
 from jaxfactory.metrics.writers import Writer
 from jaxfactory.models import precision
@@ -34,8 +38,10 @@ from jaxfactory.training.population import members as policies
 from jaxfactory.training.population import values
 from jaxfactory.training.population.members import Member
 from jaxfactory.training.population.output import PopulationOutput, open_output
+from jaxfactory.training.population.spread import Spread
 from jaxfactory.training.population.values import Weigh
 from jaxfactory.training.setup import record
+from jaxfactory.training.team.members import check_same
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -45,8 +51,9 @@ class PopulationSession:
     Attributes:
         run_dir: The population's run.
         config: All settings.
-        members: The policies.
-        states: Their training states.
+        spread: Which policies this process trains.
+        members: All policies.
+        states: The training states of this process's policies.
         frames: Frames that each of them has been trained for.
         pool: The environments.
         sampler: Collects the rollouts; a context manager.
@@ -55,14 +62,15 @@ class PopulationSession:
         throughput: Counts the frames of all policies together.
         output: Writes the metrics.
         history: Records what happens to the policies.
-        callbacks: The user's own functions, for each policy.
+        callbacks: The user's own functions, for each of this process's policies.
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
-        weigh: Gives the rows of a policy its reward weights.
+        weigh: Gives the rows of one of this process's policies its reward weights.
     """
 
     run_dir: Path
     config: Config
+    spread: Spread
     members: list[Member]
     states: list[TrainState]
     frames: int
@@ -78,24 +86,47 @@ class PopulationSession:
     deadline: float
     weigh: Weigh
 
+    @property
+    def here(self) -> list[Member]:
+        """The policies that this process trains."""
+        return [self.members[number] for number in self.spread.numbers]
+
     def stopped(self) -> bool:
-        """Whether something ends training before its last frame."""
+        """Whether something ends training before its last frame, in any process."""
+        return self.spread.stopped(self.due(), self.output.stopped)
+
+    def due(self) -> bool:
+        """Whether something in this process ends training.
+
+        A signal, a callback, or the end of the time that the settings give it.
+        """
         over = time.monotonic() >= self.deadline
         called = any(functions.stopped for functions in self.callbacks)
-        return bool(self.interrupt.signum or called or self.output.stopped or over)
+        return bool(self.interrupt.signum or called or over)
 
     def maybe_save(self) -> None:
         """Save all policies if one of them is due: they are resumed together."""
-        pairs = list(zip(self.members, self.states, strict=True))
-        saved = [m.checkpointer.maybe_save(s, m.progress) for m, s in pairs]
-        for (member, state), done in zip(pairs, saved, strict=True):
-            if any(saved) and not done:
-                member.checkpointer.begin_save(state, member.progress)
+        saved = [
+            checkpointer.maybe_save(state, progress)
+            for checkpointer, state, progress in self._savers()
+        ]
+        if not any(self.spread.everyone(saved)):
+            return
+        for (checkpointer, *what), done in zip(self._savers(), saved, strict=True):
+            if not done:
+                checkpointer.begin_save(*what)
 
     def save(self) -> None:
-        """Save all policies and wait until that is done."""
-        for member, state in zip(self.members, self.states, strict=True):
-            member.checkpointer.save(state, member.progress)
+        """Save this process's policies and wait until that is done."""
+        for checkpointer, state, progress in self._savers():
+            checkpointer.save(state, progress)
+
+    def _savers(self) -> list[tuple[Checkpointer, TrainState, Progress]]:
+        return [
+            (member.checkpointer, state, member.progress)
+            for member, state in zip(self.here, self.states, strict=True)
+            if member.checkpointer is not None
+        ]
 
     def save_before_failing(self) -> None:
         """Save what was trained before an error that ends the run."""
@@ -106,7 +137,7 @@ class PopulationSession:
     def maybe_cut(self) -> None:
         """Begin new episodes where a resumed run would, with ``resume`` exact."""
         if self.members[0].config.is_cut(self.frames):
-            self.sampler.restart(_env_seeds(self.config, self.frames))
+            self.sampler.restart(self.spread.env_seeds(self.config, self.frames))
 
 
 @contextlib.contextmanager
@@ -117,6 +148,7 @@ def open_population(
     encoder: EncoderClass | None,
     writer: Writer | None,
     callbacks: Sequence[Callback],
+    team: Together = SOLO,
 ) -> Iterator[PopulationSession]:
     """Create or resume a run of several policies; closing it ends everything.
 
@@ -126,62 +158,67 @@ def open_population(
         encoder: The encoder's class, if it cannot be found by its name.
         writer: Receives the metrics besides metrics.jsonl and TensorBoard.
         callbacks: The user's own functions.
+        team: The processes that train the population together.
 
     Raises:
         UserError: If the run directory cannot be used for these settings.
     """
     begun = time.monotonic()
-    options = config.population
+    check_same(team, config)
+    spread = Spread(team, config.population.num_policies)
+    share = len(spread.numbers)
     environment = family.resolve(config.env)
     agents = league.agents_of(environment)
     groups = seating.groups_for(
-        config.env.num_envs, config.env.num_groups, agents, options.num_policies
+        config.env.num_envs, config.env.num_groups, agents, share
     )
     if groups != config.env.num_groups:
         env = dataclasses.replace(config.env, num_groups=groups)
         environment = family.resolve(env)
     _check_objective(config, environment)
     weights = values.weight_names(config, environment)
-    seats = seating.policy_seats(
-        config.env.num_envs, groups, agents, options.num_policies
-    )
+    seats = seating.policy_seats(config.env.num_envs, groups, agents, share)
     network = ActorCritic(environment.spec, config.network, encoder)
-    one = policies.config_of(config)
+    one = policies.config_of(config, share)
     bonus = make_exploration(network, one, one.env.num_envs)
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
     with (
         catch_interrupts() as interrupt,
-        policies.open_members(config, run_dir) as members,
+        policies.open_members(config, run_dir, spread) as members,
         contextlib.ExitStack() as stack,
     ):
-        expected = members[0].checkpointer.saved_frames
-        for member in members:
-            if member.checkpointer.saved_frames:
-                check_network(load_for_evaluation(member.run_dir), network)
+        spread.obey(interrupt)
+        savers = [m.checkpointer for m in members if m.checkpointer is not None]
+        expected = savers[0].saved_frames
+        for saver in savers:
+            if saver.saved_frames:
+                check_network(load_for_evaluation(saver.run_dir), network)
         history = History(run_dir)
         pool = stack.enter_context(
             open_pool(
                 environment,
                 seed=config.seed,
-                env_seeds=_env_seeds(config, expected),
+                env_seeds=spread.env_seeds(config, expected),
                 num_steps=config.ppo.num_steps,
                 num_slabs=2,
                 serial=config.serial,
                 **({"stagger": config.stagger} if config.stagger else {}),
             )
         )
+        for opened in (*savers, pool):
+            team.on_end(run_dir, partial(opened.__exit__, None, None, None))
         pool.start()  # The engines start while the networks are initialized.
         # One program for all.
         initialize = jax.jit(
             lambda key: init_train_state(network, config.ppo, key, bonus)
         )
-        keys = [policies.first_key(config.seed, member.number) for member in members]
+        keys = [policies.first_key(config.seed, number) for number in spread.numbers]
         states = [
             transfer.begin(initialize(key)._replace(frames=0), start) for key in keys
         ]
-        states = policies.restore(members, states)
+        states = policies.restore(members, states, spread)
         frames = states[0].frames
-        values.begin(config, members, history, frames, weights)
+        values.begin(config, members, history, frames, weights, spread)
         collector = PopulationCollector(
             pool,
             network,
@@ -189,20 +226,22 @@ def open_population(
             num_steps=config.ppo.num_steps,
             seed=config.seed,
             segment_steps=config.ppo.segment_steps,
+            share=(team.number, team.count),
         )
         sampler = PopulationSampler(collector)
         if frames != expected:
             # A checkpoint could not be read, and the one before it could.
-            sampler.first_seeds = _env_seeds(config, frames)
-        folders = (run_dir, *(member.run_dir for member in members))
-        record(folders, frames, environment)
-        output = open_output(config, run_dir, members, states, writer, stack)
+            sampler.first_seeds = spread.env_seeds(config, frames)
+        folders = [saver.run_dir for saver in savers]
+        record([run_dir, *folders] if spread.writes else folders, frames, environment)
+        output = open_output(config, run_dir, members, states, writer, stack, spread)
         output.note(precision.describe(network.precision))
         if start:
             output.note(start.report)
         yield PopulationSession(
             run_dir=run_dir,
             config=config,
+            spread=spread,
             members=members,
             states=states,
             frames=frames,
@@ -221,7 +260,7 @@ def open_population(
             ),
             output=output,
             history=history,
-            callbacks=[Callbacks(callbacks, member.run_dir) for member in members],
+            callbacks=[Callbacks(callbacks, folder) for folder in folders],
             interrupt=interrupt,
             deadline=begun + (60 * config.train_for_minutes or math.inf),
             weigh=values.make_weigh(environment, pool, seats),
@@ -235,7 +274,3 @@ def _check_objective(config: Config, environment: Any) -> None:
             f"--pbt-objective win_rate needs matches, and {config.env.scenario} has "
             "none; leave it out to rank by the raw return"
         )
-
-
-def _env_seeds(config: Config, frames: int) -> list[int] | None:
-    return seeds.env_seeds(config.seed, config.env.num_envs, frames)

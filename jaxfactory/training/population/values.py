@@ -13,6 +13,7 @@ from jaxfactory.population.history import Event, History, last_values
 from jaxfactory.population.selection import Values, mutated
 from jaxfactory.scenarios import shaping
 from jaxfactory.training.population.members import Member
+from jaxfactory.training.population.spread import Spread
 
 
 # A reward weight's name among a policy's settings; the rest names the row.
@@ -114,24 +115,29 @@ def begin(
     history: History,
     frames: int,
     weights: Sequence[str],
+    spread: Spread,
 ) -> None:
     """Give the policies their settings: those of the last event, or the first ones.
 
     Args:
         config: Settings of the population.
         members: The policies.
-        history: Their events.
+        history: Their events, which process 0 reads and writes.
         frames: Frames of the checkpoint that is resumed; 0 in a new run.
         weights: Names of the rows of the scenario's shaping table.
+        spread: The processes.
 
     Raises:
         UserError: If the run is resumed, and its events lack a policy's.
     """
-    # A run that has no checkpoint yet begins anew, with its first events.
-    found = last_values(history.begin(frames or -1))
-    if not frames:
-        found = {m.number: first_values(config, m.number, weights) for m in members}
-        history.add(Event(0, "start", i, values) for i, values in found.items())
+    found: dict[int, Values] = {}
+    if spread.writes:
+        # A run that has no checkpoint yet begins anew, with its first events.
+        found = last_values(history.begin(frames or -1))
+        if not frames:
+            found = {m.number: first_values(config, m.number, weights) for m in members}
+            history.add(Event(0, "start", i, values) for i, values in found.items())
+    found = dict(spread.team.share(list(found.items()))[0])
     for member in members:
         values = found.get(member.number)
         if values is None:

@@ -1,6 +1,7 @@
 """What the processes of a run agree on after each iteration."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxfactory._util.signals import Interrupt
 from jaxfactory.distributed.team import Together
@@ -48,20 +49,25 @@ class Agreement:
         """
         if self._team.count == 1:
             return episodes, metrics
-        everything = self._team.end_update(
-            {
-                "episodes": [list(episode) for episode in episodes],
-                "metrics": dict(metrics),
-                "due": due,
-                "signum": self._interrupt.signum,
-            }
-        )
-        self._stop = any(each["due"] for each in everything)
-        signum = max(each["signum"] for each in everything)
-        self._interrupt.signum = self._interrupt.signum or signum
+        rows = [list(episode) for episode in episodes]
+        everything = self.exchange({"episodes": rows, "metrics": dict(metrics)}, due)
         rows = [row for each in everything for row in each["episodes"]]
         joined = joined_metrics([each["metrics"] for each in everything])
         return [Episode(*row) for row in rows], joined
+
+    def exchange(self, what: Any, due: bool) -> list[Any]:
+        """Return what each process tells the others after an update.
+
+        Args:
+            what: Told by this one; JSON can hold it.
+            due: Whether training ends as far as this process is concerned.
+        """
+        mine = {"what": what, "due": due, "signum": self._interrupt.signum}
+        everything = self._team.end_update(mine)
+        self._stop = any(each["due"] for each in everything)
+        signum = max(each["signum"] for each in everything)
+        self._interrupt.signum = self._interrupt.signum or signum
+        return [each["what"] for each in everything]
 
 
 def joined_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -100,10 +100,15 @@ def _refuse(config: Config, team: Together) -> None:
                 "process and --devices 1"
             )
     if team.count > 1 and config.resume == "exact":
-        raise UserError(
-            "--resume exact works in one process only; leave it out, or train with one "
-            "process"
-        )
+        raise exact_needs_one_process()
+
+
+def exact_needs_one_process() -> UserError:
+    """Return the error of a setting that several processes cannot have."""
+    return UserError(
+        "--resume exact works in one process only; leave it out, or train with one "
+        "process"
+    )
 
 
 def check_same(team: Together, config: Config) -> None:
