@@ -15,15 +15,15 @@ SCENARIOS = (
     "basic", "defend_the_center", "deadly_corridor", "predict_position", "my_way_home",
     "health_gathering_supreme", "take_cover", "battle", "deathmatch_bots",
 )  # fmt: skip
-# Decisions: a match takes 4,200 or 2,100, too many for thousands of episodes.
-_LONGEST = 300
+# Decisions; a match would take thousands.
+_LONGEST = 100
 _SAMPLES = 40
 
 
 def run(number: int, seed: int) -> dict[str, Any]:
     """Play random actions for so many episodes, as many in each scenario.
 
-    Episodes are cut at 300 decisions. Of each scenario, `slopes` fits what the process
+    Episodes are cut at 100 decisions. Of each scenario, `slopes` fits what the process
     and the engines take against the number of episodes, in thousands.
     """
     scenarios, left = {}, shm_names()
