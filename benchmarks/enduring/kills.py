@@ -21,6 +21,8 @@ _FLAGS = (
 )  # fmt: skip
 # Seconds after the first update in which a kill falls.
 _LONGEST = 4.0
+# Seconds in which an engine of another run may come to hold the lock of its name.
+_STARTING = 60.0
 
 
 def run(folder: Path, number: int, seed: int) -> dict[str, Any]:
@@ -66,11 +68,12 @@ def _nothing_left(leader: int) -> None:
             )
         time.sleep(0.05)
     # Other runs on this machine may have engines that are just starting.
-    time.sleep(1.0)
-    if left := unheld_names():
-        time.sleep(5.0)
-        if left := left & unheld_names():
-            raise BrokenError(f"names are left in /dev/shm: {sorted(left)}")
+    deadline, left = time.monotonic() + _STARTING, unheld_names()
+    while left and time.monotonic() < deadline:
+        time.sleep(1.0)
+        left &= unheld_names()
+    if left:
+        raise BrokenError(f"names are left in /dev/shm: {sorted(left)}")
 
 
 def _check(run: Path, before: int) -> int:

@@ -95,9 +95,7 @@ class RolloutCollector:
         self._key = jax.random.fold_in(jax.random.key(seed), 2)
         self._groups = range(pool.num_groups)
         size = pool.num_envs // pool.num_groups
-        self._first_carry: list[Carry] = [
-            network.initial_carry(size) for _ in self._groups
-        ]
+        self._first_carry = [network.initial_carry(size) for _ in self._groups]
         self._num_variables = network.num_variables
         self._storages: dict[int, Storage] = {}
         self._restarts = 0

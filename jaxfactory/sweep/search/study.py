@@ -55,9 +55,10 @@ class Study:
         self._folder = search.sweep.folder
         (self._folder / _OWNERS).mkdir(parents=True, exist_ok=True)
         self._held: dict[int, IO[bytes]] = {}
-        with self._locked():
-            self.optuna = _open(search)
+        with contextlib.ExitStack() as opened, self._locked():
+            self.optuna = _open(search, opened)
             self._check_settings()
+            self._opened = opened.pop_all()
 
     def next(self) -> Any:
         """Return a trial to work on, with its parameters; None if there is none left.
@@ -101,6 +102,7 @@ class Study:
         """Stop working on all trials; those without a result can be continued."""
         for number in list(self._held):
             self.release(number)
+        self._opened.close()
 
     def count(self, *states: str) -> int:
         """Return the number of trials in some states."""
@@ -154,7 +156,8 @@ class Study:
             )
 
 
-def _open(search: Search) -> Any:
+def _open(search: Search, opened: contextlib.ExitStack) -> Any:
+    """Return Optuna's study; what closes its storage is added to `opened`."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -173,6 +176,8 @@ def _open(search: Search) -> Any:
                 place = search.sweep.folder / SQLITE
                 url = f"sqlite:///{place.absolute()}"
             storage = optuna.storages.RDBStorage(url)
+            opened.callback(storage.engine.dispose)
+            opened.callback(storage.remove_session)
         study = optuna.create_study(
             storage=storage,
             sampler=_sampler(search, 0),
