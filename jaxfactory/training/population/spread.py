@@ -9,17 +9,15 @@ policy becomes a copy of another process's.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt
-from jaxfactory.checkpoints.checkpoint_files import named_arrays, with_arrays
 from jaxfactory.config.train import Config
 from jaxfactory.distributed.team import Together
 from jaxfactory.envs import family, seeds
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.episode import Episode
 from jaxfactory.training.team.agreement import Agreement, joined_metrics
+from jaxfactory.training.team.members import broadcast
 
 
 class Spread:
@@ -144,20 +142,7 @@ class Spread:
                 if here is not None and there is not None:
                     found[parent] = states[there]
                 continue
-            state = self._broadcast(states[there or 0], from_here=there is not None)
+            state = broadcast(states[there or 0], from_here=there is not None)
             if here is not None:
                 found[parent] = state
         return found
-
-    def _broadcast(self, state: TrainState, *, from_here: bool) -> TrainState:
-        """Return the state of the process that has it; all processes call this."""
-        from jax.experimental import multihost_utils
-
-        arrays = {
-            name: array
-            for name, array in named_arrays(state._replace(frames=0)).items()
-            if array.size and name != "frames"
-        }
-        arrays = multihost_utils.broadcast_one_to_all(arrays, is_source=from_here)
-        arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        return with_arrays(state, arrays)._replace(frames=state.frames)

@@ -184,16 +184,27 @@ def synchronized(
 
 
 def _as_in_first(state: TrainState, progress: Progress, team: Together) -> TrainState:
-    from jax.experimental import multihost_utils
-
     begun = team.share(progress.state() if team.number == 0 else None)[0]
     if team.number:
         progress.resume(begun)
+    state = broadcast(state, from_here=team.number == 0)
+    return state._replace(frames=begun["frames"])
+
+
+def broadcast(state: TrainState, *, from_here: bool) -> TrainState:
+    """Return the state of the process that has it; all processes call this.
+
+    Args:
+        state: This process's, of the same shapes; its frames are kept.
+        from_here: Whether it is the one that all get.
+    """
+    from jax.experimental import multihost_utils
+
     arrays = {
         name: array
         for name, array in named_arrays(state._replace(frames=0)).items()
         if array.size and name != "frames"
     }
-    arrays = multihost_utils.broadcast_one_to_all(arrays)
+    arrays = multihost_utils.broadcast_one_to_all(arrays, is_source=from_here)
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    return with_arrays(state, arrays)._replace(frames=begun["frames"])
+    return with_arrays(state, arrays)._replace(frames=state.frames)
