@@ -1,4 +1,4 @@
-"""Soak, episodes, kills and chaos: what long training runs take, and what they survive.
+"""Soak, episodes, aging, kills and chaos: what runs take, and what they survive.
 
 Writes reliability.json and reliability.md. A part with 0 is left out; results of parts
 that are left out stay as they are in an existing file.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common import machine, output
-from enduring import chaos, episodes, kills, soak
+from enduring import aging, chaos, episodes, kills, soak
 from enduring.trainer import BrokenError
 from rich.console import Console
 
@@ -28,6 +28,15 @@ def main() -> int:
         "--soak-flags", default="", help="more flags for the training, as one string"
     )
     parser.add_argument("--episodes", type=int, default=20_000)
+    parser.add_argument(
+        "--aging-tics", type=float, default=3.0, help="millions, of each engine"
+    )
+    parser.add_argument(
+        "--aging-replaced",
+        type=int,
+        default=1_000_000,
+        help="--engine-tics of the engines that are replaced",
+    )
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--chaos-frames", type=int, default=500_000)
     parser.add_argument(
@@ -48,6 +57,8 @@ def main() -> int:
             shlex.split(options.soak_flags))),
         "episodes": (options.episodes, lambda folder: episodes.run(
             options.episodes, options.seed)),
+        "aging": (options.aging_tics, lambda folder: aging.run(
+            options.aging_tics, options.aging_replaced, options.seed)),
         "kills": (options.kills, lambda folder: kills.run(
             folder, options.kills, options.seed)),
         "chaos": (options.chaos_frames, lambda folder: chaos.run(
@@ -77,13 +88,13 @@ def main() -> int:
 def page(report: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = ["# Reliability", ""]
-    for name in ("soak", "episodes", "kills", "chaos"):
+    for name in ("soak", "episodes", "aging", "kills", "chaos"):
         if name not in report:
             continue
         part = dict(report[name])
         part.pop("samples", None)
         fitted, measured = part.pop("slopes", {}), part.pop("measured")
-        scenarios = part.pop("scenarios", {})
+        scenarios, pools = part.pop("scenarios", {}), part.pop("pools", {})
         lines += [f"## {name.capitalize()}", ""]
         lines += [f"`{measured['command']}`, {measured['date']}, {measured['commit']}"]
         lines += ["", "| what | figure |", "|---|---|"]
@@ -94,6 +105,12 @@ def page(report: dict[str, Any]) -> str:
         for scenario, played in scenarios.items():
             lines += [f"### {scenario}: {played['episodes']} episodes", ""]
             lines += _slopes(played["slopes"], "1,000 episodes")
+        for kind, played in pools.items():
+            lines += [f"### {kind}: {played['engines_replaced']} engines replaced", ""]
+            lines += ["| percentile | milliseconds of a step |", "|---|---|"]
+            spent = played["milliseconds_of_a_step"]
+            lines += [f"| {percent} | {each} |" for percent, each in spent.items()]
+            lines += ["", *_slopes(played["slopes"], "million tics of each engine")]
     return "\n".join(lines)
 
 

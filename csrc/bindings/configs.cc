@@ -99,6 +99,7 @@ void BindConfigs(nb::module_& m) {
       .def_rw("frame_skip", &DoomConfig::frame_skip)
       .def_rw("queued_tics", &DoomConfig::queued_tics)
       .def_rw("timeout", &DoomConfig::timeout)
+      .def_rw("engine_tics", &DoomConfig::engine_tics)
       .def_rw("stagger", &DoomConfig::stagger)
       .def_rw("start_time", &DoomConfig::start_time)
       .def_rw("buttons", &DoomConfig::buttons)

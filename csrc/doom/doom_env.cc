@@ -80,6 +80,7 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
   Guarded([&] {
     // If not, the failure was reported, and the caller continues to step.
     if (!running()) throw EngineError("The Doom engine is not running.");
+    LookForSuccessors();
     for (DoomPlayer& player : players_) {
       player.Press(actions);
       actions += config_.heads.size();
@@ -211,10 +212,11 @@ void DoomEnv::FinishStep() {
     player.FinishStep(last_tic_, terminated, truncated);
   }
   failures_ = 0;
+  age_ += static_cast<unsigned>(config_.frame_skip);
   if (terminated || truncated) {
     ended_ = true;
     time_limit_ = config_.timeout;
-    NewEpisode();
+    OpenNextEpisode();
   } else {
     phase_ = Phase::kIdle;
   }

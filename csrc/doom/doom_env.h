@@ -11,7 +11,7 @@
 
 #include "doom/config.h"
 #include "doom/doom_player.h"
-#include "doom/engine/udp_port.h"
+#include "doom/engine_set.h"
 #include "pool/env.h"
 
 namespace jaxfactory {
@@ -60,7 +60,11 @@ class DoomEnv final : public Env {
   template <typename Part>
   void Guarded(Part&& part);
   void Start();
+  void Take(EngineSet engines);
   void NewEpisode();
+  void OpenNextEpisode();
+  void StartSuccessors();
+  void LookForSuccessors();
   bool AllReplied();
   void OnReply();
   void SendTic();
@@ -92,6 +96,8 @@ class DoomEnv final : public Env {
   std::mt19937 game_seeds_;
   std::uint32_t start_seed_ = 0;                 // of the engines that run
   std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines
+  EngineSet successors_;                         // take over when the episode ends
+  unsigned age_ = 0;                             // tics that the engines have played
   std::vector<DoomPlayer> players_;              // the first one hosts
   std::size_t replied_ = 0;  // players that have answered the last request
   Phase phase_ = Phase::kIdle;

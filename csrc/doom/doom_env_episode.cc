@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "doom/doom_env.h"
-#include "doom/match_role.h"
 
 namespace jaxfactory {
 namespace {
@@ -22,23 +22,61 @@ void DoomEnv::Start() {
   // so that the failure leaves no trace in the rollout.
   if (!starting()) start_seed_ = game_seeds_();
   phase_ = Phase::kStarting;
-  opening_tics_ = 0;
-  if (players_.size() > 1) {
-    for (std::size_t i = 0; i < players_.size(); ++i) {
-      ports_.push_back(std::make_unique<UdpPort>());
-    }
-  }
+  Take(StartEngines(config_, start_seed_, row_, server_.get()));
+}
+
+void DoomEnv::Take(EngineSet engines) {
+  phase_ = Phase::kStarting;
+  start_seed_ = engines.seed;
+  age_ = opening_tics_ = 0;
+  replied_ = engines.started;
   for (std::size_t i = 0; i < players_.size(); ++i) {
-    EngineRole role = MatchRole(config_.match, i, ports_, row_);
-    role.server = server_.get();
-    players_[i].Start(start_seed_, role);
+    players_[i].Take(std::move(engines.engines[i]));
   }
+  ports_ = std::move(engines.ports);
 }
 
 void DoomEnv::End() {
   for (DoomPlayer& player : players_) player.End();
+  successors_ = {};
   ports_.clear();
   replied_ = 0;
+}
+
+// Engines grow with the time that they play, by some bytes each tic. While old ones
+// play their last episode new ones start, so nobody waits for them. Whether it is their
+// last depends on the seed alone, and so do the episodes.
+void DoomEnv::OpenNextEpisode() {
+  if (!successors_.engines.empty()) {
+    Take(std::exchange(successors_, {}));
+    return;
+  }
+  NewEpisode();
+  const unsigned half = config_.engine_tics / 2;
+  // Not all environments at once.
+  const unsigned limit = config_.engine_tics - (half > 0 ? start_seed_ % half : 0);
+  if (config_.engine_tics > 0 && age_ >= limit) StartSuccessors();
+}
+
+void DoomEnv::StartSuccessors() {
+  const std::uint32_t seed = game_seeds_();
+  // A server would cost more than it saves if it started only now.
+  ForkServer* server =
+      server_ != nullptr && server_->Running() ? server_.get() : nullptr;
+  try {
+    successors_ = StartEngines(config_, seed, row_, server);
+  } catch (const EngineError&) {
+    age_ = 0;  // the old ones stay, for as long again
+  }
+}
+
+void DoomEnv::LookForSuccessors() {
+  try {
+    LookForStarts(successors_);
+  } catch (const EngineError&) {
+    successors_ = {};
+    age_ = 0;
+  }
 }
 
 void DoomEnv::NewEpisode() {

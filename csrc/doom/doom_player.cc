@@ -31,11 +31,6 @@ DoomPlayer::DoomPlayer(const DoomConfig& config)
       game_reward_(config.reward),
       shaping_(config.shaping, config.held_weapon) {}
 
-void DoomPlayer::Start(std::uint32_t game_seed, const EngineRole& role) {
-  engine_.reset();
-  engine_ = std::make_unique<DoomEngine>(config_.engine, game_seed, role);
-}
-
 void DoomPlayer::Ready() {
   CheckScreen();
   protocol::InputState& input = engine_->input();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "doom/config.h"
@@ -21,8 +22,8 @@ class DoomPlayer {
   // `config` must outlive the player.
   explicit DoomPlayer(const DoomConfig& config);
 
-  // Starts a new engine in place of the current one.
-  void Start(std::uint32_t game_seed, const EngineRole& role);
+  // Ends the current engine, if there is one, and plays with another.
+  void Take(std::unique_ptr<DoomEngine> engine) { engine_ = std::move(engine); }
   void End() { engine_.reset(); }
   // Call once the engine has started: checks its output, and enables the buttons.
   void Ready();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <memory>
 #include <set>
 #include <string>
 
@@ -74,7 +75,7 @@ void TestBuffersThatAreTooSmall() {
     DoomConfig config = Game(attack);
     config.frame.depth = std::string(attack) == "no depth";
     DoomPlayer player(config);
-    player.Start(1, {});
+    player.Take(std::make_unique<DoomEngine>(config.engine, 1));
     WaitFor(player.engine());
     CHECK_THROWS(player.Ready(), EngineError, "lacks a buffer");
   }

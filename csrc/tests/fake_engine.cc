@@ -1,10 +1,13 @@
 // Simulates an engine compromised by a map: it speaks the engine's protocol and creates
 // invalid shared memory. "-attack NAME" selects the attack.
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -110,6 +113,21 @@ GameState* MakeSegment(const Plan& plan) {
   return state;
 }
 
+// The word with the lock inside the condition variable on which a queue's receiver
+// waits; see abandoned_lock.h.
+unsigned* ConditionsLock(const std::string& queue) {
+  using Header = bip::ipcdetail::mq_hdr_t<bip::offset_ptr<void>>;
+  using Impl = bip::ipcdetail::managed_open_or_create_impl<bip::shared_memory_object, 0,
+                                                           true, false>;
+  constexpr std::size_t kStart = Impl::ManagedOpenOrCreateUserOffset;
+  const int fd = shm_open(("/" + queue).c_str(), O_RDWR, 0);
+  void* memory =
+      mmap(nullptr, kStart + sizeof(Header), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  auto* header = reinterpret_cast<Header*>(static_cast<char*>(memory) + kStart);
+  auto* condition = reinterpret_cast<pthread_cond_t*>(&header->m_cond_recv);
+  return &condition->__data.__g1_orig_size;
+}
+
 // As a fork server; see fork_server.h. It names the process whose id is the seed.
 [[noreturn]] void Serve(const Plan& plan) {
   namespace fork_protocol = jaxfactory::fork_protocol;
@@ -155,6 +173,7 @@ int main(int argc, char** argv) {
     Say(out, protocol::kError, "no\n\x1b[31m map \xff\xfe");
     while (true) pause();
   }
+  unsigned* const lock = ConditionsLock("ViZDoomMQCtr" + plan.id);
   GameState* state = MakeSegment(plan);
   Say(out, protocol::kDone);
   while (true) {
@@ -163,6 +182,10 @@ int main(int argc, char** argv) {
     unsigned priority = 0;
     in.receive(&message, sizeof(message), size, priority);
     if (message.code == protocol::kCommand) continue;
+    if (plan.is("stops with a lock")) {
+      std::atomic_ref<unsigned>(*lock).fetch_or(1);
+      raise(SIGSTOP);
+    }
     if (plan.is("moves later") && state != nullptr) {
       for (std::size_t& offset : state->region_offset) offset = ~std::size_t{0} / 2;
     }

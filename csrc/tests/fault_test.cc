@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "doom/doom_env.h"
+#include "doom/engine/abandoned_lock.h"
 #include "doom/engine/doom_engine.h"
 #include "doom/engine/hung_engines.h"
 #include "pool/counting_env.h"
@@ -114,6 +115,26 @@ void TestAPauseOfTheWatch() {
   };
   CHECK(!hangs(1, milliseconds(1500)));
   CHECK(hangs(15, milliseconds(100)));
+}
+
+// An engine that is killed while it holds a lock that no death releases.
+void TestALockInsideACondition() {
+  CHECK(!ReleaseAbandonedLock(gettid()));
+  EngineConfig config = Attack("stops with a lock");
+  config.timeout = 1;
+  DoomEngine engine(config, 1);
+  WaitFor(engine);
+  std::atomic<bool> ended = false;
+  std::thread watch([&] {
+    while (!ended) {
+      KillHungEngines(Patience::kUntilLimit);
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+  });
+  engine.Send(protocol::kTic);
+  CHECK_THROWS(WaitFor(engine), EngineError, "was killed by signal 9");
+  ended = true;
+  watch.join();
 }
 
 // With a /dev/shm of its own, of this many KB; or exits.
@@ -277,6 +298,7 @@ int main(int, char** argv) {
   jaxfactory::TestTries();
   jaxfactory::TestAPause();
   jaxfactory::TestAPauseOfTheWatch();
+  jaxfactory::TestALockInsideACondition();
   jaxfactory::TestFullSharedMemory();
   jaxfactory::TestAForkThatInheritsAPool();
   jaxfactory::TestASerialPoolIsWatched();

@@ -76,6 +76,9 @@ class EnvConfig:
     engine: Literal["tuned", "stock"] = "tuned"
     """tuned replaces the engine's slowest loop in memory by a faster one with the same
     results; stock runs the engine as shipped."""
+    engine_tics: int = 1_000_000
+    """Replace each engine once it has played about so many tics, at the end of an
+    episode and without a pause: engines slowly need more memory. 0 for never."""
     width: int = 128
     """Image width of the observation in pixels."""
     height: int = 72
@@ -129,7 +132,8 @@ class EnvConfig:
         validation.at_most(
             self, num_envs=MAX_ENVS, num_groups=MAX_ENVS, num_workers=_MAX_WORKERS,
             frame_skip=_MAX_FRAME_SKIP, frame_stack=_MAX_FRAME_STACK,
-            timeout=_MAX_TICS, num_agents=_MAX_PLAYERS, num_bots=_MAX_PLAYERS,
+            timeout=_MAX_TICS, engine_tics=_MAX_TICS, num_agents=_MAX_PLAYERS,
+            num_bots=_MAX_PLAYERS,
         )  # fmt: skip
         validation.within(self, "reward_clip", 0.0, 1e9)
         validation.within(self, "width", 1.0, _MAX_IMAGE_SIDE)
@@ -145,6 +149,11 @@ class EnvConfig:
             raise UserError(
                 f"--frame-skip {self.frame_skip} is more than the {_MAX_QUEUED_TICS} "
                 "tics that --tics queued can send at once; use --tics exact"
+            )
+        if self.engine_tics < 0:
+            raise UserError(
+                f"--engine-tics {self.engine_tics} must be 0 (never replace an engine) "
+                "or a number of tics"
             )
         if self.num_workers < 0:
             raise UserError(

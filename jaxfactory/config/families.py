@@ -42,8 +42,9 @@ FAMILIES: dict[str, Entry] = {
         staggers=True,
         settings=(
             "tics", "width", "height", "screen_width", "screen_height", "grayscale",
-            "depth", "labels", "automap", "num_workers", "engine", "num_agents",
-            "num_bots", "wide", "frame_stack", "measurements", "allow_game_args", "map",
+            "depth", "labels", "automap", "num_workers", "engine", "engine_tics",
+            "num_agents", "num_bots", "wide", "frame_stack", "measurements",
+            "allow_game_args", "map",
         ),
     ),
     GYMNASIUM: Entry(

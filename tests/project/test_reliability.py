@@ -18,6 +18,8 @@ def measure(folder, *flags):
         "0",
         "--episodes",
         "0",
+        "--aging-tics",
+        "0",
         "--kills",
         "0",
         "--chaos-frames",
@@ -32,6 +34,18 @@ def measure(folder, *flags):
     assert done.returncode == 0, (report, done.stderr)
     assert "# Reliability" in (folder / "reliability.md").read_text()
     return report
+
+
+@pytest.mark.vizdoom
+def test_aging(tmp_path):
+    flags = ("--aging-tics", "0.02", "--aging-replaced", "4000")
+    aging = measure(tmp_path, *flags)["aging"]
+    never, replaced = aging["pools"].values()
+    assert never["engines_replaced"] == 0
+    # 20,000 tics each; an episode has up to 2,100.
+    assert 8 * 2 <= replaced["engines_replaced"] <= 8 * 10
+    assert {"engines_mb", "frames_per_second"} <= never["slopes"].keys()
+    assert "replaced after 4,000 tics" in (tmp_path / "reliability.md").read_text()
 
 
 def killed(folder, number):

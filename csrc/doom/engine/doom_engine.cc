@@ -78,9 +78,12 @@ class DoomEngine::Queue {
     }
   }
 
-  bool Receive(protocol::Message& message) {
+  bool Receive(protocol::Message& message, Wait wait) {
     bip::message_queue::size_type size = 0;
     unsigned priority = 0;
+    if (wait == Wait::kNot) {
+      return queue_.try_receive(&message, sizeof(message), size, priority);
+    }
     const auto until = std::chrono::system_clock::now() + kSlice;
     return queue_.timed_receive(&message, sizeof(message), size, priority, until);
   }
@@ -217,13 +220,13 @@ void DoomEngine::SendCommand(const std::string& command) {
   }
 }
 
-bool DoomEngine::Poll() {
+bool DoomEngine::Poll(Wait wait) {
   if (!spawned_ && !Spawn()) return false;
   protocol::Message message{};
   bool received = false;
   try {
     const Receiving receiving(pid_, limit_.seconds());
-    received = from_engine_->Receive(message);
+    received = from_engine_->Receive(message, wait);
   } catch (const bip::interprocess_exception&) {
     // The queue's lock was not released in time: its holder died or hangs.
     CheckAlive();

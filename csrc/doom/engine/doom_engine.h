@@ -41,10 +41,11 @@ class DoomEngine {
   void Send(protocol::Code code);
   void SendCommand(const std::string& command);
 
-  // Waits briefly for the reply to the last request. Returns false if there is none
-  // yet; throws EngineError if the engine reported an error, ended, or exceeded its
-  // time-out.
-  bool Poll();
+  // Waits briefly, or not, for the reply to the last request. Returns false if there is
+  // none yet; throws EngineError if the engine reported an error, ended, or exceeded
+  // its time-out.
+  enum class Wait { kBriefly, kNot };
+  bool Poll(Wait wait = Wait::kBriefly);
   // Throws EngineError as `Poll` does, without waiting.
   void CheckAlive();
 

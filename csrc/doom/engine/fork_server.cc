@@ -42,6 +42,11 @@ pid_t ForkServer::Close() {
   return kDirectly;
 }
 
+bool ForkServer::Running() {
+  const std::scoped_lock lock(mutex_);
+  return usable_ && ready_;
+}
+
 bool ForkServer::Ready() {
   const std::scoped_lock lock(mutex_);
   return starts_ < kDirectStarts || Await();

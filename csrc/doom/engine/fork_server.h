@@ -31,6 +31,8 @@ class ForkServer {
   ForkServer(const ForkServer&) = delete;
   ForkServer& operator=(const ForkServer&) = delete;
 
+  // Whether it has started; it is not waited for.
+  bool Running();
   // Whether `Start` gives an engine now; waits shortly if the server is still starting.
   bool Ready();
   // Starts an engine with this id and seed, and returns its process id; or kNotYet if

@@ -1,12 +1,15 @@
 #include "doom/engine/hung_engines.h"
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <vector>
 
+#include "doom/engine/abandoned_lock.h"
 #include "doom/engine/wait_limit.h"
 
 namespace jaxfactory {
@@ -23,6 +26,7 @@ struct Wait {
   std::atomic<pid_t> engine = 0;  // 0 while it does not wait
   std::atomic<steady_clock::time_point> since;
   std::atomic<double> limit = 0;
+  const pid_t thread = gettid();
   // As `KillHungEngines` has seen it; guarded by the registry's mutex.
   steady_clock::time_point seen;
   Seconds begun{0};  // when it was first seen, by the registry's clock
@@ -60,6 +64,14 @@ Wait& Own() {
   return own.wait;
 }
 
+// Whether a child has ended; it is left for others to wait for.
+bool Ended(pid_t child) {
+  siginfo_t info{};
+  const int found =
+      waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT);
+  return found != 0 || info.si_pid == child;
+}
+
 }  // namespace
 
 Receiving::Receiving(pid_t engine, double limit) {
@@ -84,7 +96,12 @@ void KillHungEngines(Patience patience) {
     const Seconds limit{wait->limit.load(std::memory_order_relaxed)};
     const Seconds longest =
         patience == Patience::kUntilLimit ? std::max(limit, kLongest) : kLongest;
-    if (same && now - wait->begun >= longest) kill(engine, SIGKILL);
+    if (!same || now - wait->begun < longest) continue;
+    if (Ended(engine)) {
+      ReleaseAbandonedLock(wait->thread);
+    } else {
+      kill(engine, SIGKILL);
+    }
   }
 }
 

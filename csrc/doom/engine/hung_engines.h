@@ -3,7 +3,8 @@
 // A wait for a message has a time-out, but pthreads acquires the lock again before the
 // wait returns, without a time-out. An engine that is stopped just then would block the
 // worker forever. The lock is robust: once the engine is killed, the wait returns and
-// the engine is detected as dead. Only another thread can kill it.
+// the engine is detected as dead. Only another thread can kill it. Some waits are for
+// another lock, which is not robust; see abandoned_lock.h.
 #ifndef JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
 #define JAXFACTORY_DOOM_ENGINE_HUNG_ENGINES_H_
 
@@ -24,9 +25,9 @@ class Receiving {
 enum class Patience { kUntilLimit, kNone };
 
 // Kills the engines from which a thread has been receiving without a pause for longer
-// than their limits, or than a second, which happens only if the lock is held. Call it
-// repeatedly: only time in which it is called counts, so that engines survive when all
-// processes are stopped for a while.
+// than their limits, or than a second, which happens only if the lock is held, and
+// releases the lock of those that have ended. Call it repeatedly: only time in which it
+// is called counts, so that engines survive when all processes are stopped for a while.
 void KillHungEngines(Patience patience);
 
 }  // namespace jaxfactory

@@ -88,6 +88,7 @@ def _set_episode(doom: _core.DoomConfig, config: EnvConfig, game: GameConfig) ->
     """Set the map, the frame skip and when episodes start and end."""
     doom.map = game.map
     doom.frame_skip = config.frame_skip
+    doom.engine_tics = config.engine_tics
     doom.queued_tics = config.tics == "queued"
     doom.timeout = game.timeout if config.timeout is None else config.timeout
     doom.start_time = game.start_time

@@ -13,11 +13,10 @@ from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import Interrupt
 from jaxfactory.config.train import Config
 from jaxfactory.distributed.team import Together
-from jaxfactory.envs import family, seeds
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.rollout.episode import Episode
 from jaxfactory.training.team.agreement import Agreement, joined_metrics
-from jaxfactory.training.team.members import broadcast
+from jaxfactory.training.team.members import broadcast, seeds_of
 
 
 class Spread:
@@ -71,13 +70,9 @@ class Spread:
         Returns:
             A seed for each environment; None for those that the pool itself derives.
         """
-        own, total = config.env.num_envs, config.env.num_envs * self.team.count
-        found = seeds.env_seeds(config.seed, total, frames)
-        if self.team.count == 1:
-            return found
-        if found is None:
-            found = family.of(config.env.scenario).env_seeds(config.seed, total)
-        return found[self.team.number * own :][:own]
+        first = self.team.number * config.env.num_envs
+        rows = range(first, first + config.env.num_envs)
+        return seeds_of(rows, config, frames, self.team)
 
     def everyone(self, mine: Sequence[Any]) -> list[Any]:
         """Return something of each policy, in the order of their numbers.

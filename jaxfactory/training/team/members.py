@@ -1,7 +1,7 @@
 """What a run of several processes and devices needs at its start, and refuses."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -154,13 +154,32 @@ def env_seeds(
     Returns:
         A seed for each environment; None for those that the pool itself derives.
     """
+    own = config.env.num_envs
+    rows = devices.global_rows(own) if isinstance(devices, ManyDevices) else range(own)
+    return seeds_of(rows, config, frames, team)
+
+
+def seeds_of(
+    rows: Iterable[int], config: Config, frames: int, team: Together
+) -> list[int] | None:
+    """Return the seeds of some environments of all processes.
+
+    Args:
+        rows: Those of this process's environments among all.
+        config: All settings.
+        frames: Frames trained on when the episodes begin.
+        team: The processes.
+
+    Returns:
+        A seed for each row; None for those that the pool itself derives.
+    """
     num_envs = config.env.num_envs * team.count
     found = seeds.env_seeds(config.seed, num_envs, frames)
-    if not isinstance(devices, ManyDevices) or team.count == 1:
+    if team.count == 1:
         return found
     if found is None:
         found = family.of(config.env.scenario).env_seeds(config.seed, num_envs)
-    return [found[row] for row in devices.global_rows(config.env.num_envs)]
+    return [found[row] for row in rows]
 
 
 def synchronized(
