@@ -97,8 +97,8 @@ struct DoomConfig {
   bool queued_tics =
       false;             // send a step's tics at once: does not stop when a player dies
   unsigned timeout = 0;  // tics, 0 for none
-  // An engine that has played so many tics, or half as many, is replaced at the end of
-  // an episode; 0 for never.
+  // An engine that has played so many tics, or down to half as many, is replaced at the
+  // end of an episode; 0 for never.
   unsigned engine_tics = 0;
   unsigned stagger = 0;  // tics after which a first episode is truncated at the latest
   unsigned start_time = 1;  // tics that pass before the first observation

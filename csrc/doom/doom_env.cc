@@ -26,6 +26,7 @@ DoomEnv::DoomEnv(const DoomConfig& config, std::uint32_t seed, int row,
       row_(row),
       server_(std::move(server)),
       game_seeds_(seed),
+      files_(StampFiles(config.engine.arguments)),
       time_limit_(FirstTimeLimit(config, seed)) {
   for (int i = 0; i < std::max(config.match.agents, 1); ++i) {
     players_.emplace_back(config);
@@ -97,7 +98,11 @@ void DoomEnv::BeginStep(const std::int32_t* actions, std::span<const StepSlot> s
 
 bool DoomEnv::Advance() {
   Guarded([&] {
-    if (AllReplied()) OnReply();
+    if (phase_ == Phase::kSuccession) {
+      AwaitSuccessors();
+    } else if (AllReplied()) {
+      OnReply();
+    }
   });
   return phase_ == Phase::kIdle;
 }
@@ -158,6 +163,7 @@ void DoomEnv::OnReply() {
       OpenEpisode();
       break;
     case Phase::kIdle:
+    case Phase::kSuccession:
       throw EngineError("The Doom engine answered a request that was not sent.");
   }
 }

@@ -11,6 +11,7 @@
 
 #include "doom/config.h"
 #include "doom/doom_player.h"
+#include "doom/engine/game_files.h"
 #include "doom/engine_set.h"
 #include "pool/env.h"
 
@@ -54,6 +55,7 @@ class DoomEnv final : public Env {
     kMapChange,    // tics until the new level has loaded
     kMapTics,      // tics until the level's start time
     kMapUpdate,    // the first frame of the level
+    kSuccession,   // other engines are starting, which take over
   };
 
   // Runs a part of a reset or step, and restarts the engines if one fails in it.
@@ -65,6 +67,8 @@ class DoomEnv final : public Env {
   void OpenNextEpisode();
   void StartSuccessors();
   void LookForSuccessors();
+  void AwaitSuccessors();
+  void KeepEngines();
   bool AllReplied();
   void OnReply();
   void SendTic();
@@ -98,6 +102,7 @@ class DoomEnv final : public Env {
   std::vector<std::unique_ptr<UdpPort>> ports_;  // of a match's engines
   EngineSet successors_;                         // take over when the episode ends
   unsigned age_ = 0;                             // tics that the engines have played
+  const FileStamps files_;                       // as they were at first
   std::vector<DoomPlayer> players_;              // the first one hosts
   std::size_t replied_ = 0;  // players that have answered the last request
   Phase phase_ = Phase::kIdle;

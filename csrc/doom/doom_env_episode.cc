@@ -29,7 +29,7 @@ void DoomEnv::Take(EngineSet engines) {
   phase_ = Phase::kStarting;
   start_seed_ = engines.seed;
   age_ = opening_tics_ = 0;
-  replied_ = engines.started;
+  replied_ = 0;
   for (std::size_t i = 0; i < players_.size(); ++i) {
     players_[i].Take(std::move(engines.engines[i]));
   }
@@ -38,45 +38,9 @@ void DoomEnv::Take(EngineSet engines) {
 
 void DoomEnv::End() {
   for (DoomPlayer& player : players_) player.End();
-  successors_ = {};
+  successors_.End();
   ports_.clear();
   replied_ = 0;
-}
-
-// Engines grow with the time that they play, by some bytes each tic. While old ones
-// play their last episode new ones start, so nobody waits for them. Whether it is their
-// last depends on the seed alone, and so do the episodes.
-void DoomEnv::OpenNextEpisode() {
-  if (!successors_.engines.empty()) {
-    Take(std::exchange(successors_, {}));
-    return;
-  }
-  NewEpisode();
-  const unsigned half = config_.engine_tics / 2;
-  // Not all environments at once.
-  const unsigned limit = config_.engine_tics - (half > 0 ? start_seed_ % half : 0);
-  if (config_.engine_tics > 0 && age_ >= limit) StartSuccessors();
-}
-
-void DoomEnv::StartSuccessors() {
-  const std::uint32_t seed = game_seeds_();
-  // A server would cost more than it saves if it started only now.
-  ForkServer* server =
-      server_ != nullptr && server_->Running() ? server_.get() : nullptr;
-  try {
-    successors_ = StartEngines(config_, seed, row_, server);
-  } catch (const EngineError&) {
-    age_ = 0;  // the old ones stay, for as long again
-  }
-}
-
-void DoomEnv::LookForSuccessors() {
-  try {
-    LookForStarts(successors_);
-  } catch (const EngineError&) {
-    successors_ = {};
-    age_ = 0;
-  }
 }
 
 void DoomEnv::NewEpisode() {

@@ -25,11 +25,22 @@ EngineSet StartEngines(const DoomConfig& config, std::uint32_t seed, int row,
   return set;
 }
 
-void LookForStarts(EngineSet& set) {
-  while (set.started < set.engines.size() &&
-         set.engines[set.started]->Poll(DoomEngine::Wait::kNot)) {
-    ++set.started;
+bool Started(EngineSet& set, DoomEngine::Wait wait) {
+  for (; set.started < set.engines.size(); ++set.started) {
+    if (set.engines[set.started]->Poll(wait)) continue;
+    // It may be waiting for one that is gone.
+    for (std::size_t i = set.started + 1; i < set.engines.size(); ++i) {
+      set.engines[i]->CheckAlive();
+    }
+    return false;
   }
+  return true;
+}
+
+void EngineSet::End() {
+  engines.clear();
+  ports.clear();
+  started = 0;
 }
 
 }  // namespace jaxfactory

@@ -18,6 +18,9 @@ struct EngineSet {
   std::vector<std::unique_ptr<UdpPort>> ports;       // of a match's engines
   std::vector<std::unique_ptr<DoomEngine>> engines;  // the first one hosts
   std::size_t started = 0;                           // the first so many are ready
+
+  bool empty() const { return engines.empty(); }
+  void End();  // the engines before their ports
 };
 
 // Starts all engines of the environment whose first row is `row`; `server` may be null.
@@ -25,9 +28,9 @@ struct EngineSet {
 EngineSet StartEngines(const DoomConfig& config, std::uint32_t seed, int row,
                        ForkServer* server);
 
-// Counts further engines as started, without waiting for them. Throws EngineError if
-// the next one has failed.
-void LookForStarts(EngineSet& set);
+// Whether all of them are ready, perhaps after waiting briefly. Throws EngineError if
+// one has failed.
+bool Started(EngineSet& set, DoomEngine::Wait wait);
 
 }  // namespace jaxfactory
 

@@ -117,24 +117,57 @@ void TestAPauseOfTheWatch() {
   CHECK(hangs(15, milliseconds(100)));
 }
 
-// An engine that is killed while it holds a lock that no death releases.
+// Engines that die while they hold a lock that no death releases: one is killed when it
+// has hung for its limit, the other is dead already.
 void TestALockInsideACondition() {
-  CHECK(!ReleaseAbandonedLock(gettid()));
-  EngineConfig config = Attack("stops with a lock");
-  config.timeout = 1;
-  DoomEngine engine(config, 1);
-  WaitFor(engine);
-  std::atomic<bool> ended = false;
-  std::thread watch([&] {
-    while (!ended) {
-      KillHungEngines(Patience::kUntilLimit);
-      std::this_thread::sleep_for(milliseconds(50));
+  CHECK(!ReleaseAbandonedLock(getpid()));
+  for (const double timeout : {1.0, 600.0}) {
+    EngineConfig config = Attack("stops with a lock");
+    config.timeout = timeout;
+    DoomEngine engine(config, 1);
+    WaitFor(engine);
+    std::atomic<bool> ended = false;
+    std::thread watch([&] {
+      while (!ended) {
+        KillHungEngines(Patience::kUntilLimit);
+        std::this_thread::sleep_for(milliseconds(50));
+      }
+    });
+    engine.Send(protocol::kTic);
+    if (timeout > 1.0) {
+      std::this_thread::sleep_for(milliseconds(300));
+      kill(engine.pid(), SIGKILL);
     }
+    CHECK_THROWS(WaitFor(engine), EngineError, "was killed by signal 9");
+    ended = true;
+    watch.join();
+  }
+}
+
+// A forked process watches over its own engines, and not over its parent's.
+void TestAForkKillsNobody() {
+  const pid_t engine = fork();
+  if (engine == 0) {
+    while (true) pause();
+  }
+  std::atomic<bool> waits = false, ended = false;
+  std::thread waiter([&] {
+    const Receiving receiving(engine, 1.0);
+    waits = true;
+    while (!ended) std::this_thread::sleep_for(milliseconds(1));
   });
-  engine.Send(protocol::kTic);
-  CHECK_THROWS(WaitFor(engine), EngineError, "was killed by signal 9");
+  while (!waits) std::this_thread::sleep_for(milliseconds(1));
+  CHECK(InChild([] {
+          for (int i = 0; i < 15; ++i) {
+            KillHungEngines(Patience::kNone);
+            std::this_thread::sleep_for(milliseconds(100));
+          }
+        }) == 0);
+  CHECK(waitpid(engine, nullptr, WNOHANG) == 0);
   ended = true;
-  watch.join();
+  waiter.join();
+  kill(engine, SIGKILL);
+  waitpid(engine, nullptr, 0);
 }
 
 // With a /dev/shm of its own, of this many KB; or exits.
@@ -299,6 +332,7 @@ int main(int, char** argv) {
   jaxfactory::TestAPause();
   jaxfactory::TestAPauseOfTheWatch();
   jaxfactory::TestALockInsideACondition();
+  jaxfactory::TestAForkKillsNobody();
   jaxfactory::TestFullSharedMemory();
   jaxfactory::TestAForkThatInheritsAPool();
   jaxfactory::TestASerialPoolIsWatched();

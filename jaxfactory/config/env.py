@@ -77,8 +77,8 @@ class EnvConfig:
     """tuned replaces the engine's slowest loop in memory by a faster one with the same
     results; stock runs the engine as shipped."""
     engine_tics: int = 1_000_000
-    """Replace each engine once it has played about so many tics, at the end of an
-    episode and without a pause: engines slowly need more memory. 0 for never."""
+    """Replace each engine once it has played so many tics, or down to half as many,
+    at the end of an episode: engines slowly need more memory. 0 for never."""
     width: int = 128
     """Image width of the observation in pixels."""
     height: int = 72

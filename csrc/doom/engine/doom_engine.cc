@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "doom/engine/engine_process.h"
+#include "doom/engine/game_files.h"
 #include "doom/engine/hung_engines.h"
 #include "doom/patches/screen_loop.h"
 #include "pool/worker_pool.h"
@@ -20,18 +21,6 @@ namespace jaxfactory {
 namespace {
 
 namespace bip = boost::interprocess;
-
-// Without its map file an engine would start, on the first map of its own game.
-void RequireFiles(const std::vector<std::string>& arguments) {
-  for (std::size_t i = 1; i < arguments.size(); ++i) {
-    const bool names_file = arguments[i - 1] == "-file" || arguments[i - 1] == "-iwad";
-    if (names_file && access(arguments[i].c_str(), R_OK) != 0) {
-      throw EngineError("The engine's file " + arguments[i] +
-                        " cannot be read any more (" + std::strerror(errno) +
-                        "); put it back.");
-    }
-  }
-}
 
 // Duration of one wait in `Poll`: long enough that an idle pool sleeps, short enough
 // that a worker's other engines keep running while one hangs.
@@ -248,7 +237,7 @@ bool DoomEngine::Poll(Wait wait) {
   }
 }
 
-void DoomEngine::CheckAlive() {
+void DoomEngine::CheckRuns() {
   if (!spawned_) return;
   int status = 0;
   const pid_t ended = waitpid(pid_, &status, WNOHANG);
@@ -261,7 +250,11 @@ void DoomEngine::CheckAlive() {
     pid_ = -1;
     throw EngineError(who + ExitReason(status));
   }
-  if (!limit_.Exceeded()) return;
+}
+
+void DoomEngine::CheckAlive() {
+  CheckRuns();
+  if (!spawned_ || !limit_.Exceeded()) return;
   std::string seconds = std::to_string(limit_.seconds());
   seconds.resize(seconds.find('.') + 2);
   throw EngineError("The Doom engine (process " + std::to_string(pid_) +

@@ -48,6 +48,8 @@ class DoomEngine {
   bool Poll(Wait wait = Wait::kBriefly);
   // Throws EngineError as `Poll` does, without waiting.
   void CheckAlive();
+  // Throws EngineError if the process has ended.
+  void CheckRuns();
 
   // Call the following only once the engine is ready. Do not trust the state: the
   // engine may write anything to it, even while it is read.

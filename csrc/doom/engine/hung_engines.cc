@@ -1,6 +1,8 @@
 #include "doom/engine/hung_engines.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@ struct Wait {
   std::atomic<pid_t> engine = 0;  // 0 while it does not wait
   std::atomic<steady_clock::time_point> since;
   std::atomic<double> limit = 0;
-  const pid_t thread = gettid();
+  pid_t thread = 0;  // guarded by the registry's mutex
   // As `KillHungEngines` has seen it; guarded by the registry's mutex.
   steady_clock::time_point seen;
   Seconds begun{0};  // when it was first seen, by the registry's clock
@@ -38,20 +40,44 @@ struct Waits {
   WatchedClock clock;      // of `KillHungEngines`; guarded by mutex
 };
 
+void ForgetOtherThreads();
+
 // Never destroyed: threads may end after the statics are gone.
 Waits& Registry() {
-  static auto* const waits = new Waits;
+  static auto* const waits = [] {
+    pthread_atfork([] { Registry().mutex.lock(); }, [] { Registry().mutex.unlock(); },
+                   ForgetOtherThreads);
+    return new Waits;
+  }();
   return *waits;
+}
+
+// Of this thread, if it has ever waited.
+thread_local Wait* own_wait = nullptr;
+
+void Register(Waits& waits, Wait* wait) {
+  wait->thread = static_cast<pid_t>(syscall(SYS_gettid));
+  waits.all.push_back(wait);
+}
+
+// In a forked process, which has no other threads, and whose engines are its parent's.
+void ForgetOtherThreads() {
+  Waits& waits = Registry();
+  waits.all.clear();
+  if (own_wait != nullptr) Register(waits, own_wait);
+  waits.mutex.unlock();
 }
 
 // Of each thread; registered from its first wait until the thread ends.
 struct OwnWait {
   OwnWait() {
     const std::scoped_lock lock(Registry().mutex);
-    Registry().all.push_back(&wait);
+    own_wait = &wait;
+    Register(Registry(), &wait);
   }
   ~OwnWait() {
     const std::scoped_lock lock(Registry().mutex);
+    own_wait = nullptr;
     std::erase(Registry().all, &wait);
   }
   OwnWait(const OwnWait&) = delete;
@@ -96,10 +122,10 @@ void KillHungEngines(Patience patience) {
     const Seconds limit{wait->limit.load(std::memory_order_relaxed)};
     const Seconds longest =
         patience == Patience::kUntilLimit ? std::max(limit, kLongest) : kLongest;
-    if (!same || now - wait->begun < longest) continue;
+    if (!same || now - wait->begun < kLongest) continue;
     if (Ended(engine)) {
       ReleaseAbandonedLock(wait->thread);
-    } else {
+    } else if (now - wait->begun >= longest) {
       kill(engine, SIGKILL);
     }
   }

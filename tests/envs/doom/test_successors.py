@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from engine_processes import children
+from engine_processes import children, gone, wait_until
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.train import Config, EnvConfig
@@ -13,60 +13,67 @@ from jaxfactory.envs.pool import make_pool
 from jaxfactory.scenarios.maps import wad_files
 
 
-pytestmark = pytest.mark.vizdoom
+pytestmark = [pytest.mark.vizdoom, pytest.mark.usefixtures("nothing_is_left")]
 
 ENVS, LIMIT, TICS = 4, 40, 400
+GIVEN = {"num_envs": ENVS, "timeout": LIMIT, "seed": 3, "engine_tics": TICS}
+MATCH = {
+    "scenario": "duel", "num_envs": 2, "num_groups": 1, "timeout": 350,
+    "engine_tics": 700,
+}  # fmt: skip
 
 
-def played(steps: int, harm=lambda step, pids: None, **options):
+def played(steps: int, harm=lambda step, pool: None, **options):
     """Play; return copies of all steps, and the engines' process ids before each."""
-    given = {
-        "scenario": "basic",
-        "num_envs": ENVS,
-        "timeout": LIMIT,
-        "seed": 3,
-        "engine_tics": TICS,
-    }
     seen, pids = [], []
-    with make_pool(**given | options) as pool:
+    with make_pool(**{"scenario": "basic", **GIVEN} | options) as pool:
         rng = np.random.default_rng(0)
         heads = pool.spec.action.heads
         pool.reset()
         for number in range(steps):
             pids.append(list(pool.engine_pids))
-            harm(number, pids[-1])
-            step = pool.step(
-                rng.integers(0, heads, (pool.num_envs, len(heads)), np.int32)
-            )
+            harm(number, pool)
+            actions = rng.integers(0, heads, (pool.num_envs, len(heads)), np.int32)
+            step = pool.step(actions)
+            info = step.info
             seen.append(
-                [
-                    a.copy()
-                    for a in (*step[:-1], step.info.final_obs, step.info.restarted)
-                ]
+                [a.copy() for a in (*step[:-1], info.final_obs, info.restarted)]
             )
     return seen, np.array(pids)
 
 
-def assert_equal(one, other):
+def changes(pids: np.ndarray) -> np.ndarray:
+    return pids[1:] != pids[:-1]
+
+
+def assert_equal(one, other, rows=slice(None)):
     for step, (mine, theirs) in enumerate(zip(one, other, strict=True)):
         for a, b in zip(mine, theirs, strict=True):
-            np.testing.assert_array_equal(a, b, err_msg=f"step {step}")
+            np.testing.assert_array_equal(a[rows], b[rows], err_msg=f"step {step}")
 
 
-@pytest.mark.usefixtures("nothing_is_left")
+def failed(seen) -> bool:
+    return any(step[-1].any() for step in seen)
+
+
+def successors(pool) -> set[int]:
+    """The processes of a pool's engines that do not play yet, and its server's."""
+    return children() - set(pool.engine_pids)
+
+
 def test_engines_are_replaced_between_episodes():
     seen, pids = played(400)
-    changes = pids[1:] != pids[:-1]
+    first = set()
     for env in range(ENVS):
         # 400 decisions are 1,600 tics: four engines or more, the last one still plays.
-        at = np.flatnonzero(changes[:, env])
+        at = np.flatnonzero(changes(pids)[:, env])
         assert 3 <= len(at) <= 8
-        ended = [step for step in at if seen[step][2][env] or seen[step][3][env]]
-        assert ended == list(at)
+        assert all(seen[step][2][env] or seen[step][3][env] for step in at)
         assert (np.diff(at) * 4 >= TICS // 2).all()
         assert (np.diff(at) * 4 <= TICS + 2 * LIMIT).all()
-    assert len(set(np.flatnonzero(changes.any(1)))) > changes.any(0).sum() // 2
-    assert not any(step[-1].any() for step in seen)  # none of them failed
+        first.add(at[0])
+    assert len(first) > 1  # although all episodes may last as long
+    assert not failed(seen)
     assert not set(pids.ravel().tolist()) & children()
 
 
@@ -82,48 +89,95 @@ def test_never():
     assert (pids == pids[0]).all()
 
 
-def test_another_engine_ends_while_they_start():
-    """A failure takes the successors with it; nothing waits for them."""
+def test_an_engine_that_fails_takes_its_successor_with_it():
     quiet, pids = played(250)
-    first = int(np.flatnonzero((pids[1:] != pids[:-1])[:, 1])[0])
+    first = int(np.flatnonzero(changes(pids)[:, 1])[0])
+    waiting = []
 
-    def kill(step, pids):
-        if step == first - 3:  # its successor has started
-            os.kill(pids[1], 9)
+    def kill(step, pool):
+        if step == first:
+            waiting.extend(successors(pool))
+            os.kill(pool.engine_pids[1], 9)
 
     seen, killed = played(250, harm=kill)
-    assert seen[first - 3][-1].tolist() == [False, True, False, False]
-    others = [0, 2, 3]
-    for mine, theirs in zip(quiet, seen, strict=True):
-        for a, b in zip(mine, theirs, strict=True):
-            np.testing.assert_array_equal(a[others], b[others])
+    assert len(waiting) > 1  # the server, and this engine's successor
+    assert seen[first][-1].tolist() == [False, True, False, False]
+    assert_equal(quiet, seen, [0, 2, 3])
+    # What was killed with it never plays.
+    assert not set(waiting) <= set(killed.ravel().tolist())
     assert len(set(killed[:, 1].tolist())) >= 3
 
 
-def test_where_no_engine_can_start_the_old_ones_stay(tmp_path):
-    """The map is deleted after the start: whoever still plays goes on."""
+def test_an_engine_whose_successor_dies_stays():
+    _, pids = played(250)
+    first = int(np.flatnonzero(changes(pids)[:, 1])[0])
+    victims, ended = set(), []
+
+    def kill(step, pool):
+        if first - 8 <= step < first:
+            # With the server, so all later ones start without it.
+            victims.update(found := successors(pool))
+            for pid in found:
+                os.kill(pid, 9)
+        if step == first:
+            ended.extend(wait_until(lambda pid=pid: gone(pid)) for pid in victims)
+
+    seen, after = played(300, harm=kill)
+    assert len(victims) > 1
+    assert not failed(seen)
+    assert after[first + 1, 1] == after[0, 1]
+    assert not victims & set(after.ravel().tolist())
+    assert (after[-1] != after[0]).all()  # later ones took over
+
+
+@pytest.mark.parametrize("change", ["delete", "replace"])
+def test_where_the_map_is_gone_or_another_the_old_ones_stay(change, tmp_path):
     wad = tmp_path / "basic.wad"
     shutil.copy(wad_files.wheel_scenarios() / "basic.wad", wad)
 
-    def delete(step, pids):
+    def harm(step, pool):
         if step == 5:
             wad.unlink()
+            if change == "replace":
+                shutil.copy(wad_files.wheel_scenarios() / "rocket_basic.wad", wad)
 
-    seen, pids = played(300, harm=delete, map=str(wad), num_envs=2)
+    seen, pids = played(300, harm=harm, map=str(wad), num_envs=2)
     assert (pids == pids[0]).all()
-    assert not any(step[-1].any() for step in seen)
+    assert not failed(seen)
     assert sum(step[2].sum() + step[3].sum() for step in seen) > 20
 
 
 def test_the_engines_of_a_match_are_replaced_together():
-    seen, pids = played(
-        400, scenario="duel", num_envs=2, num_groups=1, timeout=350, engine_tics=700
-    )
-    changes = pids[1:] != pids[:-1]
-    at = np.flatnonzero(changes.any(1))
+    seen, pids = played(400, **MATCH)
+    at = np.flatnonzero(changes(pids).any(1))
     assert 1 <= len(at) <= 4
-    assert changes[at].all()
-    assert not any(step[-1].any() for step in seen)
+    assert changes(pids)[at].all()
+    assert not failed(seen)
+
+
+def test_a_pool_reseeds_and_closes_while_successors_wait():
+    server, waiting = set(), set()
+
+    def look(step, pool):
+        if step == 0:
+            server.update(successors(pool))
+        if (found := successors(pool) - server) and not waiting:
+            waiting.update(found)
+            pool.reset([7] * ENVS)
+            assert not waiting & children()
+
+    played(120, harm=look)
+    assert len(server) == 1
+    assert waiting
+
+    def close(step, pool):
+        found = successors(pool)
+        if len(found) > 1:
+            pool.close()
+            assert not found & children()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        played(120, harm=close)
 
 
 def test_a_mistake_is_a_sentence():
