@@ -1,6 +1,7 @@
 """Compares the scores of training with different values of one setting.
 
-By default the setting is the mode, asynchronous or synchronous. The same seeds are
+By default the setting is the mode, asynchronous or synchronous. `--flag processes`
+compares numbers of processes that share `--num-envs` environments. The same seeds are
 trained with each value, in turns, for the same number of frames. Each latest checkpoint
 is then evaluated on new seeds. Compare the difference between the values with the
 spread over the seeds of one value.
@@ -23,10 +24,20 @@ _POINTS = 100
 def attempt(seed: int, value: str, options: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate one seed with one value."""
     flags = [
-        "--scenario", options.scenario, f"--{options.flag}", value, "--seed", seed,
-        "--total-frames", options.frames, *options.arguments,
+        "--scenario", options.scenario, "--seed", seed, "--total-frames",
+        options.frames, *options.arguments,
     ]  # fmt: skip
-    run = training.train_and_evaluate(flags, options.episodes, "latest")
+    processes, envs = 1, options.num_envs
+    if options.flag == "processes":
+        processes = int(value)
+        envs = (envs or 64) // processes
+    else:
+        flags += [f"--{options.flag}", value]
+    if envs:
+        flags += ["--num-envs", envs]
+    run = training.train_and_evaluate(
+        flags, options.episodes, "latest", processes=processes
+    )
     return {
         "seed": seed,
         "seconds": run.seconds,
@@ -82,6 +93,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenario", default="health_gathering_supreme")
     parser.add_argument("--flag", default="mode", help="the setting to compare")
     parser.add_argument("--values", nargs="+", default=["sync", "async"])
+    parser.add_argument(
+        "--num-envs",
+        type=int,
+        help="environments, of all processes together (default: the preset's)",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--episodes", type=int, default=100)

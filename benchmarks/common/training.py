@@ -62,7 +62,11 @@ def evaluate(run: Path, episodes: int, checkpoint: str = "best") -> dict[str, An
 
 
 def train_and_evaluate(
-    flags: Sequence[object], episodes: int, checkpoint: str = "best"
+    flags: Sequence[object],
+    episodes: int,
+    checkpoint: str = "best",
+    *,
+    processes: int = 1,
 ) -> Trained:
     """Train a temporary run and evaluate it.
 
@@ -70,14 +74,16 @@ def train_and_evaluate(
         flags: Flags of ``jaxfactory train``, without ``--run``.
         episodes: Number of evaluation episodes.
         checkpoint: The evaluated checkpoint, ``"best"`` or ``"latest"``.
+        processes: That train it together, started by ``jaxfactory launch``.
 
     Raises:
         FailedError: If a command fails.
     """
+    launch = ("launch", "--processes", processes, "--") if processes > 1 else ()
     with tempfile.TemporaryDirectory(prefix="jaxfactory-bench-") as folder:
         run = Path(folder) / "run"
         start = time.perf_counter()
-        call("train", "--run", run, *flags)
+        call(*launch, "train", "--run", run, *flags)
         seconds = time.perf_counter() - start
         result = evaluate(run, episodes, checkpoint)
         return Trained(seconds, result, read_metrics(run))
