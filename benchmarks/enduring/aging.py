@@ -49,6 +49,11 @@ def run(million_tics: float, engine_tics: int, seed: int) -> dict[str, Any]:
             played += _STEPS * EnvConfig.frame_skip / 1e6
             for name, pool in pools.items():
                 parts[name].play(pool, actions.astype(np.int32), played)
+            never, replaced = (part.samples[-1] for part in parts.values())
+            # Of neighbors in time: whatever else runs slows both.
+            replaced["speed_over_never_replaced"] = (
+                replaced["frames_per_second"] / never["frames_per_second"]
+            )
     return {
         "million_tics_of_each_engine": million_tics,
         "engines": _ENVS,
