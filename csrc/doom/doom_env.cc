@@ -218,9 +218,9 @@ void DoomEnv::FinishStep() {
     player.FinishStep(last_tic_, terminated, truncated);
   }
   failures_ = 0;
-  age_ += static_cast<unsigned>(config_.frame_skip);
   if (terminated || truncated) {
     ended_ = true;
+    age_ += last_tic_;  // and not by steps: a replay has more of them
     time_limit_ = config_.timeout;
     OpenNextEpisode();
   } else {
