@@ -27,6 +27,9 @@ def main() -> int:
     parser.add_argument(
         "--soak-flags", default="", help="more flags for the training, as one string"
     )
+    parser.add_argument(
+        "--soak-name", default="soak", help="of this part in the results"
+    )
     parser.add_argument("--episodes", type=int, default=20_000)
     parser.add_argument(
         "--aging-tics", type=float, default=3.0, help="millions, of each engine"
@@ -52,7 +55,7 @@ def main() -> int:
         report = json.loads(path.read_text())
     described = machine.describe() | {"command": shlex.join(sys.argv)}
     parts = {
-        "soak": (options.soak_minutes, lambda folder: soak.run(
+        options.soak_name: (options.soak_minutes, lambda folder: soak.run(
             folder, options.soak_minutes, options.soak_scenario, options.soak_every,
             shlex.split(options.soak_flags))),
         "episodes": (options.episodes, lambda folder: episodes.run(
@@ -88,14 +91,12 @@ def main() -> int:
 def page(report: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = ["# Reliability", ""]
-    for name in ("soak", "episodes", "aging", "kills", "chaos"):
-        if name not in report:
-            continue
+    for name in (name for name in report if name != "machine"):
         part = dict(report[name])
         part.pop("samples", None)
         fitted, measured = part.pop("slopes", {}), part.pop("measured")
         scenarios, pools = part.pop("scenarios", {}), part.pop("pools", {})
-        lines += [f"## {name.capitalize()}", ""]
+        lines += [f"## {name.replace('_', ' ').capitalize()}", ""]
         lines += [f"`{measured['command']}`, {measured['date']}, {measured['commit']}"]
         lines += ["", "| what | figure |", "|---|---|"]
         for key, value in part.items():
