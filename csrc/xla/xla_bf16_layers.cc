@@ -42,7 +42,7 @@ ffi::Error DenseBackward(ffi::ThreadPool pool, std::int64_t activation, Halves x
                          Halves y, Floats dy, Floats kernel, FloatsOut dx,
                          FloatsOut d_kernel, FloatsOut d_bias) {
   const DenseShape shape{Size(x, 0), Size(x, 1), Size(kernel, 1)};
-  const std::size_t columns = static_cast<std::size_t>(shape.outputs);
+  const auto columns = static_cast<std::size_t>(shape.outputs);
   ScratchArray<Bf16> errors(static_cast<std::size_t>(shape.rows) * columns);
   const int pieces = PiecesOf(shape.rows, 16);
   std::vector<float> sums(columns * static_cast<std::size_t>(pieces));
