@@ -28,6 +28,12 @@ def main() -> int:
         "--soak-flags", default="", help="more flags for the training, as one string"
     )
     parser.add_argument(
+        "--soak-turns",
+        type=int,
+        default=10,
+        help="turns of the run and of one just resumed from it, 25 s each; 0 for none",
+    )
+    parser.add_argument(
         "--soak-name", default="soak", help="of this part in the results"
     )
     parser.add_argument("--episodes", type=int, default=20_000)
@@ -57,7 +63,7 @@ def main() -> int:
     parts = {
         options.soak_name: (options.soak_minutes, lambda folder: soak.run(
             folder, options.soak_minutes, options.soak_scenario, options.soak_every,
-            shlex.split(options.soak_flags))),
+            shlex.split(options.soak_flags), options.soak_turns)),
         "episodes": (options.episodes, lambda folder: episodes.run(
             options.episodes, options.seed)),
         "aging": (options.aging_tics, lambda folder: aging.run(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -21,6 +22,10 @@ SMALL = (
 )  # fmt: skip
 
 
+# Bytes, more than any row has.
+_TAIL = 1 << 16
+
+
 class BrokenError(Exception):
     """Something did not hold; the message says what."""
 
@@ -32,6 +37,7 @@ class Trainer:
         self.run = run
         self._log = run.with_suffix(".log")
         self._before = self._written()
+        self._read = 0  # bytes of metrics.jsonl
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*JAXFACTORY, "train", "--run", str(run), *map(str, flags)],
@@ -64,6 +70,18 @@ class Trainer:
             return [json.loads(line) for line in lines if line.endswith("\n")]
         return []
 
+    def new_rows(self) -> list[dict[str, Any]]:
+        """Return the rows since the last call; a long run has too many to read all."""
+        with (
+            contextlib.suppress(OSError),
+            (self.run / "metrics.jsonl").open("rb") as file,
+        ):
+            file.seek(self._read)
+            complete = file.read().rpartition(b"\n")
+            self._read += len(complete[0]) + len(complete[1])
+            return [json.loads(line) for line in complete[0].splitlines()]
+        return []
+
     def wait_for_row(self, frames: int, timeout: float = 300.0) -> None:
         """Wait until this process has trained beyond some frames.
 
@@ -74,12 +92,40 @@ class Trainer:
         while True:
             # Rows beyond the newest checkpoint may be the killed trainer's, until the
             # new one has cut them off.
-            rows = self.rows() if self._written() > self._before else []
-            if rows and rows[-1]["frames"] > frames:
+            if self._written() > self._before and self._frames() > frames:
                 return
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise BrokenError(f"training does not go on: {self.output()}")
             time.sleep(0.05)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the trainer and all of its processes."""
+        for pid in session_members(self.process.pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+
+    def rate(self, seconds: float) -> float:
+        """Return frames/s over so many seconds, from one row of metrics to another.
+
+        Raises:
+            BrokenError: If training does not go on.
+        """
+        self.wait_for_row(self._frames())
+        begun, frames = time.monotonic(), self._frames()
+        time.sleep(seconds)
+        self.wait_for_row(self._frames())
+        return (self._frames() - frames) / (time.monotonic() - begun)
+
+    def _frames(self) -> int:
+        """Return those of the newest row, without reading the others; -1 for none."""
+        with (
+            contextlib.suppress(OSError),
+            (self.run / "metrics.jsonl").open("rb") as file,
+        ):
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            complete = file.read().rpartition(b"\n")[0].splitlines()
+            return json.loads(complete[-1])["frames"] if complete else -1
+        return -1
 
     def kill(self) -> None:
         """Send SIGKILL and wait for the end."""

@@ -45,9 +45,10 @@ void ForgetOtherThreads();
 // Never destroyed: threads may end after the statics are gone.
 Waits& Registry() {
   static auto* const waits = [] {
+    auto* const made = new Waits;  // first: it may fail, and is then tried again
     pthread_atfork([] { Registry().mutex.lock(); }, [] { Registry().mutex.unlock(); },
                    ForgetOtherThreads);
-    return new Waits;
+    return made;
   }();
   return *waits;
 }
