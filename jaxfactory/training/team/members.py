@@ -154,8 +154,9 @@ def env_seeds(
     Returns:
         A seed for each environment; None for those that the pool itself derives.
     """
-    own = config.env.num_envs
-    rows = devices.global_rows(own) if isinstance(devices, ManyDevices) else range(own)
+    rows: Iterable[int] = range(config.env.num_envs)
+    if isinstance(devices, ManyDevices):
+        rows = devices.global_rows(config.env.num_envs).tolist()
     return seeds_of(rows, config, frames, team)
 
 
