@@ -73,8 +73,8 @@ void ForgetOtherThreads() {
 struct OwnWait {
   OwnWait() {
     const std::scoped_lock lock(Registry().mutex);
-    own_wait = &wait;
     Register(Registry(), &wait);
+    own_wait = &wait;
   }
   ~OwnWait() {
     const std::scoped_lock lock(Registry().mutex);
