@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import machine, output
+from common import machine, output, processes
 from rich.console import Console
 
 
@@ -51,10 +51,16 @@ def first_frames(cache: str, forks: str, extra: list[str]) -> float:
         )
         assert process.stdout is not None
         seconds = 0.0
-        for line in process.stdout:
-            if line.startswith("frames 8,192"):
-                seconds = time.perf_counter() - begun
-        if process.wait() != 0 or not seconds:
+        try:
+            for line in process.stdout:
+                if line.startswith("frames 8,192"):
+                    seconds = time.perf_counter() - begun
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+        if code or not seconds:
             raise SystemExit(f"first_frames.py: failed: {' '.join(command)}")
     return seconds
 
@@ -77,6 +83,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, extra = parser.parse_known_args()
+    processes.end_on_sigterm()
     if options.rounds < 1:
         parser.error(f"--rounds {options.rounds} must be 1 or more")
     described = machine.describe()

@@ -10,13 +10,11 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import NoReturn
 
-from common import output
+from common import output, processes
 from rich.console import Console
 from stepping import fps_report, match_rates, measuring, run_sample_factory
 from stepping.benchmark import Benchmark
@@ -162,10 +160,6 @@ def _validate(parser: Parser, options: argparse.Namespace) -> None:
         parser.error(f"--out {options.out} is not a folder")
 
 
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     """Run the benchmark; return the exit code."""
     options = parse()
@@ -173,7 +167,7 @@ def main() -> int:
         with contextlib.suppress(KeyboardInterrupt):
             work(options)
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)
+    processes.end_on_sigterm()
     console = Console()
     try:
         if options.match:

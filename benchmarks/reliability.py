@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import machine, output
+from common import machine, output, processes
 from enduring import aging, chaos, episodes, kills, soak
 from enduring.trainer import BrokenError
 from rich.console import Console
@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options = parser.parse_args()
+    processes.end_on_sigterm()
     console, path = Console(), options.out / "reliability.json"
     report: dict[str, Any] = {}
     if path.exists():

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import machine, output, training
+from common import machine, output, processes, training
 from rich.console import Console
 from splitting import model
 
@@ -203,6 +203,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options = parser.parse_args()
+    processes.end_on_sigterm()
     rounds, rows, times = (1, 3, 3) if options.quick else (options.rounds, 20, 10)
     console = Console()
     report: dict[str, Any] = {"machine": machine.describe(), "training": {}}

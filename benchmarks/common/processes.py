@@ -9,11 +9,20 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 _GRACE_S = 5.0
 _INSTANCE = re.compile(rb"viz_instance_id\0(\w+)")
+
+
+def end_on_sigterm() -> None:
+    """Treat SIGTERM as Ctrl-C from now on, so that what was started ends as well."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def measure(command: list[str], timeout: float) -> dict[str, Any]:

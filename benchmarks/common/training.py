@@ -11,9 +11,9 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from common import output
+from common import output, processes
 
 
 JAXFACTORY = (sys.executable, "-m", "jaxfactory")
@@ -136,16 +136,12 @@ def thinned(points: list, most: int) -> list:
     return points[:: max(1, len(points) // most)]
 
 
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the command line; unknown flags are ``arguments`` for `jaxfactory train`.
 
     SIGTERM is treated as Ctrl-C from then on, so that no training run is left behind.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    processes.end_on_sigterm()
     parser.add_argument("--out", type=Path, default=output.FOLDER)
     options, options.arguments = parser.parse_known_args()
     return options

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.training import thinned
 
 from enduring.fitting import slopes
 from enduring.trainer import BrokenError, Trainer
@@ -15,6 +16,8 @@ from enduring.trainer import BrokenError, Trainer
 
 # Of a turn: at first caches are cold, then it is measured.
 _SETTLE_S, _TURN_S = 5.0, 20.0
+# Samples that are kept in the results, about.
+_KEPT = 100
 
 
 def run(
@@ -63,7 +66,7 @@ def run(
         "seconds_from_sigterm_to_exit": round(seconds, 2),
         **rates,
         "slopes": slopes(samples),
-        "samples": samples,
+        "samples": thinned(samples, _KEPT),
     }
 
 

@@ -1,5 +1,5 @@
 // Memory that runs out at any moment raises an exception. It ends no process, no later
-// call waits for ever, and a reset works again once there is memory.
+// call waits forever, and a reset works again once there is memory.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -159,7 +159,7 @@ def run_episodes(
     """Run a fixed number of episodes in each environment.
 
     The number is fixed in advance: taking the first episodes that end in any
-    environment would favour short ones.
+    environment would favor short ones.
 
     Args:
         pool: The environments.

@@ -58,8 +58,7 @@ class Seats(NamedTuple):
 def self_play_seats(num_envs: int, num_groups: int, agents: int, share: float) -> Seats:
     """Return the seats of one policy that plays some matches against its past.
 
-    In each group, the first matches have opponents in half of their seats, by turns in
-    the first and in the second one, so that the policy learns from every seat.
+    In each group, the first matches are those of `past_owners`.
 
     Args:
         num_envs: Rows of the pool, in whole matches for each group.
@@ -71,22 +70,57 @@ def self_play_seats(num_envs: int, num_groups: int, agents: int, share: float) -
     Raises:
         UserError: If the matches have a single agent.
     """
+    check_match(share, agents)
+    matches = num_envs // num_groups // agents
+    chosen = share_of(matches, share)
+    present = np.zeros((matches - chosen) * agents, int)
+    groups = [
+        np.append(past_owners(group * chosen, chosen, agents, 1), present)
+        for group in range(num_groups)
+    ]
+    owner = np.concatenate(groups)
+    return Seats(owner, owner != DRAWN)
+
+
+def check_match(share: float, agents: int) -> None:
+    """Check that there are seats for opponents.
+
+    Raises:
+        UserError: If there are none.
+    """
     if agents < 2:
         raise UserError(
             f"--self-play-share {share:g} needs a match of several agents, and this "
             f"scenario has {agents}; choose --scenario duel, or leave it out"
         )
-    matches = num_envs // num_groups // agents
-    chosen = min(max(1, round(share * matches)), matches)
-    frozen = np.zeros((num_groups, matches, agents), bool)
-    number = 0
-    for group in range(num_groups):
-        for match in range(chosen):
-            # Every second seat, from the first or from the second one.
-            frozen[group, match, number % 2 :: 2][: agents // 2] = True
-            number += 1
-    frozen = frozen.reshape(-1)
-    return Seats(np.where(frozen, DRAWN, 0), ~frozen)
+
+
+def share_of(matches: int, share: float) -> int:
+    """Return how many of a group's matches have opponents, at least one."""
+    return min(max(1, round(share * matches)), matches)
+
+
+def past_owners(
+    first: int, matches: int, agents: int, policies: int
+) -> Int[np.ndarray, " B"]:
+    """Return the owners of the rows of matches in which policies play against the past.
+
+    The policies take turns. Opponents have half of the seats of a match, from the first
+    or from the second one: each policy's matches take turns, and so do the policies.
+
+    Args:
+        first: How many such matches the groups before have.
+        matches: Their number here.
+        agents: Rows of a match.
+        policies: Number of policies.
+    """
+    owner = np.empty((matches, agents), int)
+    for match in range(matches):
+        number = first + match
+        owner[match] = number % policies
+        seat = (number // policies + number % policies) % 2
+        owner[match, seat::2][: agents // 2] = DRAWN
+    return owner.reshape(-1)
 
 
 def scatter(parts: list[tuple[np.ndarray, Any]], size: int) -> Any:

@@ -1,4 +1,4 @@
-"""Self-play against past selves: who acts where, results of matches, ratings.
+"""Self-play against the past: who acts where, results of matches, ratings.
 
 Doom's matches take minutes, so a rule that waits for thousands of results before it
 keeps a policy, as in short games, would keep one every few hours. Snapshots are taken
@@ -7,7 +7,7 @@ every so many frames instead, and results decide only how often each is drawn.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxfactory.league import ratings
 from jaxfactory.league.seats import DRAWN, Seats, padded, scatter
-from jaxfactory.league.snapshots import Snapshot, SnapshotStore
+from jaxfactory.league.snapshots import Snapshot, SnapshotStore, draw
 from jaxfactory.models.normalization import Normalizer
 from jaxfactory.types import Carry, Observation, Params
 
@@ -50,11 +50,13 @@ class SelfPlay:
     """Opponents from the past for one policy that is trained.
 
     The collector that uses it may run on its own thread; `record` may be called from
-    any.
+    any. Those of a population are used on one thread.
 
     Attributes:
         seats: Who acts in which row.
-        store: The snapshots.
+        store: Snapshots of the policy that is trained.
+        rivals: The self-play of each policy whose snapshots are its opponents; of
+            itself alone, unless others are set.
         rating: Of the policy that is trained.
         matches: Matches against snapshots that have ended.
         frames: Frames of the rows that learn, over the whole run.
@@ -69,6 +71,8 @@ class SelfPlay:
         kept: int,
         seed: int,
         frame_skip: int = 1,
+        policy: int = 0,
+        stream: int = 0,
     ):
         """Start without snapshots; the first rollout takes one.
 
@@ -79,38 +83,48 @@ class SelfPlay:
             kept: Snapshots that are kept.
             seed: Seed of the draw.
             frame_skip: Frames per step.
+            policy: The owner of the rows of the policy that is trained.
+            stream: Tells its draws from those of other policies with the same seed.
         """
         self.seats = seats
         self.store = SnapshotStore(kept)
+        self.rivals: Sequence[SelfPlay] = (self,)
         self.rating = ratings.BASE
         self.matches = 0
         self.frames = 0
         self._agents = agents
         self._every = every
-        self._seed = seed
+        self._seed = (seed, stream)
         self._frame_skip = frame_skip
-        self._learning = len(seats.learning_rows())
-        drawn = np.unique(seats.rows(DRAWN) // agents)
-        self._opponents: dict[int, Snapshot | None] = dict.fromkeys(drawn.tolist())
+        self._learning = len(seats.learning_rows(policy))
+        drawn = seats.rows(DRAWN) // agents
+        mine = np.intersect1d(drawn, seats.rows(policy) // agents)
+        self._opponents: dict[int, Snapshot | None] = dict.fromkeys(mine.tolist())
+        self._not_rated: set[int] = set()
         self._draws = 0
         self._scores: deque[float] = deque(maxlen=_WINDOW)
         self._lock = threading.Lock()
 
     def begin_rollout(self, policy: Actor) -> None:
-        """Take a snapshot if it is time.
+        """Take a snapshot if it is time, and draw opponents where there are none yet.
 
         Args:
             policy: The policy that is trained.
         """
+        self.maybe_keep(policy)
+        with self._lock:
+            for match, opponent in self._opponents.items():
+                if opponent is None:
+                    self._opponents[match] = self._drawn()
+
+    def maybe_keep(self, policy: Actor) -> None:
+        """Take a snapshot of the policy that is trained if it is time."""
         newest = self.store.snapshots[-1].frames if self.store.snapshots else None
         with self._lock:
             if newest is None or self.frames // self._every > newest // self._every:
                 snapshot = Snapshot(self.frames, policy.params, policy.normalizer)
                 snapshot.rating = self.rating
                 self.store.add(snapshot)
-            for match, opponent in self._opponents.items():
-                if opponent is None:
-                    self._opponents[match] = self._drawn()
 
     def end_rollout(self, num_steps: int) -> None:
         """Count the frames of a rollout."""
@@ -159,6 +173,24 @@ class SelfPlay:
         parts = [(at, jax.device_get(outputs)) for at, outputs, _ in pending]
         return Acted(*scatter(parts, size))
 
+    def opponents(self, rows: slice) -> Iterator[tuple[Snapshot, np.ndarray]]:
+        """Yield the opponents in a group's rows of the pool, each with its own."""
+        drawn = np.flatnonzero(self.seats.owner[rows] == DRAWN)
+        matches = ((drawn + rows.start) // self._agents).tolist()
+        for opponent in {id(x): x for x in self._opponents.values()}.values():
+            mine = [self._opponents.get(match) is opponent for match in matches]
+            if opponent is not None and any(mine):
+                yield opponent, drawn[mine]
+
+    def become(self, rating: float) -> None:
+        """Take over the rating of a policy that this one has become a copy of.
+
+        Matches that other parameters began do not count.
+        """
+        self.rating = rating
+        self._scores.clear()
+        self._not_rated = set(self._opponents)
+
     def receive(self, step: Any, start: int) -> None:
         """Rate the matches that ended with a step, and draw their next opponents.
 
@@ -172,8 +204,10 @@ class SelfPlay:
             if not 0 <= first < len(ended) or not ended[first]:
                 continue
             rows = slice(first, first + self._agents)
-            if not step.info.restarted[rows].any():
+            counts = match not in self._not_rated
+            if counts and not step.info.restarted[rows].any():
                 self._rate(match, step.info.frags[rows])
+            self._not_rated.discard(match)
             self._opponents[match] = self._drawn()
 
     def metrics(self) -> dict[str, float]:
@@ -233,20 +267,16 @@ class SelfPlay:
         self, policy: Actor, rows: slice
     ) -> Iterator[tuple[Actor, np.ndarray]]:
         """Yield who acts, and for which rows of a group."""
-        owner = self.seats.owner[rows]
-        yield policy, np.flatnonzero(owner != DRAWN)
-        drawn = np.flatnonzero(owner == DRAWN)
-        matches = (drawn + rows.start) // self._agents
-        for opponent in {id(x): x for x in self._opponents.values()}.values():
-            mine = [self._opponents[match] is opponent for match in matches.tolist()]
-            if opponent is not None and any(mine):
-                yield opponent, drawn[mine]
+        yield policy, np.flatnonzero(self.seats.owner[rows] != DRAWN)
+        yield from self.opponents(rows)
 
     def _drawn(self) -> Snapshot:
         # Each draw has its own generator, so a resumed run does not repeat the first.
-        rng = np.random.default_rng([self._seed, self._draws])
+        seed, stream = self._seed
+        rng = np.random.default_rng([seed, self._draws, stream])
         self._draws += 1
-        return self.store.draw(rng, self.rating)
+        past = [one for rival in self.rivals for one in rival.store.snapshots]
+        return draw(past, rng, self.rating)
 
     def _rate(self, match: int, frags: np.ndarray) -> None:
         opponent = self._opponents[match]

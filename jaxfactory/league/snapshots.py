@@ -1,5 +1,6 @@
 """Past policies of a training run: a bounded store, and which of them is drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ class Snapshot:
         params: Its parameters.
         normalizer: Its statistics.
         rating: On Elo's scale, from training matches.
-        wins: Of its matches against the policy that is trained.
+        wins: Of its matches against policies that are trained.
         draws: Likewise.
         losses: Likewise.
     """
@@ -77,24 +78,26 @@ class SnapshotStore:
 
         return min(between, key=density) if self._kept > 1 else 0
 
-    def weights(self, rating: float) -> Float[np.ndarray, "N"]:
-        """Return the chances of each snapshot in the draw.
 
-        They are proportional to what it is expected to score, so that most matches are
-        against opponents that still teach something (prioritized fictitious self-play,
-        Vinyals et al., "Grandmaster level in StarCraft II", Nature 575, 2019).
+def weights(snapshots: Sequence[Snapshot], rating: float) -> Float[np.ndarray, "N"]:
+    """Return the chances of each snapshot in the draw.
 
-        Args:
-            rating: Of the policy that is trained.
-        """
-        found = np.array(
-            [
-                max(_LEAST, ratings.expected(snapshot.rating, rating))
-                for snapshot in self.snapshots
-            ]
-        )
-        return found / found.sum()
+    They are proportional to what it is expected to score, so that most matches are
+    against opponents that still teach something (prioritized fictitious self-play,
+    Vinyals et al., "Grandmaster level in StarCraft II", Nature 575, 2019).
 
-    def draw(self, rng: np.random.Generator, rating: float) -> Snapshot:
-        """Return a random snapshot; see `weights`."""
-        return self.snapshots[rng.choice(len(self.snapshots), p=self.weights(rating))]
+    Args:
+        snapshots: Those that may be drawn.
+        rating: Of the policy that is trained.
+    """
+    found = np.array(
+        [max(_LEAST, ratings.expected(one.rating, rating)) for one in snapshots]
+    )
+    return found / found.sum()
+
+
+def draw(
+    snapshots: Sequence[Snapshot], rng: np.random.Generator, rating: float
+) -> Snapshot:
+    """Return one of several snapshots at random; see `weights`."""
+    return snapshots[rng.choice(len(snapshots), p=weights(snapshots, rating))]

@@ -14,7 +14,7 @@ class TensorBoardWriter:
     """Writes scalars and videos for TensorBoard; the step is the number of frames.
 
     Writes the file itself: tensorboardX's `SummaryWriter` takes two threads, and waits
-    for ever where the system allows no more of them.
+    forever where the system allows no more of them.
     """
 
     def __init__(self, run_dir: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxfactory.league.seats import Seats, scatter
+from jaxfactory.league.seats import DRAWN, Seats, padded, scatter
+from jaxfactory.league.self_play import Actor, SelfPlay
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.episode import Episode, ended_episodes
@@ -31,7 +32,7 @@ class CollectedRollouts(NamedTuple):
     """What was collected for all policies.
 
     Attributes:
-        rollouts: One for each policy, of its rows alone; on the device.
+        rollouts: One for each policy, of the rows it learns from; on the device.
         episodes: Those of each policy that ended in its rollout.
         metrics: Seconds by phase, and engines restarted so far.
     """
@@ -54,6 +55,7 @@ class PopulationCollector(RolloutCollector):
         seats: Seats,
         *,
         share: tuple[int, int] = (0, 1),
+        rivals: Sequence[SelfPlay] = (),
         **options: Any,
     ):
         """Take over the pool.
@@ -64,19 +66,23 @@ class PopulationCollector(RolloutCollector):
             seats: Who acts in which row.
             share: Number of this process, and of all processes: its groups come after
                 those of the processes before it.
+            rivals: The self-play of each policy; they act in the seats of opponents.
             **options: Further arguments of `RolloutCollector`.
         """
         super().__init__(pool, network, **options)
         self._owner = seats.owner
+        self._rivals = rivals
         self._policies = int(seats.owner.max()) + 1
         self._rows = [_as_slice(seats.rows(i)) for i in range(self._policies)]
-        # Of each group, by its first row: who acts, and in which of its rows.
+        # Of each group, by its first row: who acts, and in which of its rows. Opponents
+        # are drawn for each match.
         self._batches: dict[int, list[tuple[int, np.ndarray]]] = {}
         for group in self._groups:
             rows = pool.rows(group)
             owner = seats.owner[rows]
             self._batches[rows.start] = [
-                (int(i), np.flatnonzero(owner == i)) for i in np.unique(owner)
+                (int(i), np.flatnonzero(owner == i))
+                for i in np.unique(owner[owner != DRAWN])
             ]
         before, parts = share
         self._groups_before = before * len(self._groups)
@@ -95,6 +101,8 @@ class PopulationCollector(RolloutCollector):
             episodes[owner].append(episode)
         with self.timer.phase("transfer"):
             rollouts = tuple(_part(rollout, rows) for rows in self._rows)
+        for rival in self._rivals:
+            rival.end_rollout(self._num_steps)
         # What the split took is counted with the next rollout's phases.
         return CollectedRollouts(rollouts, episodes, metrics)
 
@@ -110,21 +118,34 @@ class PopulationCollector(RolloutCollector):
                 self._carry[group],
             )
 
+    def _start(self, number: int, newest: Callable[[], Policies]) -> Any:
+        if self._rivals:
+            members = newest().members
+            # The past of each is there before the opponents of any are drawn.
+            for rival, member in zip(self._rivals, members, strict=True):
+                rival.maybe_keep(member)
+            for rival, member in zip(self._rivals, members, strict=True):
+                rival.begin_rollout(member)
+        return super()._start(number, newest)
+
     def _count(self, group: int, t: int) -> int:
         return t * self._all_groups + self._groups_before + group
 
     def _choose(
         self, policy: Policies, rows: slice, inputs: Any, key: Any, count: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Carry]:
-        batches = self._batches[rows.start]
+        batches: list[tuple[Actor, np.ndarray]] = [
+            (policy.members[i], at) for i, at in self._batches[rows.start]
+        ]
+        for rival in self._rivals:
+            batches.extend(rival.opponents(rows))
         if len(batches) == 1:
-            one = policy.members[batches[0][0]]
-            return super()._choose(one, rows, inputs, key, count)
+            return super()._choose(batches[0][0], rows, inputs, key, count)
         inputs = jax.tree.map(np.asarray, inputs)
         pending = []
-        for number, (owner, at) in enumerate(batches):
-            one = policy.members[owner]
-            part = jax.tree.map(lambda x, at=at: x[at], inputs)
+        for number, (one, at) in enumerate(batches):
+            picked = at if isinstance(one, Policy) else padded(at)
+            part = jax.tree.map(lambda x, picked=picked: x[picked], inputs)
             # Each (key, count) is used once.
             counted = np.uint32(count + number * self._stride)
             outputs = self._act_fn(one.params, one.normalizer, *part, key, counted)
@@ -135,7 +156,8 @@ class PopulationCollector(RolloutCollector):
 
     def _values(self, policy: Policies, rows: slice, *inputs: Any) -> np.ndarray:
         inputs = jax.tree.map(np.asarray, inputs)
-        result = np.empty(rows.stop - rows.start, np.float32)
+        # Opponents' rows have no value: nothing is learned from them.
+        result = np.zeros(rows.stop - rows.start, np.float32)
         for owner, at in self._batches[rows.start]:
             one = policy.members[owner]
             part = jax.tree.map(lambda x, at=at: x[at], inputs)
@@ -159,10 +181,14 @@ class PopulationCollector(RolloutCollector):
             )
         return result
 
-    def _ended(self, step: Any, start: int) -> Iterator[Episode]:
+    def _results(self, step: Any, start: int) -> Iterator[Episode]:
         for row, episode in ended_episodes(step):
-            self._ended_owners.append(int(self._owner[start + row]))
-            yield episode
+            owner = int(self._owner[start + row])
+            if owner != DRAWN:
+                self._ended_owners.append(owner)
+                yield episode
+        for rival in self._rivals:
+            rival.receive(step, start)
 
 
 def _of(cut: Truncation, mine: np.ndarray) -> Truncation:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.league.seats import Seats
+from jaxfactory.league.seats import DRAWN, Seats, check_match, past_owners, share_of
 
 
-def groups_for(num_envs: int, num_groups: int, agents: int, policies: int) -> int:
+def groups_for(
+    num_envs: int, num_groups: int, agents: int, policies: int, share: float = 0.0
+) -> int:
     """Return the number of groups of a pool that several policies share.
 
     Outside of matches each group belongs to one policy, so that acting for a group is
@@ -20,14 +22,18 @@ def groups_for(num_envs: int, num_groups: int, agents: int, policies: int) -> in
         num_groups: The most groups that a single policy would have.
         agents: Rows of a match, 1 outside of matches.
         policies: Number of policies.
+        share: Share of the matches that have opponents from the past.
 
     Raises:
         UserError: If not every policy can have as many seats of whole matches.
     """
+    if share:
+        check_match(share, agents)
     if agents == 1:
         wanted = policies * -(-num_groups // policies)
         return wanted if num_envs % wanted == 0 else policies
-    unit = math.lcm(agents, policies)
+    # In a match against the past, one policy has all the seats that learn.
+    unit = agents * policies if share else math.lcm(agents, policies)
     if num_envs % unit:
         whole = -(-num_envs // unit) * unit
         raise UserError(
@@ -35,29 +41,51 @@ def groups_for(num_envs: int, num_groups: int, agents: int, policies: int) -> in
             f"of --num-policies {policies} has as many seats; it must be a multiple of "
             f"{unit}: try {whole}"
         )
-    return math.gcd(num_envs // unit, num_groups)
+    groups = math.gcd(num_envs // unit, num_groups)
+    if not 0 < share < 1:
+        return groups
+    # Fewer groups, so that not all matches of a group are against the past.
+    for fewer in range(groups, 0, -1):
+        rounds = num_envs // unit // fewer
+        if groups % fewer == 0 and share_of(rounds, share) < rounds:
+            return fewer
+    raise UserError(
+        f"--num-envs {num_envs} is one match for each of --num-policies {policies}, "
+        f"which --self-play-share {share:g} makes one against past versions; try "
+        f"{2 * unit}, or --self-play-share 1"
+    )
 
 
-def policy_seats(num_envs: int, num_groups: int, agents: int, policies: int) -> Seats:
-    """Return the seats of several policies, as many for each; all of them learn.
+def policy_seats(
+    num_envs: int, num_groups: int, agents: int, policies: int, share: float = 0.0
+) -> Seats:
+    """Return the seats of several policies, as many for each; all of theirs learn.
 
     In matches, policies meet each other as equally often as their number allows, and
-    take turns in the first seat.
+    take turns in the first seat. In a share of the matches of each group, the first
+    ones, each meets opponents from the past instead, equally often.
 
     Args:
         num_envs: Rows of the pool.
         num_groups: What `groups_for` returned.
         agents: Rows of a match, 1 outside of matches.
         policies: Number of policies.
+        share: Share of the matches that have opponents from the past; rounded to as
+            many of a group for each policy, at least one.
     """
     if agents == 1:
         owner = np.repeat(np.arange(policies), num_envs // policies)
-    else:
-        size = num_envs // num_groups
-        owner = np.concatenate(
-            [_match_owners(size, agents, policies, g) for g in range(num_groups)]
-        )
-    return Seats(owner, np.ones(num_envs, bool))
+        return Seats(owner, np.ones(num_envs, bool))
+    size, groups = num_envs // num_groups, []
+    rounds = share_of(size // (agents * policies), share) if share else 0
+    past = rounds * policies
+    for group in range(num_groups):
+        groups += [
+            past_owners(group * past, past, agents, policies),
+            _match_owners(size - past * agents, agents, policies, group),
+        ]
+    owner = np.concatenate(groups)
+    return Seats(owner, owner != DRAWN)
 
 
 def _match_owners(size: int, agents: int, policies: int, group: int) -> np.ndarray:
@@ -70,7 +98,7 @@ def _match_owners(size: int, agents: int, policies: int, group: int) -> np.ndarr
     for number in range(size // 2):
         pair = next(pairs)
         found += pair if (number + group) % 2 == 0 else pair[::-1]
-    return np.array(found)
+    return np.array(found, int)
 
 
 def _pairs(policies: int) -> Iterator[tuple[int, int]]:

@@ -237,12 +237,14 @@ class RolloutCollector:
         value = partial(self._values, policy, slice(0))
         return final_values(cuts, shape, value, size)
 
-    def _ended(self, step: Any, start: int) -> Iterator[Episode]:
-        """Yield the episodes of learning rows that ended with a group's step."""
+    def _results(self, step: Any, start: int) -> Iterator[Episode]:
+        """Yield the episodes of learning rows that a step ended; rate its matches."""
         learns = self._self_play.seats.learns[start:] if self._self_play else None
         for row, episode in ended_episodes(step):
             if learns is None or learns[row]:
                 yield episode
+        if self._self_play:
+            self._self_play.receive(step, start)
 
     def _receive(self, rollout: _Unfinished, group: int, t: int) -> None:
         """Receive the results of a group's actions at step t."""
@@ -253,9 +255,7 @@ class RolloutCollector:
             if self._num_variables:
                 cut.final_obs[VARIABLES] = final_variables(step.info, cut.picked)
             rollout.truncations.append(cut)
-        rollout.episodes.extend(self._ended(step, start))
-        if self._self_play:
-            self._self_play.receive(step, start)
+        rollout.episodes.extend(self._results(step, start))
         self._restarts += int(np.count_nonzero(step.info.restarted))
 
     def _bootstrap(self, rollout: _Unfinished, group: int) -> None:

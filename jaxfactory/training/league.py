@@ -7,6 +7,7 @@ version. A run may come from elsewhere, so both are checked when it is resumed.
 import contextlib
 import json
 import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,17 +50,32 @@ def make_seats(config: Config, environment: Any) -> Seats | None:
     share = config.self_play.self_play_share
     if not share:
         return None
-    env, parts = config.env, config.ppo.num_minibatches
+    env = config.env
     agents = agents_of(environment)
     seats = self_play_seats(env.num_envs, env.num_groups, agents, share)
-    learning = len(seats.learning_rows())
+    check_minibatches(config, seats, env.num_envs)
+    return seats
+
+
+def check_minibatches(config: Config, seats: Seats, num_envs: int) -> None:
+    """Check that the rows that a policy learns from make up minibatches.
+
+    Args:
+        config: The run's settings.
+        seats: Who acts in which row; all policies have as many.
+        num_envs: Rows of a policy, those of its opponents included.
+
+    Raises:
+        UserError: If they do not.
+    """
+    parts = config.ppo.num_minibatches
+    learning = len(seats.learning_rows(0))
     if learning % parts or not learning:
         raise UserError(
-            f"--self-play-share {share:g} leaves {learning} of --num-envs "
-            f"{env.num_envs} environments to learn from, which must be a multiple of "
-            f"--num-minibatches {parts}; change one of the three"
+            f"--self-play-share {config.self_play.self_play_share:g} leaves {learning} "
+            f"of {num_envs} environments to learn from, which must be a multiple of "
+            f"--num-minibatches {parts}; change --num-envs or one of the two"
         )
-    return seats
 
 
 def make_self_play(
@@ -68,6 +84,36 @@ def make_self_play(
     """Return the self-play of a run's seats; None without any."""
     if seats is None:
         return None
+    return _self_play(config, environment, seats)
+
+
+def make_rivals(
+    config: Config, environment: Any, seats: Seats, numbers: Sequence[int]
+) -> list[SelfPlay]:
+    """Return the self-play of each policy of a process; [] without opponents.
+
+    The past versions of each are opponents of all.
+
+    Args:
+        config: Settings of the population.
+        environment: What `family.resolve` returned.
+        seats: Who acts in which row.
+        numbers: Of the policies, in the order of their rows' owners.
+    """
+    if not config.self_play.self_play_share:
+        return []
+    rivals = [
+        _self_play(config, environment, seats, policy=policy, stream=number)
+        for policy, number in enumerate(numbers)
+    ]
+    for one in rivals:
+        one.rivals = rivals
+    return rivals
+
+
+def _self_play(
+    config: Config, environment: Any, seats: Seats, **options: int
+) -> SelfPlay:
     return SelfPlay(
         seats,
         agents=agents_of(environment),
@@ -75,6 +121,7 @@ def make_self_play(
         kept=config.self_play.snapshots_kept,
         seed=config.seed,
         frame_skip=config.env.frame_skip,
+        **options,
     )
 
 
@@ -89,7 +136,11 @@ def agents_of(environment: Any) -> int:
 
 
 class LeagueFiles:
-    """Reads and writes the files of a run's self-play."""
+    """Reads and writes the files of a run's self-play.
+
+    Attributes:
+        self_play: Whose.
+    """
 
     def __init__(self, run_dir: Path, self_play: SelfPlay):
         """Read nothing and write nothing yet.
@@ -98,8 +149,8 @@ class LeagueFiles:
             run_dir: The run.
             self_play: Its self-play.
         """
+        self.self_play = self_play
         self._run_dir = run_dir
-        self._self_play = self_play
         self._saved: list[int] = []
 
     def resume(self, state: TrainState, frames: int) -> None:
@@ -114,7 +165,7 @@ class LeagueFiles:
         """
         path = self._run_dir / runs.LEAGUE
         if not frames or not path.is_file():
-            self._self_play.frames = frames
+            self.self_play.frames = frames
             return
         remedy = (
             f"remove {path} and {self._run_dir / runs.SNAPSHOTS} to resume without "
@@ -134,18 +185,18 @@ class LeagueFiles:
                 raise UserError(f"{file} cannot be read: {reason}; {remedy}") from error
             counts = {name: row[name] for name in _COUNTS}
             found.append(Snapshot(**weights._asdict(), rating=row["rating"], **counts))
-        self._self_play.resume(record, found, frames)
+        self.self_play.resume(record, found, frames)
         self._saved = [snapshot.frames for snapshot in found]
 
     def maybe_save(self) -> None:
         """Write the files if a snapshot has been taken since the last time."""
-        snapshots = self._self_play.store.snapshots
+        snapshots = self.self_play.store.snapshots
         if [snapshot.frames for snapshot in list(snapshots)] != self._saved:
             self.save()
 
     def save(self) -> None:
         """Write the files; a full disk is a warning."""
-        record, snapshots = self._self_play.record()
+        record, snapshots = self.self_play.record()
         try:
             self._write(record, snapshots)
         except OSError as error:

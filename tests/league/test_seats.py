@@ -7,7 +7,14 @@ from updates import NETWORK, PPO, B, T, make_rollout, make_state
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.network import BonusConfig
-from jaxfactory.league.seats import DRAWN, Seats, padded, scatter, self_play_seats
+from jaxfactory.league.seats import (
+    DRAWN,
+    Seats,
+    padded,
+    past_owners,
+    scatter,
+    self_play_seats,
+)
 from jaxfactory.ppo.bonus.exploration import Exploration
 from jaxfactory.ppo.learner import init_train_state, make_update
 
@@ -39,6 +46,14 @@ def test_the_share_is_rounded_to_whole_matches(share, num_envs, agents, drawn):
     seats = self_play_seats(num_envs, 2, agents, share)
     assert len(seats.rows(DRAWN)) == drawn
     assert len(seats.learning_rows()) == num_envs - drawn
+
+
+def test_policies_take_turns_against_the_past():
+    owner = past_owners(0, 5, 2, 2).reshape(-1, 2)
+    assert owner.tolist() == [[-1, 0], [1, -1], [0, -1], [-1, 1], [-1, 0]]
+    # Of four seats, two are the policy's; after three matches it is the first's turn.
+    owner = past_owners(3, 2, 4, 3).reshape(-1, 4)
+    assert owner.tolist() == [[0, -1, 0, -1], [-1, 1, -1, 1]]
 
 
 def test_a_single_agent_has_no_opponents():

@@ -8,8 +8,9 @@ from updates import SPEC
 
 from jaxfactory.league.seats import self_play_seats
 from jaxfactory.league.self_play import SelfPlay
-from jaxfactory.league.snapshots import Snapshot, SnapshotStore
+from jaxfactory.league.snapshots import Snapshot, SnapshotStore, draw, weights
 from jaxfactory.models.normalization import init_normalizer
+from jaxfactory.population.seats import policy_seats
 
 
 NORMALIZER = init_normalizer(SPEC.observation)
@@ -77,14 +78,15 @@ def test_a_store_of_one_or_two():
 
 
 def test_strong_snapshots_are_drawn_more_often():
-    store = SnapshotStore(4)
-    for rating in (1000.0, 1400.0, 100.0):
-        store.add(Snapshot(int(rating), None, NORMALIZER, rating))
+    snapshots = [
+        Snapshot(int(rating), None, NORMALIZER, rating)
+        for rating in (1000.0, 1400.0, 100.0)
+    ]
     # Expected scores 1/2 and 10/11, and the least of 0.05, of 1.459091.
     expected = [0.342679, 0.623053, 0.034268]
-    np.testing.assert_allclose(store.weights(1000.0), expected, atol=1e-5)
+    np.testing.assert_allclose(weights(snapshots, 1000.0), expected, atol=1e-5)
     rng = np.random.default_rng(0)
-    drawn = [store.draw(rng, 1000.0).frames for _ in range(2000)]
+    drawn = [draw(snapshots, rng, 1000.0).frames for _ in range(2000)]
     assert drawn.count(1400) / 2000 == pytest.approx(0.623, abs=0.04)
 
 
@@ -170,3 +172,69 @@ def test_a_record_resumes_without_later_snapshots():
     assert again.rating == self_play.rating
     assert again.matches == 6
     assert again.frames == 60
+
+
+def rivals_of_two():
+    """Rows -1, 0, 1, -1, 0, 1, 1, 0: each policy has a match against the past."""
+    seats = policy_seats(8, 1, 2, 2, 0.5)
+    both = [
+        SelfPlay(seats, agents=2, every=48, kept=4, seed=0, policy=i, stream=i)
+        for i in (0, 1)
+    ]
+    for number, one in enumerate(both):
+        one.rivals = both
+        one.maybe_keep(policy(10 + number))
+    for number, one in enumerate(both):
+        one.begin_rollout(policy(20 + number))
+    return both
+
+
+def test_policies_meet_past_versions_of_all_policies():
+    both = rivals_of_two()
+    seen = [set(), set()]
+    for _ in range(40):
+        for number, one in enumerate(both):
+            ((snapshot, rows),) = one.opponents(slice(0, 8))
+            # The opponent's seat of its own match.
+            assert rows.tolist() == [3 * number]
+            seen[number].add(snapshot.params)
+            one.receive(step([1, 1] * 4), 0)
+    assert seen == [{10, 11}, {10, 11}]
+    assert [one.matches for one in both] == [40, 40]
+    # The second group's rows.
+    assert list(both[0].opponents(slice(4, 8))) == []
+
+
+def test_each_policy_counts_its_own_frames_and_keeps_its_own_past():
+    both = rivals_of_two()
+    for one in both:
+        one.end_rollout(16)  # Of 3 rows.
+        one.begin_rollout(policy(30))
+    assert [one.frames for one in both] == [48, 48]
+    assert [[past.params for past in one.store.snapshots] for one in both] == [
+        [10, 30],
+        [11, 30],
+    ]
+    assert [row["frames"] for row in both[1].record()[0]["snapshots"]] == [0, 48]
+
+
+def test_the_first_draws_of_policies_differ():
+    first, second = rivals_of_two()
+    drawn = [[first._drawn().params for _ in range(20)], []]
+    drawn[1] = [second._drawn().params for _ in range(20)]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_copy_has_the_rating_of_its_parent():
+    first, second = rivals_of_two()
+    first.receive(step([0, 5] * 4), 0)
+    second.receive(step([0, 5] * 4), 0)
+    assert first.rating > 1000 > second.rating
+    assert "league/win_rate" in second.metrics()
+    second.become(first.rating)
+    # Its results were those of other parameters, and so is that of its match.
+    for matches in (1, 2):
+        second.receive(step([5, 0] * 4), 0)
+        assert second.matches == matches
+        assert (second.rating == first.rating) == (matches == 1)
+        assert ("league/win_rate" in second.metrics()) == (matches == 2)

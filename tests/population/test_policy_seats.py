@@ -52,6 +52,42 @@ def test_each_group_has_every_policy_equally_often(agents, policies):
         assert len(set(np.bincount(owner, minlength=policies))) == 1
 
 
+@pytest.mark.parametrize(
+    ("num_envs", "num_groups", "agents", "policies", "share", "past"),
+    # Of each group's 8 matches, 4 or all 8; of 4, 2; of 8 with four agents, 4.
+    [(32, 2, 2, 4, 0.5, 8), (32, 2, 2, 4, 1.0, 16), (16, 2, 2, 2, 0.01, 4),
+     (64, 2, 4, 4, 0.5, 8), (6, 2, 2, 3, 1.0, 3), (16, 2, 2, 4, 0.5, 4)],
+)  # fmt: skip
+def test_each_policy_plays_as_often_against_the_past(
+    num_envs, num_groups, agents, policies, share, past
+):
+    groups = groups_for(num_envs, num_groups, agents, policies, share)
+    seats = policy_seats(num_envs, groups, agents, policies, share)
+    assert (seats.learns == (seats.owner >= 0)).all()
+    for owner in seats.owner.reshape(groups, -1):
+        assert len(set(np.bincount(owner[owner >= 0], minlength=policies))) == 1
+    matches = seats.owner.reshape(-1, agents)
+    drawn = matches[(matches < 0).any(1)]
+    assert len(drawn) == past
+    assert ((drawn < 0).sum(1) == agents // 2).all()
+    # One policy has the other seats, and all have as many such matches.
+    assert all(len(set(match)) == 2 for match in drawn.tolist())
+    assert len(set(np.bincount(drawn.max(1), minlength=policies))) == 1
+
+
+def test_the_past_needs_a_match_of_each_policy():
+    assert groups_for(12, 1, 2, 4) == 1
+    with pytest.raises(UserError, match=r"must be a multiple of 8: try 16"):
+        groups_for(12, 1, 2, 4, 0.5)
+    # Two groups would have a single match for each policy.
+    assert groups_for(16, 2, 2, 4, 0.5) == 1
+    assert groups_for(16, 2, 2, 4, 1.0) == 2
+    with pytest.raises(UserError, match=r"is one match for each .*try 16, or --self"):
+        groups_for(8, 1, 2, 4, 0.5)
+    with pytest.raises(UserError, match=r"--self-play-share 0\.5 needs a match of"):
+        groups_for(12, 1, 1, 4, 0.5)
+
+
 def test_seats_that_do_not_divide_are_refused():
     with pytest.raises(UserError, match=r"must be a multiple of 6: try 12"):
         groups_for(10, 2, 2, 3)

@@ -47,8 +47,10 @@ PHRASES = (
     (r"\bfor such as\b", "for slow environments"),
     (r"\bwhere that one is now\b", "its new path"),
     (r"\boptimis(?:er|ers)\b", "optimizer"),
-    (r"\b(?:\w*normalis|initialis|behaviour|colour|neighbour)\w*",
-     "normalization, initialize, behavior, color, neighbor: American spelling"),
+    (r"\b(?:\w*(?:normal|initial|vector|optim|amort|general)is(?:e|ed|es|ing|ation)"
+     r"|behaviour\w*|colour\w*|neighbour\w*|favour\w*|labell\w+|misspelt|licence)\b",
+     "normalize, behavior, color, favor, labeled, license: American spelling"),
+    (r"\bfor ever\b", "forever"),
     (r"\bbring the optimizer\b", "include the optimizer state"),
     (r"\bmakes? (?:it )?a run of\b", "download into a run directory"),
     (r"\bsuch a one\b", "the one that"),

@@ -13,7 +13,7 @@ from tiny import tiny_config
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config import runs
-from jaxfactory.config.train import Config
+from jaxfactory.config.train import Config, SelfPlayConfig
 from jaxfactory.envs.seeds import env_seeds
 from jaxfactory.training.loop import train
 
@@ -90,6 +90,7 @@ def test_seeds_of_resumed_runs_are_of_no_other_run():
 
 @pytest.mark.parametrize(("change", "flag"), [
     ({"mode": "async"}, "--mode async"), ({"stagger": 100}, "--stagger"),
+    ({"self_play": SelfPlayConfig(self_play_share=0.5)}, "--self-play-share"),
 ])  # fmt: skip
 def test_what_cannot_be_repeated_is_refused(change, flag):
     with pytest.raises(UserError, match=f"--resume exact cannot repeat .*{flag}"):

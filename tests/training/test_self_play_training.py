@@ -112,7 +112,7 @@ def test_a_damaged_league_is_refused(run, text, words):
     ("scenario", "changes", "words"),
     [
         ("basic", {}, "needs a match of several agents, and this scenario has 1"),
-        ("duel", {"num_minibatches": 4}, "leaves 6 of --num-envs 8 environments"),
+        ("duel", {"num_minibatches": 4}, "leaves 6 of 8 environments"),
     ],
 )
 def test_seats_that_do_not_fit_are_refused(tmp_path, scenario, changes, words):

@@ -12,12 +12,13 @@ class SelfPlayConfig:
 
     self_play_share: float = 0.0
     """Share of the matches in which past versions of the agent have half of the seats,
-    from 0 to 1; rounded to whole matches of a group, at least one. Frames count only
-    the seats that learn."""
+    from 0 to 1; rounded to whole matches of a group, at least one. With --num-policies,
+    one of each policy, whose opponents are past versions of all policies of its
+    process. Frames count only the seats that learn."""
     snapshot_every: int = 500_000
     """Frames between the past versions that --self-play-share draws from."""
     snapshots_kept: int = 10
-    """Past versions that are kept; older ones become sparse."""
+    """Past versions that are kept of each policy; older ones become sparse."""
 
     def __post_init__(self) -> None:
         validation.within(self, "self_play_share", 0.0, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from jaxfactory.config.env import EnvConfig
-from jaxfactory.envs.gymnasium.registry import vectorised
+from jaxfactory.envs.gymnasium.registry import vectorized
 from jaxfactory.envs.gymnasium.resolve import ResolvedGymnasium, resolve
 from jaxfactory.envs.step import Step, make_arrays, view
 from jaxfactory.envs.trained_reward import TrainedReward
@@ -79,7 +79,7 @@ class GymnasiumPool:
         self._processes = self.num_workers > 1
         arguments = (found, config.frame_skip, config.timeout, None)
         size = self.num_envs // self.num_groups
-        self._envs = [vectorised(arguments, size, self._processes) for _ in self._all]
+        self._envs = [vectorized(arguments, size, self._processes) for _ in self._all]
         self._sent: list[Any] = [None] * self.num_groups
         self._steps = [0] * self.num_groups
         self.arrays = make_arrays(self.spec, num_slabs, num_steps + 1, self.num_envs)

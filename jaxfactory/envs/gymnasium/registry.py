@@ -103,7 +103,7 @@ def make(
     return HeldAction(env, frame_skip) if frame_skip > 1 else env
 
 
-def vectorised(
+def vectorized(
     arguments: tuple[Any, ...], size: int, processes: bool
 ) -> SyncVectorEnv | AsyncVectorEnv:
     """Make a vector environment that resets episodes in the same step (SAME_STEP).

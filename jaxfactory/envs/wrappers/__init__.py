@@ -1,1 +1,1 @@
-"""The Doom pool as Gymnasium environments, single and vectorised."""
+"""The Doom pool as Gymnasium environments, single and vectorized."""

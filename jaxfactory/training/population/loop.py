@@ -89,6 +89,8 @@ def run_loop(session: PopulationSession) -> None:
             for member, ended in zip(members, episodes, strict=True):
                 member.progress.add(session.frames, ended)
             each = [member.progress.metrics() for member in here]
+            for files, own in zip(session.leagues, each, strict=False):
+                own.update(files.self_play.metrics())
             together = {
                 **of_all(members, session.config.population.pbt_objective),
                 **session.throughput.update(session.frames * len(members)),
@@ -100,6 +102,7 @@ def run_loop(session: PopulationSession) -> None:
             select(session, before)
             with timer.phase("checkpoint"):
                 session.maybe_save()
+                session.maybe_save_leagues()
             session.maybe_cut()
     output.flush()
     spread.team.after_training()
@@ -172,6 +175,21 @@ def select(session: PopulationSession, before: int) -> None:
         )
     indices = [spread.index(number) for number, _ in copies]
     session.sampler.forget([index for index in indices if index is not None])
+    if session.leagues and copies:
+        _copy_ratings(session, copies)
+
+
+def _copy_ratings(
+    session: PopulationSession, copies: Sequence[tuple[int, int]]
+) -> None:
+    """Give policies that became copies the ratings of their parents."""
+    ratings = session.spread.everyone(
+        [files.self_play.rating for files in session.leagues]
+    )
+    for number, parent in copies:
+        index = session.spread.index(number)
+        if index is not None:
+            session.leagues[index].self_play.become(ratings[parent])
 
 
 def _call_back(

@@ -20,6 +20,7 @@ from jaxfactory.config.train import Config
 from jaxfactory.distributed.team import SOLO, Together
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
+from jaxfactory.league.seats import Seats
 from jaxfactory.metrics.progress import Progress
 from jaxfactory.metrics.timers import Stopwatch, Throughput
 from jaxfactory.metrics.writers import Writer
@@ -66,6 +67,7 @@ class PopulationSession:
         interrupt: Remembers the signal that interrupts training.
         deadline: When training ends at the latest, on the monotonic clock.
         weigh: Gives the rows of one of this process's policies its reward weights.
+        leagues: Files of their self-play against the past; none without it.
     """
 
     run_dir: Path
@@ -85,6 +87,7 @@ class PopulationSession:
     interrupt: Interrupt
     deadline: float
     weigh: Weigh
+    leagues: list[league.LeagueFiles]
 
     @property
     def here(self) -> list[Member]:
@@ -116,8 +119,15 @@ class PopulationSession:
             if not done:
                 checkpointer.begin_save(*what)
 
+    def maybe_save_leagues(self) -> None:
+        """Save the past versions if there are new ones."""
+        for files in self.leagues:
+            files.maybe_save()
+
     def save(self) -> None:
         """Save this process's policies and wait until that is done."""
+        for files in self.leagues:
+            files.save()
         for checkpointer, state, progress in self._savers():
             checkpointer.save(state, progress)
 
@@ -166,21 +176,14 @@ def open_population(
     begun = time.monotonic()
     check_same(team, config)
     spread = Spread(team, config.population.num_policies)
-    share = len(spread.numbers)
     environment = family.resolve(config.env)
-    agents = league.agents_of(environment)
-    groups = seating.groups_for(
-        config.env.num_envs, config.env.num_groups, agents, share
-    )
-    if groups != config.env.num_groups:
-        env = dataclasses.replace(config.env, num_groups=groups)
-        environment = family.resolve(env)
+    seats, environment = _seats(config, environment, len(spread.numbers))
     _check_objective(config, environment)
     weights = values.weight_names(config, environment)
-    seats = seating.policy_seats(config.env.num_envs, groups, agents, share)
     network = ActorCritic(environment.spec, config.network, encoder)
-    one = policies.config_of(config, share)
-    bonus = make_exploration(network, one, one.env.num_envs)
+    one = policies.config_of(config, len(spread.numbers))
+    bonus = make_exploration(network, one, len(seats.learning_rows(0)))
+    rivals = league.make_rivals(config, environment, seats, spread.numbers)
     start = transfer.prepare(config, run_dir, network) if config.init_from else None
     with (
         catch_interrupts() as interrupt,
@@ -218,6 +221,10 @@ def open_population(
         ]
         states = policies.restore(members, states, spread)
         frames = states[0].frames
+        folders = [saver.run_dir for saver in savers]
+        leagues = list(map(league.LeagueFiles, folders, rivals))
+        for files, state in zip(leagues, states, strict=False):
+            files.resume(state, frames)
         values.begin(config, members, history, frames, weights, spread)
         collector = PopulationCollector(
             pool,
@@ -227,12 +234,12 @@ def open_population(
             seed=config.seed,
             segment_steps=config.ppo.segment_steps,
             share=(team.number, team.count),
+            rivals=rivals,
         )
         sampler = PopulationSampler(collector)
         if frames != expected:
             # A checkpoint could not be read, and the one before it could.
             sampler.first_seeds = spread.env_seeds(config, frames)
-        folders = [saver.run_dir for saver in savers]
         record([run_dir, *folders] if spread.writes else folders, frames, environment)
         output = open_output(config, run_dir, members, states, writer, stack, spread)
         output.note(precision.describe(network.precision))
@@ -264,7 +271,21 @@ def open_population(
             interrupt=interrupt,
             deadline=begun + (60 * config.train_for_minutes or math.inf),
             weigh=values.make_weigh(environment, pool, seats),
+            leagues=leagues,
         )
+
+
+def _seats(config: Config, environment: Any, count: int) -> tuple[Seats, Any]:
+    """Return who acts in which row, and the environment, perhaps with other groups."""
+    env, share = config.env, config.self_play.self_play_share
+    agents = league.agents_of(environment)
+    groups = seating.groups_for(env.num_envs, env.num_groups, agents, count, share)
+    if groups != env.num_groups:
+        environment = family.resolve(dataclasses.replace(env, num_groups=groups))
+    seats = seating.policy_seats(env.num_envs, groups, agents, count, share)
+    if share:
+        league.check_minibatches(config, seats, env.num_envs // count)
+    return seats, environment
 
 
 def _check_objective(config: Config, environment: Any) -> None:

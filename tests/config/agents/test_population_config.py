@@ -4,7 +4,7 @@ import pytest
 
 from jaxfactory._util.errors import UserError
 from jaxfactory.config.agents.population import PopulationConfig
-from jaxfactory.config.train import Config, EnvConfig, PPOConfig, SelfPlayConfig
+from jaxfactory.config.train import Config, EnvConfig, PPOConfig
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,6 @@ def test_nonsense_is_refused(changes, words):
         ({"env": EnvConfig(num_envs=8)}, "the 1 of each must be a multiple of "
          "--num-minibatches 4"),
         ({"mode": "async"}, "--mode async is for a single policy"),
-        ({"self_play": SelfPlayConfig(self_play_share=0.5)}, "--self-play-share is"),
         ({"ppo": PPOConfig(kl_target=0.01)}, "--kl-target 0.01 sets the learning rate"),
         ({"total_frames": 900_000}, "first ranking is after 1,000,000 frames"),
     ],
