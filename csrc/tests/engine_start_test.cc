@@ -219,6 +219,25 @@ void TestAServerThatIsCompromised() {
   EndProcess(child);
 }
 
+// A server that does not answer may have made an engine of the id that it was asked for.
+void TestAnIdIsNotUsedAgainAfterAServerThatHangs() {
+  EngineConfig config = Attack("server hangs");
+  config.fork_library = "/etc/passwd";
+  config.timeout = 0.5;
+  ForkServer server(config);
+  for (int i = 0; i < 2; ++i) server.Start(RandomInstanceId(), 1);
+  DoomEngine engine(config, 1, {.server = &server});
+  std::set<std::string> ids = {engine.id()};
+  while (engine.pid() == 0) {
+    engine.Poll();
+    ids.insert(engine.id());
+  }
+  ids.erase("");  // until the server was ready
+  CHECK(ids.size() == 2);
+  ids.erase(engine.id());
+  CHECK(Names(*ids.begin()).empty());
+}
+
 }  // namespace
 }  // namespace jaxfactory
 
@@ -232,4 +251,5 @@ int main(int, char** argv) {
   jaxfactory::TestALibraryThatIsNotLoaded();
   jaxfactory::TestALibraryWhoseFileIsGone();
   jaxfactory::TestAServerThatIsCompromised();
+  jaxfactory::TestAnIdIsNotUsedAgainAfterAServerThatHangs();
 }

@@ -1,13 +1,15 @@
-"""Safe reading of untrusted files, and safe printing of their text.
+"""Reading and replacing untrusted files safely, and printing their text safely.
 
 A name in an untrusted directory may belong to a FIFO or a device, or to a link to one.
 Opening or reading it could block forever, so only regular files are opened, and reads
 are limited in size.
 """
 
+import contextlib
 import os
 import stat
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,6 +63,24 @@ def _check_regular(status: os.stat_result) -> None:
         raise ValueError("it is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that replaces another one if the block ends without an error."""
+    scratch = path.with_name(f".{path.name}.unfinished")
+    try:
+        # Writing to the file itself would follow a link.
+        scratch.unlink(missing_ok=True)
+        with scratch.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
 
 
 def is_plain(text: str) -> bool:

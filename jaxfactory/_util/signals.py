@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one saves and exits, the second exits at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first saves and exits, the second exits at once."""
 
 import signal
 import threading
@@ -49,16 +49,23 @@ class Interrupt:
         self.signum = 0
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
-        """Record the signal; raise ``KeyboardInterrupt`` if it is the second one."""
+        """Record the signal; raise ``KeyboardInterrupt`` if it is the second one.
+
+        A terminal that is closed may send SIGHUP several times.
+        """
         del frame
-        if self.signum:
+        if self.signum and signum != signal.SIGHUP:
             raise KeyboardInterrupt
-        self.signum = signum
+        self.note(signum)
+
+    def note(self, signum: int) -> None:
+        """Record a signal, unless there was one before."""
+        self.signum = self.signum or signum
 
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupt]:
-    """Catch SIGINT and SIGTERM during the block.
+    """Catch SIGINT, SIGTERM and, unless it is ignored, SIGHUP during the block.
 
     Does nothing outside the main thread, where Python allows no handlers.
     """
@@ -66,7 +73,9 @@ def catch_interrupts() -> Iterator[Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
     previous = {number: signal.signal(number, interrupt.handle) for number in numbers}
     try:
         yield interrupt

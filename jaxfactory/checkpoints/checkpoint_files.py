@@ -8,6 +8,7 @@ rename turns into the checkpoint: a process killed halfway leaves the scratch di
 never a partial checkpoint.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -18,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxfactory._util import plain_json
 from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import disk_room, host_file, orbax
 from jaxfactory.config import runs
@@ -71,7 +71,9 @@ def _write(
 ) -> Path:
     check_finite(arrays)
     shapes = shapes_of_arrays(arrays)
-    text = json.dumps({**host, "leaves": shapes})
+    text = json.dumps(
+        {**host, "leaves": shapes, "checksum": host_file.checksum(arrays)}
+    )
     (scratch / "host.json").write_text(text)
     disk_room.check(scratch, arrays)
     # Orbax refuses empty arrays; they are restored from their shape alone.
@@ -105,8 +107,11 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     ``host["leaves"]`` describes the arrays, as in ``"float32[3,4]"``.
     """
-    host = read_host(path)
-    return host, _load(path, host["leaves"])
+    host = host_file.read(path)
+    arrays = _load(path, host)
+    # Of a run's checkpoint; a published agent has other files.
+    host.pop("checksum", None)
+    return host, arrays
 
 
 def read_state(path: Path, target: State, *, partial: bool = False) -> State:
@@ -120,11 +125,13 @@ def read_state(path: Path, target: State, *, partial: bool = False) -> State:
 
     Raises:
         UserError: If a leaf is missing, unexpected or of another shape.
+        ValueError: If an array has changed since it was written.
     """
-    leaves = read_host(path)["leaves"]
+    host = host_file.read(path)
+    leaves = host["leaves"]
     expected = shapes_of(target)
     check_shapes(path, fields_of(leaves, expected) if partial else leaves, expected)
-    arrays = _load(path, leaves)
+    arrays = _load(path, host)
     check_finite(arrays)
     flat, structure = jax.tree_util.tree_flatten_with_path(target)
     restored = [_like(leaf, arrays[_name(where)]) for where, leaf in flat]
@@ -179,13 +186,17 @@ def check_shapes(path: Path, there: Mapping[str, str], here: Mapping[str, str]) 
         )
 
 
-def _load(path: Path, shapes: dict[str, str]) -> dict[str, np.ndarray]:
+def _load(path: Path, host: Mapping[str, Any]) -> dict[str, np.ndarray]:
     blank = {
         name: np.empty(shape, dtype)
-        for name, (shape, dtype) in host_file.leaves(shapes).items()
+        for name, (shape, dtype) in host_file.leaves(host["leaves"]).items()
     }
     full = {name: array for name, array in blank.items() if array.size}
-    return {**blank, **orbax.load(path / "state", full)}
+    arrays = {**blank, **orbax.load(path / "state", full)}
+    # Checkpoints of earlier versions have none.
+    if host.get("checksum", host_file.checksum(arrays)) != host_file.checksum(arrays):
+        raise ValueError("its arrays have changed since they were written")
+    return arrays
 
 
 def why(error: BaseException) -> str:
@@ -261,12 +272,12 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
     return array
 
 
-def read_host(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's host-side state.
-
-    Raises:
-        OSError: If its host.json cannot be read.
-        ValueError: If that file is damaged; see `host_file.checked`.
-    """
-    # An episode's return may be NaN, which Python writes as NaN.
-    return host_file.checked(plain_json.read(path / "host.json", allow_nan=True))
+def best_score(run_dir: Path) -> float:
+    """Return the score of a run's best checkpoint; minus infinity without one."""
+    found = [-np.inf]
+    for kind in ("best", "latest") if runs.checkpoint_dirs(run_dir, "best") else ():
+        for path in runs.checkpoint_dirs(run_dir, kind):
+            with contextlib.suppress(OSError, ValueError):
+                if (best := host_file.read(path)["best"]) is not None:
+                    found.append(best)
+    return max(found)

@@ -6,6 +6,9 @@ untrusted sources.
 
 import math
 import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,20 @@ _MOST_BYTES = 8 * 2**30
 Leaf = tuple[list[int], str]
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's host-side state.
+
+    Args:
+        path: The checkpoint's directory.
+
+    Raises:
+        OSError: If its host.json cannot be read.
+        ValueError: If that file is damaged; see `checked`.
+    """
+    # An episode's return may be NaN, which Python writes as NaN.
+    return checked(plain_json.read(path / "host.json", allow_nan=True))
+
+
 def checked(host: Any) -> dict[str, Any]:
     """Return a checkpoint's host-side state after validating it.
 
@@ -46,6 +63,7 @@ def checked(host: Any) -> dict[str, Any]:
         "best": lambda value: value is None or _is_number(value),
         "best_by": lambda value: value in ("training", "evaluation"),
         "episodes": _is_window,
+        "checksum": plain_json.is_count,
     }
     for name, holds in checks.items():
         if name in host and not holds(host[name]):
@@ -83,6 +101,15 @@ def size_of(leaf: Leaf) -> int:
     """Return the size of an array in bytes."""
     shape, dtype = leaf
     return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """Return a CRC-32 of arrays and their names, in any order of the names."""
+    found = 0
+    for name in sorted(arrays):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(np.ascontiguousarray(arrays[name]).reshape(-1).data, found)
+    return found
 
 
 def _is_number(value: Any) -> bool:

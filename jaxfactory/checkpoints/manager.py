@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import host_file
 from jaxfactory.checkpoints.background_writer import BackgroundWriter, Counted
 from jaxfactory.checkpoints.checkpoint_files import (
     KEPT,
     State,
-    read_host,
+    best_score,
     read_state,
     remove,
     why,
@@ -114,7 +115,7 @@ class Checkpointer:
         saved = self._resumable()
         for path in reversed(saved):
             try:
-                host = read_host(path)
+                host = host_file.read(path)
                 restored = read_state(path, state)
             except UserError:
                 raise
@@ -232,7 +233,8 @@ class Checkpointer:
 
     def _make_again(self) -> bool:
         made = self._run.make_again()
-        self._best, self._saved_frames = -np.inf, -1
+        if made:
+            self._best, self._saved_frames = best_score(self.run_dir), -1
         self._retry_at = self._clock() + (0.0 if made else RETRY_SECONDS)
         return made
 

@@ -61,18 +61,25 @@ class RunFolder:
             self._lock = None
 
     def is_there(self) -> bool:
-        """Whether the lock's file, and with it the directory, is the one opened."""
+        """Whether the lock's file, and with it the directory, is the one opened.
+
+        A directory that cannot be looked at now, as on a network, may be there again
+        soon.
+        """
         assert self._lock is not None
         try:
             found = os.stat(self._run_dir / runs.LOCK)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:
+            return True
         return os.path.samestat(found, os.fstat(self._lock.fileno()))
 
     def make_again(self) -> bool:
         """Create the directory again, and warn; return whether that worked."""
         removed = f"the run directory {self._run_dir} was removed during training"
         try:
+            before = runs.checkpoint_dirs(self._run_dir, "latest")
             self._run_dir.mkdir(parents=True, exist_ok=True)
             lock = run_lock.take(self._run_dir / runs.LOCK)
             try:
@@ -93,9 +100,11 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
         self._lock, self._warned = lock, False
-        warnings.warn(
-            f"{removed}; it is made again with a checkpoint of the current state, "
-            "earlier checkpoints and metrics are lost",
-            stacklevel=2,
+        found = (
+            "the one that is there now is used"
+            if before
+            else "it is made again with a checkpoint of the current state, earlier "
+            "checkpoints and metrics are lost"
         )
+        warnings.warn(f"{removed}; {found}", stacklevel=2)
         return True

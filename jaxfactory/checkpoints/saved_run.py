@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints.checkpoint_files import State, read_host, read_state, why
+from jaxfactory.checkpoints import host_file
+from jaxfactory.checkpoints.checkpoint_files import State, read_state, why
 from jaxfactory.config import runs, validation
 from jaxfactory.config.train import Config
 from jaxfactory.metrics.episodes import EpisodeStats
@@ -35,7 +36,7 @@ class SavedRun(NamedTuple):
             UserError: If its description cannot be read.
         """
         try:
-            return read_host(self.path)["leaves"]
+            return host_file.read(self.path)["leaves"]
         except (OSError, ValueError) as error:
             raise self._damaged(error) from error
 
@@ -169,7 +170,7 @@ def _score(folder: Path, objective: str) -> float:
         return -math.inf
     episodes = EpisodeStats()
     try:
-        episodes.load(read_host(saved[-1])["episodes"])
+        episodes.load(host_file.read(saved[-1])["episodes"])
     except (OSError, ValueError):
         return -math.inf
     won = objective == "win_rate"

@@ -9,6 +9,7 @@ help, the version and error messages appear at once.
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import warnings
@@ -69,28 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         with raise_signals(), _plain_warnings():
             return _dispatch(args)
     except UserError as error:
-        print(f"jaxfactory: {printable(str(error))}", file=sys.stderr)
+        _say(printable(str(error)))
         if isinstance(error, UserCodeError):
             print(error.trace(), end="", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        # A TrainingInterrupted says how to resume; a second Ctrl-C has no message.
-        if str(error):
-            print(f"jaxfactory: {error}", file=sys.stderr)
-        return 128 + getattr(error, "signum", 2)
-    except BrokenPipeError:
-        # `jaxfactory scenarios | head`: leave quietly, and keep Python from flushing
-        # into the closed pipe when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _interrupted(error)
+    except BrokenPipeError:  # `jaxfactory scenarios | head`: leave quietly.
+        _forget_output()
         return 1
     except OSError as error:
         message = disk_message(error)
         if not message:
             raise
-        print(f"jaxfactory: {printable(message)}", file=sys.stderr)
+        _say(printable(message))
         return 2
     except MemoryError:
-        print(f"jaxfactory: {_NO_MEMORY}", file=sys.stderr)
+        _say(_NO_MEMORY)
         return 1
     except RuntimeError as error:
         message = str(error)
@@ -98,8 +94,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             message = _NO_THREADS
         elif not _is_engine_error(error):
             raise
-        print(f"jaxfactory: {message}", file=sys.stderr)
+        _say(message)
         return 1
+
+
+def _say(message: str) -> None:
+    """Print an error message, unless the terminal is gone."""
+    with contextlib.suppress(OSError):
+        print(f"jaxfactory: {message}", file=sys.stderr, flush=True)
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """Print how to resume, if there is a run; return the exit code."""
+    if str(error):  # A second Ctrl-C has no message.
+        _say(str(error))
+    signum = getattr(error, "signum", signal.SIGINT)
+    if signum == signal.SIGPIPE:
+        _forget_output()
+    return 128 + signum
+
+
+def _forget_output() -> None:
+    """Keep Python from flushing into the closed pipe when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_engine_error(error: RuntimeError) -> bool:

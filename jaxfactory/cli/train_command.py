@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jaxfactory._util import jax_setup, plugins
 from jaxfactory._util.errors import UserError, require
 from jaxfactory._util.signals import TrainingInterrupted
+from jaxfactory.checkpoints import host_file
 from jaxfactory.config import runs, sizing
 from jaxfactory.distributed import gang as gangs
 from jaxfactory.training import init_from
@@ -119,6 +120,10 @@ def _finished(config: "Config", run_dir: Path) -> str:
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if not saved or int(saved[-1].name) < config.total_frames:
         return ""
+    try:
+        host_file.read(saved[-1])
+    except (OSError, ValueError):
+        return ""  # Damaged: training resumes from the one before.
     return (
         f"the run {run_dir} already has {int(saved[-1].name):,} frames; "
         "give a larger --total-frames to resume it"

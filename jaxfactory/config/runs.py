@@ -23,13 +23,12 @@ Imports no JAX, so the command line can read a run before JAX starts.
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxfactory._util import plain_json
+from jaxfactory._util import plain_files, plain_json
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import train as config_lib
 from jaxfactory.config.agents.policy_dirs import POLICIES as POLICIES
@@ -226,19 +225,8 @@ def _writable(run_dir: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that readers see either the old text or the new text."""
-    scratch = path.with_name(f".{path.name}.unfinished")
-    try:
-        # Writing to the file itself would follow a link.
-        scratch.unlink(missing_ok=True)
-        with scratch.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise
+    with plain_files.replacing(path) as file:
+        file.write(text.encode())
 
 
 def _check_same(run_dir: Path, stored: Config, new: Config) -> None:

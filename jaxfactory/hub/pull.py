@@ -121,7 +121,7 @@ def _download(
 
 
 def _pull_ours(options: PullOptions, folder: Path, weights_only: bool) -> Pulled:
-    from jaxfactory.checkpoints import checkpoint_files, export
+    from jaxfactory.checkpoints import export, host_file
 
     choices = trust.Choices(
         options.scenario or "",
@@ -137,7 +137,7 @@ def _pull_ours(options: PullOptions, folder: Path, weights_only: bool) -> Pulled
         frames = export.unpack(folder, scratch.path)
         (saved,) = runs.checkpoint_dirs(scratch.path, "latest")
         if not weights_only:
-            leaves = checkpoint_files.read_host(saved)["leaves"]
+            leaves = host_file.read(saved)["leaves"]
             checkpoint_fit.check_fits(config, leaves)
         for there, here in _copied(folder).items():
             (scratch.path / here).parent.mkdir(exist_ok=True)

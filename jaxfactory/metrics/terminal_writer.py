@@ -38,6 +38,14 @@ _SCALARS = (
 )
 
 
+class _Output(Console):
+    """Standard output. Rich would end the process once nobody reads it."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the `BrokenPipeError` that is being handled."""
+        raise  # noqa: PLE0704 - Rich calls this while it handles the error.
+
+
 class TerminalWriter:
     """A live display on a terminal; elsewhere one plain line every few seconds.
 
@@ -62,7 +70,7 @@ class TerminalWriter:
     ) -> None:
         self._run_dir = run_dir
         self._total = total_frames
-        self._console = console or Console()
+        self._console = console or _Output()
         self._policies = policies
         self._interval = interval
         self._clock = clock

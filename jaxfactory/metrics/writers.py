@@ -1,5 +1,6 @@
 """The interface of metrics writers, and a writer that combines several."""
 
+import errno
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,13 +43,19 @@ class Videos(Protocol):
 class CompositeWriter:
     """Forwards everything to several writers; a context manager that closes them.
 
-    Once they have begun, a full disk or another `OSError` in one of them is a warning,
-    and every later call tries again: metrics must not end a training run.
+    Once they have begun, a full disk or another error in one of them is a warning, and
+    every later call tries again: metrics must not end a training run.
     """
 
     def __init__(self, *writers: Writer) -> None:
         self._writers = writers
         self._failing: set[Writer] = set()
+        self._left: set[Writer] = set()
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads the output any more, as in ``train | head``."""
+        return bool(self._left)
 
     def begin(self, frames: int) -> None:
         """Begin every writer."""
@@ -81,17 +88,23 @@ class CompositeWriter:
 
     def _try(self, writer: Writer, action: Callable[[], None]) -> None:
         """Call a writer; warn of the first failure, until it works again."""
+        if writer in self._left:
+            return
         try:
             action()
-        except BrokenPipeError:  # Whoever reads the output has left: the command ends.
-            raise
-        except OSError as error:
+        except BrokenPipeError:
+            self._left.add(writer)
+        except Exception as error:  # W&B and a user's own writer may raise any.
             if writer not in self._failing:
                 self._failing.add(writer)
-                why = error.strerror or error
+                why, remedy = f"{type(error).__name__}: {error}", ""
+                if isinstance(error, OSError):
+                    why = str(error.strerror or error)
+                    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                    remedy = ": free disk space" if full else ""
                 warnings.warn(
                     f"{type(writer).__name__} cannot write ({why}); "
-                    "training goes on, and it tries again: free disk space",
+                    f"training goes on, and it tries again{remedy}",
                     stacklevel=2,
                 )
         else:

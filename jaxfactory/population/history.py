@@ -7,6 +7,7 @@ last event up to its checkpoint. An event is on the disk before any later checkp
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,9 @@ class Event(NamedTuple):
 class History:
     """Writes the events of a run.
 
+    Events that a full disk does not take are kept. Until they are written, no
+    checkpoint may be saved: without them it could not be resumed.
+
     Attributes:
         path: Its population.jsonl.
     """
@@ -59,6 +63,13 @@ class History:
         """Write nothing yet."""
         self.path = run_dir / runs.POPULATION
         self._lines: list[str] = []
+        self._written = 0
+        self._error: OSError | None = None
+
+    @property
+    def written(self) -> bool:
+        """Whether all events are on the disk."""
+        return self._written == len(self._lines)
 
     def begin(self, frames: int) -> list[Event]:
         """Drop events after ``frames``, which training repeats; return the others.
@@ -68,36 +79,67 @@ class History:
         """
         events = [event for event in read(self.path) if event.frames <= frames]
         self._lines = list(map(_line, events))
+        self._written = len(self._lines)
         if self.path.exists():
             runs.write_atomically(self.path, "".join(self._lines))
         return events
 
     def add(self, events: Iterable[Event]) -> None:
-        """Append events and wait until they are on the disk.
+        """Append events and wait until they are on the disk; warn if that fails.
 
         If the file is gone, as after someone has removed the run's directory, it is
         made again with all events.
+        """
+        self._lines += map(_line, events)
+        failed = self._error is not None
+        if not self.flush() and not failed:
+            warnings.warn(
+                f"{self._reason()}; training goes on without saving checkpoints, and "
+                "it is tried again: free disk space",
+                stacklevel=2,
+            )
+
+    def flush(self) -> bool:
+        """Write the events that are not written yet; return whether all are."""
+        try:
+            there = self.path.exists()
+            if self.written and (there or not self._lines):
+                return True
+            if not there:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            size = self.path.stat().st_size if there else 0
+            lines = self._lines[self._written if there else 0 :]
+            data = memoryview("".join(lines).encode())
+            with self.path.open("ab", buffering=0) as file:
+                try:
+                    while data:
+                        data = data[file.write(data) :]
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)  # A part may have been written.
+                    raise
+        except OSError as error:
+            self._error = error
+            return False
+        self._written, self._error = len(self._lines), None
+        return True
+
+    def check(self) -> None:
+        """Raise an error if events are not on the disk.
 
         Raises:
-            UserError: If they cannot be written: without them, no checkpoint of the
-                population could be resumed.
+            UserError: With the reason.
         """
-        lines = list(map(_line, events))
-        self._lines += lines
-        try:
-            if not self.path.exists():
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                lines = self._lines
-            with self.path.open("a") as file:
-                file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
+        if not self.written:
             raise UserError(
-                f"{self.path} cannot be written ({error.strerror}), and without it a "
-                "checkpoint of the population cannot be resumed; free disk space and "
-                f"resume with: jaxfactory train --run {self.path.parent}"
-            ) from error
+                f"{self._reason()}, and without it a checkpoint of the population "
+                "cannot be resumed; free disk space and resume with: "
+                f"jaxfactory train --run {self.path.parent}"
+            )
+
+    def _reason(self) -> str:
+        why = self._error.strerror if self._error else "it is gone"
+        return f"{self.path} cannot be written ({why})"
 
 
 def last_values(events: Iterable[Event]) -> dict[int, dict[str, float]]:

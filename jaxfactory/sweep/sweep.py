@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from jaxfactory._util.errors import UserError
+from jaxfactory._util.signals import catch_interrupts
 from jaxfactory.config import runs
 from jaxfactory.report import report
 from jaxfactory.sweep import slurm, sweep_file
@@ -35,7 +36,6 @@ from jaxfactory.sweep.sweep_runs import (
     progress,
     score,
 )
-from jaxfactory.sweep.sweep_signals import catch_signals
 from jaxfactory.sweep.sweep_table import Job, Sweep
 
 
@@ -160,7 +160,7 @@ def train_all(sweep: Sweep, console: Console | None = None) -> list[Failure]:
     failures: list[Failure] = []
     todo = [job for job in sweep.jobs if not is_finished(sweep, job)]
     with (
-        catch_signals() as interrupt,
+        catch_interrupts() as interrupt,
         SweepDisplay(sweep, console or Console()) as display,
         Children() as children,
     ):

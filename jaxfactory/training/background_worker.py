@@ -39,7 +39,9 @@ def main() -> int:
     # Only answers may go to the pipe that the trainer reads.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # The trainer, which gets these as well, ends this process when it has saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit)
     jax_setup.configure_xla()
     jobs: queue.SimpleQueue[str | None] = queue.SimpleQueue()

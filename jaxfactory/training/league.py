@@ -5,6 +5,7 @@ version. A run may come from elsewhere, so both are checked when it is resumed.
 """
 
 import contextlib
+import dataclasses
 import json
 import warnings
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from jaxfactory._util.errors import UserError
 from jaxfactory.checkpoints import checkpoint_files, tensor_file
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
+from jaxfactory.envs import family
 from jaxfactory.league.seats import Seats, self_play_seats
 from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.league.snapshots import Snapshot
 from jaxfactory.models.normalization import Normalizer
+from jaxfactory.population import seats as seating
 from jaxfactory.ppo.learner import TrainState
 from jaxfactory.types import Params
 
@@ -55,6 +58,30 @@ def make_seats(config: Config, environment: Any) -> Seats | None:
     seats = self_play_seats(env.num_envs, env.num_groups, agents, share)
     check_minibatches(config, seats, env.num_envs)
     return seats
+
+
+def make_population_seats(
+    config: Config, environment: Any, policies: int
+) -> tuple[Seats, Any]:
+    """Return the seats of several policies, and the environment, in groups for them.
+
+    Args:
+        config: Settings of the population.
+        environment: What `family.resolve` returned.
+        policies: Number of policies of this process.
+
+    Raises:
+        UserError: If the environments do not suffice for all.
+    """
+    env, share = config.env, config.self_play.self_play_share
+    agents = agents_of(environment)
+    groups = seating.groups_for(env.num_envs, env.num_groups, agents, policies, share)
+    if groups != env.num_groups:
+        environment = family.resolve(dataclasses.replace(env, num_groups=groups))
+    seats = seating.policy_seats(env.num_envs, groups, agents, policies, share)
+    if share:
+        check_minibatches(config, seats, env.num_envs // policies)
+    return seats, environment
 
 
 def check_minibatches(config: Config, seats: Seats, num_envs: int) -> None:

@@ -29,6 +29,11 @@ class LateOutput:
         self.nonfinite = nonfinite
         self._pending: tuple[Mapping[str, Any], Mapping[str, float], int] | None = None
 
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads the output any more."""
+        return self._writer.left
+
     def write(
         self, losses: Mapping[str, Any], metrics: Mapping[str, float], frames: int
     ) -> None:

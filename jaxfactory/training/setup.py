@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -92,9 +93,11 @@ class Session(NamedTuple):
     def due(self) -> bool:
         """Whether something in this process ends training.
 
-        A signal, a callback, numbers that are not finite, or the end of the time that
-        the settings give it.
+        A signal, output that nobody reads, a callback, numbers that are not finite, or
+        the end of the time that the settings give it.
         """
+        if self.output.left:
+            self.interrupt.note(signal.SIGPIPE)
         over = time.monotonic() >= self.deadline
         reason = self.callbacks.stopped or self.output.nonfinite.stopped
         return bool(self.interrupt.signum or reason or over)

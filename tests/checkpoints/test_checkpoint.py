@@ -20,6 +20,7 @@ from places import ROOT, TESTS
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
+from jaxfactory.checkpoints import orbax as orbax_files
 from jaxfactory.checkpoints.checkpoint_files import read_arrays
 from jaxfactory.checkpoints.manager import Checkpointer
 from jaxfactory.checkpoints.saved_run import load_for_evaluation
@@ -214,6 +215,16 @@ def cut_in_half(path):
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def change_a_number(path):
+    """Change a parameter a little; every file is as whole as before."""
+    _, arrays = read_arrays(path)
+    name = next(name for name in arrays if name.startswith("params."))
+    arrays[name] = np.nextafter(arrays[name], np.float32(9))
+    shutil.rmtree(path / "state")
+    full = {name: array for name, array in arrays.items() if array.size}
+    orbax_files.save(path / "state", full)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -221,6 +232,7 @@ def cut_in_half(path):
         lambda path: (path / "host.json").write_text("[]"),
         lambda path: shutil.rmtree(path / "state"),
         lambda path: cut_in_half(path / "state"),
+        lambda path: change_a_number(path),
     ],
 )
 def test_a_damaged_checkpoint_is_a_sentence_for_who_plays_it(tmp_path, damage):
@@ -231,6 +243,15 @@ def test_a_damaged_checkpoint_is_a_sentence_for_who_plays_it(tmp_path, damage):
         load_for_evaluation(tmp_path).restore(make_state())
     assert str(caught.value).startswith(f"the checkpoint {path} is damaged (")
     assert "\n" not in str(caught.value)
+
+
+def test_checkpoints_of_earlier_versions_have_no_checksum(tmp_path):
+    save(tmp_path, make_state(frames=10))
+    (path,) = runs.checkpoint_dirs(tmp_path, "latest")
+    host = json.loads((path / "host.json").read_text())
+    assert host.pop("checksum") > 0
+    (path / "host.json").write_text(json.dumps(host))
+    assert restore(tmp_path).frames == 10
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):

@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as orbax
 from saved_states import make_progress, make_state
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.checkpoints import background_writer, checkpoint_files
+from jaxfactory.checkpoints import background_writer, checkpoint_files, run_folder
 from jaxfactory.checkpoints.manager import RETRY_SECONDS, Checkpointer
 from jaxfactory.config import runs
 from jaxfactory.config.train import Config
@@ -105,6 +105,37 @@ def test_a_best_that_was_not_written_is_not_the_best(tmp_path, monkeypatch):
         checkpointer.save(make_state(20), make_progress(5.0))
     (best,) = runs.checkpoint_dirs(tmp_path / "run", "best")
     assert int(best.name) == 20
+
+
+def test_a_directory_that_comes_back_keeps_its_best(tmp_path):
+    run, away = tmp_path / "run", tmp_path / "away"
+    with Checkpointer(run, Config()) as checkpointer:
+        checkpointer.save(make_state(10), make_progress(5.0))
+        run.rename(away)
+        with pytest.warns(UserWarning, match="earlier checkpoints and metrics are lo"):
+            checkpointer.save(make_state(20), make_progress(3.0))
+        assert [path.name[-2:] for path in runs.checkpoint_dirs(run, "best")] == ["20"]
+        shutil.rmtree(run)
+        away.rename(run)
+        with pytest.warns(UserWarning, match="the one that is there now is used"):
+            checkpointer.save(make_state(30), make_progress(4.0))
+        assert [path.name[-2:] for path in runs.checkpoint_dirs(run, "best")] == ["10"]
+        checkpointer.save(make_state(40), make_progress(6.0))
+    assert [path.name[-2:] for path in runs.checkpoint_dirs(run, "best")] == ["40"]
+
+
+def test_a_directory_that_cannot_be_looked_at_is_not_removed(tmp_path, monkeypatch):
+    with Checkpointer(tmp_path / "run", Config()) as checkpointer:
+        assert checkpointer._run.is_there()
+
+        def stale(path):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder.os, "stat", stale)
+            assert checkpointer._run.is_there()
+        shutil.rmtree(tmp_path / "run")
+        assert not checkpointer._run.is_there()
 
 
 def test_an_unfinished_checkpoint_takes_no_space(tmp_path, monkeypatch):

@@ -345,6 +345,20 @@ def test_interrupts_are_remembered_and_the_second_raises():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_closed_terminal_may_say_so_twice():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with catch_interrupts() as interrupt:
+            for _ in range(2):
+                signal.raise_signal(signal.SIGHUP)
+            assert interrupt.signum == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with catch_interrupts() as interrupt:
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def empty_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XLA_FLAGS", "--a=1")

@@ -90,13 +90,34 @@ def test_tensorboard_waits_until_the_disk_has_space(tmp_path):
     assert records == 101
 
 
-def test_whoever_stops_reading_ends_the_command(tmp_path):
+def test_an_output_that_nobody_reads_is_left_alone(tmp_path):
     class Closed(JsonlWriter):
+        calls = 0
+
         def write(self, metrics, frames):
+            self.calls += 1
             raise BrokenPipeError
 
-    with pytest.raises(BrokenPipeError):
-        CompositeWriter(Closed(tmp_path)).write({}, 1)
+    closed = Closed(tmp_path)
+    writer = CompositeWriter(closed)
+    assert not writer.left
+    for _ in range(2):
+        writer.write({}, 1)
+    assert writer.left
+    assert closed.calls == 1
+
+
+def test_a_writer_that_fails_in_any_way_does_not_end_training(tmp_path):
+    class Broken(JsonlWriter):
+        def write(self, metrics, frames):
+            raise LookupError("no such project")
+
+    with CompositeWriter(Broken(tmp_path), JsonlWriter(tmp_path)) as writer:
+        writer.begin(0)
+        with pytest.warns(UserWarning, match=r"Broken cannot write \(LookupError: no"):
+            writer.write({}, 1)
+        writer.write({}, 2)  # A second warning would be an error.
+    assert (tmp_path / "metrics.jsonl").read_text().count("frames") == 2
 
 
 def test_writers_need_no_threads(tmp_path, monkeypatch):

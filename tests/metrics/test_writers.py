@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
+from jaxfactory.metrics import metrics_file
 from jaxfactory.metrics.jsonl_writer import JsonlWriter
 from jaxfactory.metrics.tensorboard_writer import TensorBoardWriter
 from jaxfactory.metrics.terminal_writer import TerminalWriter
@@ -52,6 +54,41 @@ def test_jsonl_drops_what_the_resumed_run_repeats(tmp_path):
     writer.write({}, 31)
     writer.close()
     assert [line["frames"] for line in read_lines(path)] == [10, 20, 31]
+
+
+def test_jsonl_keeps_whatever_else_is_a_row(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [
+        '{"frames": 5, "a": 1.0}',
+        '{"a": 1, "frames": 15}',
+        '{"frames": 30, "a": null}',
+        '{"frames": 10, "evaluation/raw_return": 2.0}',
+        '{"frames": 6, "a": {"frames": 7}',  # two writes, the first one incomplete
+        '{"frames": 20}',
+    ]
+    path.write_text("\n".join(rows))
+    writer = JsonlWriter(tmp_path)
+    writer.begin(20)
+    writer.close()
+    assert path.read_text().splitlines() == [rows[i] for i in (0, 1, 3, 5)]
+    path.write_text('{"frames": 1' + " " * 2**20 + "}")
+    with pytest.raises(UserError, match="it is too large; move it away"):
+        JsonlWriter(tmp_path).begin(20)
+
+
+def test_of_a_long_run_some_iterations_are_read(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"frames": n, "losses/entropy": 1.0} for n in range(1, 101)]
+    rows.insert(50, {"frames": 40, "evaluation/raw_return": 2.0})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(metrics_file.read(path)) == 101
+    monkeypatch.setattr(metrics_file, "_BYTES_READ", path.stat().st_size // 4)
+    found = metrics_file.read(path)
+    # Every fifth line, the evaluation, and the last line.
+    assert 20 < len(found) <= 23
+    assert {"frames": 40, "evaluation/raw_return": 2.0} in found
+    assert found[0]["frames"] == 1
+    assert found[-1]["frames"] == 100
 
 
 def test_tensorboard_purges_what_the_resumed_run_repeats(tmp_path):

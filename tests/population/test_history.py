@@ -1,5 +1,7 @@
 """The record of what happened to policies: written, cut, and read again."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -77,5 +79,32 @@ def test_hostile_lines_are_refused(tmp_path, line):
 
 def test_a_directory_in_its_place_is_reported(tmp_path):
     (tmp_path / "population.jsonl").mkdir()
+    history = History(tmp_path)
+    with pytest.warns(UserWarning, match="training goes on without saving"):
+        history.add(START)
     with pytest.raises(UserError, match=r"population.jsonl cannot be written"):
-        History(tmp_path).add(START)
+        history.check()
+
+
+def test_events_wait_until_the_disk_has_space(tmp_path, monkeypatch):
+    history = History(tmp_path)
+    history.add(START)
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.warns(UserWarning, match=r"cannot be written \(No space left"):
+            history.add([COPY])
+        history.add([SKIP])  # A second warning would be an error.
+        assert not history.written
+        assert not history.flush()
+        # No part of them is left behind.
+        assert read(history.path) == START
+        with pytest.raises(UserError, match=r"No space left .* free disk space and"):
+            history.check()
+    assert history.flush()
+    assert history.written
+    history.check()
+    assert read(history.path) == [*START, COPY, SKIP]

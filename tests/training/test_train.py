@@ -1,11 +1,14 @@
 """The corridor end to end, on the real engine: train, resume, interrupt, evaluate."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -154,6 +157,41 @@ def test_a_signal_saves_and_leaves(tmp_path, number):
     assert not _engines_of(process.pid)
 
 
+def test_a_run_whose_output_nobody_reads_saves_and_leaves(tmp_path):
+    """As in ``jaxfactory train | head``."""
+    process = _start(tmp_path, "--total-frames", "100000000", stderr=subprocess.PIPE)
+    _wait_for(tmp_path / "run" / runs.METRICS, process)
+    process.stdout.close()
+    with process.stderr:
+        errors = process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGPIPE, errors
+    assert re.fullmatch(r"jaxfactory: stopped by SIGPIPE; .* resume with: .*\n", errors)
+    assert runs.checkpoint_dirs(tmp_path / "run", "latest")
+    assert not _engines_of(process.pid)
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_closed_saves_and_leaves(tmp_path):
+    ours, theirs = os.openpty()
+    process = _start(
+        tmp_path, "--total-frames", "100000000", stdin=theirs, stdout=theirs,
+        stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    seen = b""
+    while b"frames/s" not in seen:
+        assert process.poll() is None, seen
+        with contextlib.suppress(BlockingIOError):
+            seen += os.read(ours, 2**16)
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert runs.checkpoint_dirs(tmp_path / "run", "latest")
+    assert not _engines_of(process.pid)
+
+
 def test_a_time_limit_ends_and_saves(run, tmp_path):
     # The time counts from the start, and `run` has compiled what is slow about it.
     config = small(10_000, train_for_minutes=0.1)
@@ -177,14 +215,15 @@ def test_sigkill_leaves_no_engine(tmp_path):
     assert not names_of(process.pid)
 
 
-def _start(folder: Path, *flags: str) -> subprocess.Popen:
+def _start(folder: Path, *flags: str, **options) -> subprocess.Popen:
     command = [
         sys.executable, "-m", "jaxfactory", "train", "--run", str(folder / "run"),
         "--scenario", "basic", *FLAGS, *flags,
     ]  # fmt: skip
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        command, cwd=folder, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options},
     )  # fmt: skip
 
 

@@ -4,14 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <boost/interprocess/ipc/message_queue.hpp>
-#include <boost/interprocess/permissions.hpp>
-#include <boost/version.hpp>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "doom/engine/engine_process.h"
+#include "doom/engine/engine_queue.h"
 #include "doom/engine/game_files.h"
 #include "doom/engine/hung_engines.h"
 #include "doom/patches/screen_loop.h"
@@ -25,20 +23,11 @@ namespace bip = boost::interprocess;
 // Duration of one wait in `Poll`: long enough that an idle pool sleeps, short enough
 // that a worker's other engines keep running while one hangs.
 constexpr std::chrono::milliseconds kSlice{20};
+constexpr std::chrono::milliseconds kNotAtAll{0};
 
 // The most attempts to find an id that is not in use and that no other process removes
 // as stale.
 constexpr int kIdTries = 5;
-
-// No other user may send to the engine, or read its replies.
-constexpr int kQueueMode = 0600;
-
-// Both sides read the queues where their Boost puts them; another version may do so
-// elsewhere. `fault_test` has the size.
-static_assert(BOOST_VERSION >= 108400 && BOOST_VERSION < 108600,
-              "The message queues of this version of Boost have not been compared with "
-              "those of the engine; install boost-headers>=1.84,<1.86.");
-static_assert(sizeof(protocol::Message) == 129);
 
 // How the process ended, as part of an error message.
 std::string ExitText(int status) {
@@ -53,49 +42,20 @@ std::string ExitText(int status) {
 
 }  // namespace
 
-// A Boost.Interprocess message queue with a bounded wait.
-class DoomEngine::Queue {
- public:
-  explicit Queue(std::string name)
-      : name_(std::move(name)),
-        queue_(bip::create_only, name_.c_str(), protocol::kQueueMessages,
-               sizeof(protocol::Message), bip::permissions(kQueueMode)) {}
-
-  void Send(const protocol::Message& message) {
-    if (!queue_.try_send(&message, sizeof(message), 0)) {
-      throw EngineError("An engine's message queue is full: it has stopped reading.");
-    }
-  }
-
-  bool Receive(protocol::Message& message, Wait wait) {
-    bip::message_queue::size_type size = 0;
-    unsigned priority = 0;
-    if (wait == Wait::kNot) {
-      return queue_.try_receive(&message, sizeof(message), size, priority);
-    }
-    const auto until = std::chrono::system_clock::now() + kSlice;
-    return queue_.timed_receive(&message, sizeof(message), size, priority, until);
-  }
-
-  void Remove() { bip::message_queue::remove(name_.c_str()); }
-
- private:
-  std::string name_;
-  bip::message_queue queue_;
-};
-
 DoomEngine::DoomEngine(const EngineConfig& config, std::uint32_t game_seed,
                        EngineRole role)
     : config_(config), game_seed_(game_seed), role_(std::move(role)) {
   try {
     Spawn();
   } catch (...) {
-    RemoveNames();
+    End();
     throw;
   }
 }
 
-DoomEngine::~DoomEngine() {
+DoomEngine::~DoomEngine() { End(); }
+
+void DoomEngine::End() {
   if (pid_ > 0) EndProcess(pid_);
   RemoveNames();
 }
@@ -115,20 +75,25 @@ void DoomEngine::Open() {
   for (int i = 0; i < kIdTries; ++i) {
     id_ = RandomInstanceId();
     try {
-      to_engine_ = std::make_unique<Queue>(kToEngineName + id_);
+      to_engine_ = std::make_unique<EngineQueue>(kToEngineName + id_);
       if (lock_.Take(id_)) {
-        from_engine_ = std::make_unique<Queue>(kFromEngineName + id_);
+        from_engine_ = std::make_unique<EngineQueue>(kFromEngineName + id_);
         return;
       }
     } catch (const bip::interprocess_exception& error) {
       if (error.get_error_code() != bip::already_exists_error) throw;
     }
-    RemoveNames();
-    to_engine_.reset();
+    DropQueues();
   }
   throw EngineError(
       "Another program uses or removes the names of engines in /dev/shm; find "
       "out which one writes there.");
+}
+
+void DoomEngine::DropQueues() {
+  RemoveNames();
+  from_engine_.reset();
+  to_engine_.reset();
 }
 
 // Only the names that this engine created; its queue last, see `RemoveStaleNames`.
@@ -147,7 +112,11 @@ bool DoomEngine::Spawn() {
   if (!from_engine_) MakeQueues();
   pid_t started = ForkServer::kDirectly;
   if (role_.server != nullptr) started = role_.server->Start(id_, game_seed_);
-  if (started == ForkServer::kNotYet) return false;
+  if (started == ForkServer::kNotYet) {
+    // If the server has failed, it may have made an engine of this id all the same.
+    DropQueues();
+    return false;
+  }
   pid_ = started == ForkServer::kDirectly ? StartDirectly() : started;
   spawned_ = true;
   if (role_.core >= 0) {
@@ -215,7 +184,7 @@ bool DoomEngine::Poll(Wait wait) {
   bool received = false;
   try {
     const Receiving receiving(pid_, limit_.seconds());
-    received = from_engine_->Receive(message, wait);
+    received = from_engine_->Receive(message, wait == Wait::kNot ? kNotAtAll : kSlice);
   } catch (const bip::interprocess_exception&) {
     // The queue's lock was not released in time: its holder died or hangs.
     CheckAlive();

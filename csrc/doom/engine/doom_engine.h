@@ -19,6 +19,8 @@
 
 namespace jaxfactory {
 
+class EngineQueue;
+
 // The settings in which the engines of a pool differ.
 struct EngineRole {
   std::vector<std::string> arguments;    // after those of the configuration
@@ -68,14 +70,14 @@ class DoomEngine {
   bool tuned() const { return tuned_; }
 
  private:
-  class Queue;
-
   void MakeQueues();
   void Open();
+  void DropQueues();
   bool Spawn();
   pid_t StartDirectly() const;
   void Attach();
   void RemoveNames();
+  void End();
   std::string ExitReason(int status) const;
 
   const EngineConfig& config_;
@@ -83,7 +85,7 @@ class DoomEngine {
   const EngineRole role_;
   std::string id_;
   IdLock lock_;
-  std::unique_ptr<Queue> to_engine_, from_engine_;
+  std::unique_ptr<EngineQueue> to_engine_, from_engine_;
   pid_t pid_ = -1;
   bool spawned_ = false;  // unless it waits for the server that will start it
   bool tuned_ = false;

@@ -18,7 +18,7 @@
 namespace jaxfactory {
 namespace {
 
-// Duration of one wait for a server that is starting; as in doom_engine.cc.
+// Duration of one wait for a server; as in doom_engine.cc.
 constexpr std::chrono::milliseconds kSlice{20};
 
 // So many engines cost less time and memory without a server.
@@ -34,12 +34,11 @@ std::uint32_t RareSeed() {
 
 ForkServer::~ForkServer() { Close(); }
 
-pid_t ForkServer::Close() {
+void ForkServer::Close() {
   usable_ = false;
   if (control_ >= 0) close(control_);
   if (pid_ > 0) EndProcess(pid_);
   control_ = pid_ = -1;
-  return kDirectly;
 }
 
 bool ForkServer::Running() {
@@ -61,7 +60,9 @@ pid_t ForkServer::Start(const std::string& id, std::uint32_t seed) {
   if (!Await()) return kNotYet;
   if (!usable_) return kDirectly;
   const pid_t pid = Request(id, seed);
-  return pid > 0 ? pid : Close();
+  if (pid > 0) return pid;
+  Close();
+  return kNotYet;
 }
 
 // Waits shortly for the server; returns false if it is still starting.
@@ -111,10 +112,12 @@ pid_t ForkServer::Request(const std::string& id, std::uint32_t seed) {
   if (id.size() != sizeof(request.id)) return -1;
   std::copy(id.begin(), id.end(), request.id);
   request.seed = seed;
-  if (send(control_, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request) ||
-      !HasReply(std::chrono::milliseconds(
-          static_cast<std::int64_t>(config_.timeout * 1000)))) {
+  if (send(control_, &request, sizeof(request), MSG_NOSIGNAL) != sizeof(request)) {
     return -1;
+  }
+  limit_.Restart(config_.timeout);
+  while (!HasReply(kSlice)) {
+    if (limit_.Exceeded()) return -1;
   }
   const std::int32_t pid = Receive();
   // A hostile map may control the server. Only a child of the server, which is also

@@ -36,9 +36,10 @@ class ForkServer {
   // Whether `Start` gives an engine now; waits shortly if the server is still starting.
   bool Ready();
   // Starts an engine with this id and seed, and returns its process id; or kNotYet if
-  // the server is still starting, after a short wait; or kDirectly if the engine must
-  // be started directly, because it is among the pool's first or there is no server on
-  // this system. The server starts when it is first needed, and dies with the thread
+  // the server is still starting, after a short wait, or has just failed; or kDirectly
+  // if the engine must be started directly, because it is among the pool's first or
+  // there is no server on this system. After kNotYet, try again with another id: a
+  // server that fails may have made an engine of this one all the same. The server starts when it is first needed, and dies with the thread
   // that made this call, as do all of its engines.
   pid_t Start(const std::string& id, std::uint32_t seed);
   static constexpr pid_t kNotYet = 0, kDirectly = -1;
@@ -49,14 +50,14 @@ class ForkServer {
   pid_t Request(const std::string& id, std::uint32_t seed);
   bool HasReply(std::chrono::milliseconds wait) const;
   std::int32_t Receive() const;
-  pid_t Close();
+  void Close();
 
   const EngineConfig& config_;
   const std::vector<std::string> arguments_;
   std::mutex mutex_;
   int starts_ = 0;
   bool usable_ = true, ready_ = false;
-  WaitLimit limit_;  // of the server's start
+  WaitLimit limit_;  // of the server's start, then of each request
   pid_t pid_ = -1;
   int control_ = -1;
 };

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from jaxfactory._util.errors import UserError
+from jaxfactory._util.signals import catch_interrupts
 from jaxfactory.config import runs
 from jaxfactory.report import report
 from jaxfactory.sweep import slurm as slurm_script
@@ -19,7 +20,6 @@ from jaxfactory.sweep.search.search_runner import SearchRunner
 from jaxfactory.sweep.search.search_space import Range
 from jaxfactory.sweep.search.study import Study, check_installed
 from jaxfactory.sweep.sweep_runs import LOGS, make_folder
-from jaxfactory.sweep.sweep_signals import catch_signals
 
 
 PAGE = "search.html"
@@ -79,7 +79,7 @@ def run(
     study = Study(search)
     try:
         runner = SearchRunner(search, study, most, Console())
-        with catch_signals() as interrupt:
+        with catch_interrupts() as interrupt:
             runner.run(interrupt)
         if interrupt.signum:
             raise SearchInterrupted(interrupt.signum, search)

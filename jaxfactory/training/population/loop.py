@@ -102,7 +102,8 @@ def run_loop(session: PopulationSession) -> None:
             select(session, before)
             with timer.phase("checkpoint"):
                 session.maybe_save()
-                session.maybe_save_leagues()
+                for files in session.leagues:
+                    files.maybe_save()
             session.maybe_cut()
     output.flush()
     spread.team.after_training()
@@ -121,10 +122,9 @@ def select(session: PopulationSession, before: int) -> None:
     scores = [member.score(options.pbt_objective) for member in members]
     nobody = [i for i, score in enumerate(scores) if not np.isfinite(score)]
     if nobody:
-        if spread.writes:
-            session.history.add(
-                Event(session.frames, "skip", i, members[i].values) for i in nobody
-            )
+        session.record(
+            Event(session.frames, "skip", i, members[i].values) for i in nobody
+        )
         names = ", ".join(map(str, nobody))
         session.output.note(
             f"at {session.frames:,} frames the policies are not ranked: no episode of "
@@ -140,19 +140,18 @@ def select(session: PopulationSession, before: int) -> None:
         names,
         np.random.default_rng([session.config.seed, 1, session.frames]),
     )
-    if spread.writes:
-        session.history.add(
-            Event(
-                frames=session.frames,
-                kind="mutate" if change.parent is None else "copy",
-                policy=change.policy,
-                values=change.values,
-                parent=change.parent,
-                score=finite_or_none(scores[change.policy]),
-                parent_score=None if change.parent is None else scores[change.parent],
-            )
-            for change in changes
+    session.record(
+        Event(
+            frames=session.frames,
+            kind="mutate" if change.parent is None else "copy",
+            policy=change.policy,
+            values=change.values,
+            parent=change.parent,
+            score=finite_or_none(scores[change.policy]),
+            parent_score=None if change.parent is None else scores[change.parent],
         )
+        for change in changes
+    )
     copies = [(c.policy, c.parent) for c in changes if c.parent is not None]
     parents = spread.parents(session.states, copies)
     for change in changes:

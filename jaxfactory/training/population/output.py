@@ -51,6 +51,11 @@ class PopulationOutput:
         """Whether none of this process's policies learns any more."""
         return all(watcher.stopped for watcher in self.watchers)
 
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads the output any more."""
+        return self._writer.left
+
     def write(
         self,
         losses: Sequence[Mapping[str, Any]],

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import math
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,13 @@ from jaxfactory.config.train import Config
 from jaxfactory.distributed.team import SOLO, Together
 from jaxfactory.envs import family
 from jaxfactory.envs.pool import open_pool
-from jaxfactory.league.seats import Seats
 from jaxfactory.metrics.progress import Progress
 from jaxfactory.metrics.timers import Stopwatch, Throughput
 from jaxfactory.metrics.writers import Writer
 from jaxfactory.models import precision
 from jaxfactory.models.actor_critic import ActorCritic, EncoderClass
-from jaxfactory.population import seats as seating
 from jaxfactory.population.collector import PopulationCollector
-from jaxfactory.population.history import History
+from jaxfactory.population.history import Event, History
 from jaxfactory.population.sampler import PopulationSampler
 from jaxfactory.ppo.bonus.exploration import make_exploration
 from jaxfactory.ppo.learner import TrainState, Update, init_train_state, make_update
@@ -68,6 +67,7 @@ class PopulationSession:
         deadline: When training ends at the latest, on the monotonic clock.
         weigh: Gives the rows of one of this process's policies its reward weights.
         leagues: Files of their self-play against the past; none without it.
+        waits: Whether nothing may be saved, as events are not written yet.
     """
 
     run_dir: Path
@@ -88,6 +88,7 @@ class PopulationSession:
     deadline: float
     weigh: Weigh
     leagues: list[league.LeagueFiles]
+    waits: bool = False
 
     @property
     def here(self) -> list[Member]:
@@ -101,14 +102,26 @@ class PopulationSession:
     def due(self) -> bool:
         """Whether something in this process ends training.
 
-        A signal, a callback, or the end of the time that the settings give it.
+        A signal, output that nobody reads, a callback, or the settings' time limit.
         """
+        if self.output.left:
+            self.interrupt.note(signal.SIGPIPE)
         over = time.monotonic() >= self.deadline
         called = any(functions.stopped for functions in self.callbacks)
         return bool(self.interrupt.signum or called or over)
 
+    def record(self, events: Iterable[Event]) -> None:
+        """Write events, in the process that does; all processes call this together."""
+        if self.spread.writes:
+            self.history.add(events)
+        self.waits = not self.spread.team.share(self.history.written)[0]
+
     def maybe_save(self) -> None:
         """Save all policies if one of them is due: they are resumed together."""
+        if self.waits:
+            self.waits = not self.spread.team.share(self.history.flush())[0]
+        if self.waits:
+            return
         saved = [
             checkpointer.maybe_save(state, progress)
             for checkpointer, state, progress in self._savers()
@@ -119,13 +132,10 @@ class PopulationSession:
             if not done:
                 checkpointer.begin_save(*what)
 
-    def maybe_save_leagues(self) -> None:
-        """Save the past versions if there are new ones."""
-        for files in self.leagues:
-            files.maybe_save()
-
     def save(self) -> None:
         """Save this process's policies and wait until that is done."""
+        self.history.flush()
+        self.history.check()
         for files in self.leagues:
             files.save()
         for checkpointer, state, progress in self._savers():
@@ -177,7 +187,9 @@ def open_population(
     check_same(team, config)
     spread = Spread(team, config.population.num_policies)
     environment = family.resolve(config.env)
-    seats, environment = _seats(config, environment, len(spread.numbers))
+    seats, environment = league.make_population_seats(
+        config, environment, len(spread.numbers)
+    )
     _check_objective(config, environment)
     weights = values.weight_names(config, environment)
     network = ActorCritic(environment.spec, config.network, encoder)
@@ -273,19 +285,6 @@ def open_population(
             weigh=values.make_weigh(environment, pool, seats),
             leagues=leagues,
         )
-
-
-def _seats(config: Config, environment: Any, count: int) -> tuple[Seats, Any]:
-    """Return who acts in which row, and the environment, perhaps with other groups."""
-    env, share = config.env, config.self_play.self_play_share
-    agents = league.agents_of(environment)
-    groups = seating.groups_for(env.num_envs, env.num_groups, agents, count, share)
-    if groups != env.num_groups:
-        environment = family.resolve(dataclasses.replace(env, num_groups=groups))
-    seats = seating.policy_seats(env.num_envs, groups, agents, count, share)
-    if share:
-        league.check_minibatches(config, seats, env.num_envs // count)
-    return seats, environment
 
 
 def _check_objective(config: Config, environment: Any) -> None:

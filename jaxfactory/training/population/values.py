@@ -137,6 +137,7 @@ def begin(
         if not frames:
             found = {m.number: first_values(config, m.number, weights) for m in members}
             history.add(Event(0, "start", i, values) for i, values in found.items())
+            history.check()
     found = dict(spread.team.share(list(found.items()))[0])
     for member in members:
         values = found.get(member.number)
