@@ -146,7 +146,7 @@ class Trainer:
         return time.perf_counter() - start
 
     def engines(self) -> list[int]:
-        """Return the engines' process ids, without that of the fork server."""
+        """Return the engines' process ids, that of the fork server among them."""
         found = []
         for pid in session_members(self.process.pid):
             with contextlib.suppress(OSError):

@@ -18,10 +18,13 @@ import time
 from typing import Any
 
 from jaxfactory.distributed.gang import START_SECONDS
+from jaxfactory.distributed.watched_clock import WatchedClock
 from jaxfactory.distributed.wire import Lines, encode
 
 
 BEAT = 1.0
+# A longer time without looking is a pause.
+LONGEST_LOOK = 3 * BEAT
 _SEND_SECONDS = 5.0
 # Seconds that the hub waits for the others to leave when the run is over.
 _LEAVING = 2.0
@@ -58,7 +61,8 @@ class Hub:
         self._timeout = timeout
         self._members: dict[int, _Member] = {}
         self._gathered: dict[int, dict[int, Any]] = {}
-        self._moved = time.monotonic()
+        self._clock = WatchedClock(LONGEST_LOOK)
+        self._moved = self._clock()
         self._slowest = 0
         self._over = False
         self._selector = selectors.DefaultSelector()
@@ -74,14 +78,14 @@ class Hub:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        beaten = 0.0
+        beaten = -BEAT
         while not self._over:
             for key, _ in self._selector.select(BEAT / 2):
                 if key.fileobj is self._server:
                     self._accept()
                 else:
                     self._receive(key.data)
-            now = time.monotonic()
+            now = self._clock()
             if now - beaten >= BEAT:
                 self._send_all({"beat": now})
                 beaten = now
@@ -100,7 +104,7 @@ class Hub:
     def _accept(self) -> None:
         connection, _ = self._server.accept()
         connection.settimeout(_SEND_SECONDS)
-        member = _Member(connection, time.monotonic())
+        member = _Member(connection, self._clock())
         self._selector.register(connection, selectors.EVENT_READ, member)
 
     def _receive(self, member: _Member) -> None:
@@ -109,7 +113,7 @@ class Hub:
             messages = list(member.lines.feed(data)) if data else []
         except (OSError, ValueError):
             data, messages = b"", []
-        member.heard = time.monotonic()
+        member.heard = self._clock()
         for message in messages:
             if member.number < 0 and message.get("token") != self._token:
                 data = b""  # A stranger.

@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import select
 import socket
 import threading
 import time
@@ -15,7 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.plain_files import printable
 from jaxfactory._util.signals import Stopped, TrainingInterrupted
-from jaxfactory.distributed.hub import BEAT
+from jaxfactory.distributed.hub import BEAT, LONGEST_LOOK
+from jaxfactory.distributed.watched_clock import WatchedClock
 from jaxfactory.distributed.wire import Lines, encode
 
 
@@ -227,16 +229,23 @@ class Team:
             self._say({"beat": True})
 
     def _listen(self) -> None:
-        lines = Lines()
+        lines, clock = Lines(), WatchedClock(LONGEST_LOOK)
+        heard = clock()
+        # Not select(), which takes no descriptors above 1,023.
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
         while True:
             try:
+                if not poll.poll(1000 * BEAT):
+                    if clock() - heard <= max(self._timeout, 2 * BEAT):
+                        continue
+                    seconds = f"{self._timeout:.0f} seconds"
+                    self._end(f"{self._hub_name} has not answered for {seconds}")
+                    return
                 data = self._socket.recv(2**16)
-            except TimeoutError:
-                seconds = f"{self._timeout:.0f} seconds"
-                self._end(f"{self._hub_name} has not answered for {seconds}")
-                return
             except OSError:
                 data = b""
+            heard = clock()
             if not data:
                 self._end(f"{self._hub_name} has ended")
                 return

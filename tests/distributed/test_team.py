@@ -10,19 +10,21 @@ import time
 import pytest
 from places import TESTS
 
+from jaxfactory.distributed.watched_clock import WatchedClock
+
 
 SCRIPT = TESTS / "helpers" / "team_process.py"
 TIMEOUT = 2.0
 RESUME = "training stops here too; resume in 2 processes with: jaxfactory train --run"
 
 
-def start(*what):
+def start(*what, timeout=TIMEOUT):
     """Start two processes that do `what` in their third update."""
     server = socket.create_server(("127.0.0.1", 0))
     places = (server.fileno(), server.getsockname()[1])
     processes = [
         subprocess.Popen(
-            [sys.executable, SCRIPT, str(number), str(place), str(TIMEOUT), each],
+            [sys.executable, SCRIPT, str(number), str(place), str(timeout), each],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             pass_fds=[server.fileno()] if number == 0 else [],
         )
@@ -64,6 +66,33 @@ def test_a_process_that_is_killed_or_stopped_ends_the_other(who, signum, sentenc
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_a_pause_of_all_processes_ends_none():
+    """As of a container, a virtual machine or a whole process group."""
+    processes = start("go-on", "go-on", timeout=5.0)
+    try:
+        for process in processes:
+            assert process.stdout.readline() == "going on\n"
+        for signum, pause in ((signal.SIGSTOP, 8.0), (signal.SIGCONT, 3.0)):
+            for process in processes:
+                process.send_signal(signum)
+            time.sleep(pause)
+        assert [process.poll() for process in processes] == [None, None]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_clock_does_not_count_pauses():
+    now = [100.0]
+    clock = WatchedClock(3.0, lambda: now[0])
+    looks = []
+    for passed in (0.0, 1.0, 2.5, 1000.0, 0.5):
+        now[0] += passed
+        looks.append(clock())
+    assert looks == [0.0, 1.0, 3.5, 6.5, 7.0]
 
 
 def test_a_process_that_hangs_ends_both():

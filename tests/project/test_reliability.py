@@ -36,6 +36,29 @@ def measure(folder, *flags):
     return report
 
 
+SOAK = ("--soak-minutes", "0.15", "--soak-every", "1", "--soak-flags", "--num-envs 4")
+
+
+@pytest.mark.vizdoom
+def test_a_short_soak(tmp_path):
+    soak = measure(tmp_path, *SOAK, "--soak-turns", "0")["soak"]
+    assert soak["frames"] > 0
+    assert soak["engine_restarts"] == 0
+    assert soak["slopes"]["engines"] == {"mean": 5.0, "slope": 0, "standard_error": 0}
+    assert soak["slopes"]["frames_per_second"]["mean"] > 0
+    assert soak["slopes"]["trainer_mb"]["mean"] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.vizdoom
+def test_a_soak_and_turns_of_a_copy(tmp_path):
+    flags = ("--soak-turns", "2", "--soak-name", "named")
+    soak = measure(tmp_path, *SOAK, *flags)["named"]
+    each = soak["frames_per_second_by_turns"]
+    assert len(each) == len(soak["frames_per_second_by_turns_just_resumed"]) == 2
+    assert 0.5 < soak["speed_over_just_resumed"] < 2.0
+
+
 @pytest.mark.vizdoom
 def test_aging(tmp_path):
     flags = ("--aging-tics", "0.02", "--aging-replaced", "4000")

@@ -40,19 +40,25 @@ def test_one_core_and_the_shared_memory_of_a_container(tmp_path):
 
 @pytest.fixture
 def group():
-    """A control group that can limit memory; only root can make one."""
-    folder = Path(f"/sys/fs/cgroup/memory/jaxfactory-test-{os.getpid()}")
-    with contextlib.suppress(OSError):
-        folder.mkdir()
-        yield folder
-        folder.rmdir()
-        return
+    """A control group and the name of its memory limit; only root can make one."""
+    places = {"memory.limit_in_bytes": "memory", "memory.max": "."}  # version 1, 2
+    for limit, kind in places.items():
+        folder = Path("/sys/fs/cgroup", kind, f"jaxfactory-test-{os.getpid()}")
+        with contextlib.suppress(OSError):
+            folder.mkdir()
+            there = (folder / limit).exists()
+            if there:
+                yield folder, limit
+            folder.rmdir()
+            if there:
+                return
     pytest.skip("no control groups here")
 
 
 def test_fewer_environments_where_memory_is_limited(tmp_path, group):
     # 64 need 400 MB and 64 x (4 MB and 2 x 9 images of 128 x 72 x 3), 688 MB.
-    (group / "memory.limit_in_bytes").write_text(str(650_000_000))
+    group, limit = group
+    (group / limit).write_text(str(650_000_000))
     done = train(tmp_path, "--total-frames", "1024", group=group)
     assert done.returncode == 0, done.stderr
     assert "training with 32; --num-envs sets the number" in done.stdout
