@@ -42,7 +42,8 @@ def test_memory_is_not_solved_without_a_core():
 
 
 def test_truncation_bootstraps():
-    result = probes.train(probes.Truncation(), 200)
+    # The values of a few rollouts swing by 0.6.
+    result = probes.train(probes.Truncation(), 160, last=50)
     # 1 / (1 - 0.9)
     np.testing.assert_allclose(result.value, 10.0, atol=0.5)
 
