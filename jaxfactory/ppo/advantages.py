@@ -1,4 +1,4 @@
-"""Advantage estimators: generalised advantage estimation and V-trace."""
+"""Advantage estimators: generalized advantage estimation and V-trace."""
 
 import jax.numpy as jnp
 from jax import lax

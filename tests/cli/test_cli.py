@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from places import ROOT
 from jaxfactory._util import jax_setup
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted, catch_interrupts
-from jaxfactory.cli import commands, main
+from jaxfactory.cli import commands, main, train_command
 from jaxfactory.config import runs
 from jaxfactory.config.presets import PRESETS
 from jaxfactory.config.train import Config, EnvConfig, PPOConfig
@@ -300,7 +301,13 @@ def test_a_resumed_run_has_its_own_settings_and_flags_win():
 
 def test_a_finished_run_is_not_started_again(capsys):
     runs.open_run(Path("run"), Config())
-    (Path("run") / "checkpoints" / "latest" / "000004000000").mkdir(parents=True)
+    saved = Path("run") / "checkpoints" / "latest" / "000004000000"
+    saved.mkdir(parents=True)
+    # Without a readable checkpoint of so many frames, training resumes.
+    assert not train_command._finished(Config(), Path("run"))
+    episodes = {"total": 0, "rows": []}
+    host = {"frames": 4_000_000, "seconds": 1.0, "best": None, "leaves": {}}
+    (saved / "host.json").write_text(json.dumps({**host, "episodes": episodes}))
     assert main.main(["train", "--run", "run"]) == 0
     assert "already has 4,000,000 frames" in capsys.readouterr().out
 
