@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from jaxfactory._util import jax_setup, plugins
 from jaxfactory._util.errors import UserError, require
 from jaxfactory._util.signals import TrainingInterrupted
-from jaxfactory.checkpoints import host_file
 from jaxfactory.config import runs, sizing
 from jaxfactory.distributed import gang as gangs
 from jaxfactory.training import init_from
@@ -117,6 +116,8 @@ def _train(options: TrainOptions, config: "Config", run_dir: Path) -> int:
 
 def _finished(config: "Config", run_dir: Path) -> str:
     """Return a message if nothing is left to train."""
+    from jaxfactory.checkpoints import host_file
+
     saved = runs.checkpoint_dirs(run_dir, "latest")
     if not saved or int(saved[-1].name) < config.total_frames:
         return ""
