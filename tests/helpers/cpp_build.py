@@ -13,7 +13,7 @@ from places import ROOT
 TESTS = (
     "env_pool_test", "frame_test", "doom_reward_test", "doom_env_test",
     "doom_engine_test", "engine_start_test", "kernels_test", "no_memory_test",
-    "fault_test",
+    "fault_test", "many_cores_test",
 )  # fmt: skip
 
 
