@@ -44,9 +44,11 @@ JAXFACTORY_INLINE __m512i PairOf(__m256i low, __m256i high) {
                          _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
 }
 
-// exp(x), to 2^-22 of its value; 0 below -87.
+// exp(x), to 2^-22 of its value; 0 below -87. Here and below, x is the second argument
+// of minima and maxima, which they return if it is NaN.
 JAXFACTORY_INLINE __m512 Exp(__m512 x) {
-  x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-100.0F)), _mm512_set1_ps(88.0F));
+  x = _mm512_max_ps(_mm512_set1_ps(-100.0F), x);
+  x = _mm512_min_ps(_mm512_set1_ps(88.0F), x);
   const __m512 t = _mm512_mul_ps(x, _mm512_set1_ps(1.4426950408889634F));
   const __m512 n = _mm512_roundscale_ps(t, 0);
   // The remainder in two parts, because n ln 2 has more digits than a float32.
@@ -79,7 +81,7 @@ JAXFACTORY_INLINE __m512 Activate(__m512 x) {
     const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
     return _mm512_mask_sub_ps(x, negative, Exp(x), _mm512_set1_ps(1.0F));
   } else if constexpr (kFinish == Finish::kRelu) {
-    return _mm512_max_ps(x, _mm512_setzero_ps());
+    return _mm512_max_ps(_mm512_setzero_ps(), x);
   } else if constexpr (kFinish == Finish::kTanh) {
     return Tanh(x);
   } else {

@@ -12,6 +12,8 @@ class UserError(ValueError):
 
     # The public name, in tracebacks too.
     __module__ = "jaxfactory"
+    # Of the command.
+    code = 2
 
 
 class UserCodeError(UserError):

@@ -47,6 +47,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._arrived = False
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """Record the signal; raise ``KeyboardInterrupt`` if it is the second one.
@@ -54,12 +55,17 @@ class Interrupt:
         A terminal that is closed may send SIGHUP several times.
         """
         del frame
-        if self.signum and signum != signal.SIGHUP:
+        if self._arrived and signum != signal.SIGHUP:
             raise KeyboardInterrupt
+        self._arrived = True
         self.note(signum)
 
     def note(self, signum: int) -> None:
-        """Record a signal, unless there was one before."""
+        """Record what ends training as a signal does, unless there was one before.
+
+        Another process's signal, for example. The first one that arrives here is not
+        the second one then.
+        """
         self.signum = self.signum or signum
 
 

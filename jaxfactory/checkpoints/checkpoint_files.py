@@ -194,7 +194,7 @@ def _load(path: Path, host: Mapping[str, Any]) -> dict[str, np.ndarray]:
     full = {name: array for name, array in blank.items() if array.size}
     arrays = {**blank, **orbax.load(path / "state", full)}
     # Checkpoints of earlier versions have none.
-    if host.get("checksum", host_file.checksum(arrays)) != host_file.checksum(arrays):
+    if "checksum" in host and host["checksum"] != host_file.checksum(arrays):
         raise ValueError("its arrays have changed since they were written")
     return arrays
 
@@ -272,12 +272,19 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
     return array
 
 
-def best_score(run_dir: Path) -> float:
-    """Return the score of a run's best checkpoint; minus infinity without one."""
+def best_score(run_dir: Path, best_by: str) -> float:
+    """Return the score of a run's best checkpoint; minus infinity without one.
+
+    Args:
+        run_dir: The run.
+        best_by: What the score is the mean of, as in the settings.
+    """
     found = [-np.inf]
     for kind in ("best", "latest") if runs.checkpoint_dirs(run_dir, "best") else ():
         for path in runs.checkpoint_dirs(run_dir, kind):
             with contextlib.suppress(OSError, ValueError):
-                if (best := host_file.read(path)["best"]) is not None:
-                    found.append(best)
+                host = host_file.read(path)
+                same = host.get("best_by", "training") == best_by
+                if same and host["best"] is not None:
+                    found.append(host["best"])
     return max(found)

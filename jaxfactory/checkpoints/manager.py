@@ -232,9 +232,9 @@ class Checkpointer:
         return self._run.is_there() or (not waits and self._make_again())
 
     def _make_again(self) -> bool:
-        made = self._run.make_again()
-        if made:
-            self._best, self._saved_frames = best_score(self.run_dir), -1
+        if made := self._run.make_again():
+            best_by = self._config.watch.best_by
+            self._best, self._saved_frames = best_score(self.run_dir, best_by), -1
         self._retry_at = self._clock() + (0.0 if made else RETRY_SECONDS)
         return made
 

@@ -84,8 +84,9 @@ def _restarting(options: LaunchOptions, flags: list[str]) -> int:
     left = options.restarts
     while True:
         code, stopped = _together(options.processes, flags)
-        # 2 is a mistake in the settings, which a restart repeats.
-        if not code or stopped or code == 2 or not left:
+        # 2 is a mistake in the settings, which a restart repeats; and with the output
+        # of `launch | head` closed, nobody wants more of it.
+        if not code or stopped or code in (2, 128 + signal.SIGPIPE) or not left:
             return code
         left -= 1
         print(

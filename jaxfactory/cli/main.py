@@ -14,7 +14,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import jaxfactory
 from jaxfactory._util.errors import (
@@ -72,12 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         _say(printable(str(error)))
         if isinstance(error, UserCodeError):
-            print(error.trace(), end="", file=sys.stderr)
-        return 2
+            with contextlib.suppress(OSError):
+                print(error.trace(), end="", file=sys.stderr)
+        return error.code
     except KeyboardInterrupt as error:
         return _interrupted(error)
     except BrokenPipeError:  # `jaxfactory scenarios | head`: leave quietly.
-        _forget_output()
+        _forget(sys.stdout)
         return 1
     except OSError as error:
         message = disk_message(error)
@@ -108,15 +109,18 @@ def _interrupted(error: KeyboardInterrupt) -> int:
     """Print how to resume, if there is a run; return the exit code."""
     if str(error):  # A second Ctrl-C has no message.
         _say(str(error))
-    signum = getattr(error, "signum", signal.SIGINT)
-    if signum == signal.SIGPIPE:
-        _forget_output()
-    return 128 + signum
+    # Ctrl-C ends what reads the output, too; closing the terminal ends both streams.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _forget(stream)
+    return 128 + getattr(error, "signum", signal.SIGINT)
 
 
-def _forget_output() -> None:
-    """Keep Python from flushing into the closed pipe when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _forget(stream: TextIO) -> None:
+    """Keep Python from flushing into a closed pipe or terminal when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_engine_error(error: RuntimeError) -> bool:

@@ -139,7 +139,7 @@ def _train_together(options: TrainOptions, config: "Config", gang: "Gang") -> in
 
     with (
         _leaving_at_once(gang.number),
-        runtime.team_of(gang, options.step_timeout) as team,
+        runtime.team_of(gang, options.step_timeout, options.devices) as team,
     ):
         first = team.number == 0
         run_dir = options.run
@@ -176,9 +176,10 @@ def _leaving_at_once(number: int) -> Iterator[None]:
         code = int(leaving.code or 0)
         raise
     except BaseException as error:
-        mistake = isinstance(error, UserError)
-        stopped = isinstance(error, KeyboardInterrupt)
-        code = 128 + getattr(error, "signum", 2) if stopped else 1 + mistake
+        if isinstance(error, KeyboardInterrupt):
+            code = 128 + getattr(error, "signum", 2)
+        else:
+            code = error.code if isinstance(error, UserError) else 1
         raise
     finally:
         # The last one to be registered is called first, before JAX's.

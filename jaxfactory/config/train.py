@@ -142,17 +142,12 @@ class Config:
         validation.within(self, "train_for_minutes", 0.0, 1e9)
         validation.positive(self, "exact_every")
         validation.at_most(self, exact_every=MAX_FRAMES)
-        inexact = {
-            "--mode async": self.mode == "async",
-            "--stagger": self.stagger > 0,
-            "--self-play-share": self.self_play.self_play_share > 0,
-        }
-        for flag, given in inexact.items():
-            if given and self.resume == "exact":
-                raise UserError(
-                    f"--resume exact cannot repeat what a run with {flag} computes; "
-                    "leave one of them out"
-                )
+        if self.resume == "exact" and (self.mode == "async" or self.stagger):
+            flag = "--mode async" if self.mode == "async" else "--stagger"
+            raise UserError(
+                f"--resume exact cannot repeat what a run with {flag} computes; leave "
+                "one of them out"
+            )
         validation.seed(self.seed)
         if self.init_from is not None and not (
             isinstance(self.init_from, str) and self.init_from

@@ -3,6 +3,7 @@
 Does not import JAX.
 """
 
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,12 @@ def is_named(args: Sequence[str], environ: Mapping[str, str]) -> bool:
     return _from_environment(environ) is not None
 
 
+def alone(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables of an environment in which a process trains alone."""
+    names = {name for names in (*_VARIABLES, _SLURM, _OPEN_MPI) for name in names}
+    return {name: value for name, value in environ.items() if name not in names}
+
+
 def _from_environment(environ: Mapping[str, str]) -> Gang | None:
     for address, port, count, number in _VARIABLES:
         if environ.get(address) and environ.get(count):
@@ -117,13 +124,12 @@ def _checked(gang: Gang, environ: Mapping[str, str]) -> Gang | None:
         )
     if gang.count == 1:
         return None
-    hosts = _several_hosts(environ)
-    if hosts:
+    if hosts := several_hosts(environ):
         refuse_loopback(gang.coordinator, hosts)
     return gang
 
 
-def _several_hosts(environ: Mapping[str, str]) -> str:
+def several_hosts(environ: Mapping[str, str]) -> str:
     """Return how many machines the processes are on, as far as their launcher says."""
     nodes = environ.get("SLURM_STEP_NUM_NODES", "1")
     if nodes.isdecimal() and int(nodes) > 1:
@@ -132,6 +138,17 @@ def _several_hosts(environ: Mapping[str, str]) -> str:
         environ.get(f"OMPI_COMM_WORLD_{name}", "") for name in ("SIZE", "LOCAL_SIZE")
     )
     return "several machines" if size != here else ""
+
+
+def is_named_loopback(host: str) -> bool:
+    """Whether a host is given as the machine itself.
+
+    A machine's own name often resolves to a loopback address on it, and to another one
+    on other machines.
+    """
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def is_loopback(host: str) -> bool:

@@ -5,11 +5,12 @@ JAX's public function would host the coordination service in process 0; see
 """
 
 import contextlib
+import os
 import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,18 +31,26 @@ _GOODBYE = 3.0
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
+class UnreachableError(UserError):
+    """The other processes are not there; unlike a mistake, a new start may help."""
+
+    code = 1
+
+
 @contextlib.contextmanager
-def team_of(gang: Gang, timeout: float) -> Iterator[Team]:
+def team_of(gang: Gang, timeout: float, wanted: str = "1") -> Iterator[Team]:
     """Start JAX in one of several processes, and end it afterwards.
 
     Args:
         gang: This process's place.
         timeout: Seconds of silence, or without progress, that end the run.
+        wanted: Devices of this process, as in ``--devices``.
 
     Raises:
         UserError: If the others cannot be reached.
     """
     gang, devices = _with_address(gang)
+    devices = own_devices(devices, wanted, os.environ)
     host = gang.coordinator.rpartition(":")[0].strip("[]")
     service = _serve(gang) if gang.number == 0 else None
     hub = None
@@ -49,7 +58,7 @@ def team_of(gang: Gang, timeout: float) -> Iterator[Team]:
         client = _connect(gang, devices)
         if gang.number == 0:
             token = secrets.token_hex(16)
-            server = listen("127.0.0.1" if gangs.is_loopback(host) else "")
+            server = listen("127.0.0.1" if gangs.is_named_loopback(host) else "")
             hub = Hub(server, gang.count, token, timeout)
             hub.start()
             client.key_value_set(_KEY, f"{server.getsockname()[1]} {token}")
@@ -92,18 +101,42 @@ def _with_address(gang: Gang) -> tuple[Gang, Any]:
                 None, None, None, None, None, START_SECONDS
             )
         )
+        if address is None:  # Open MPI 5 does not have what JAX looks for.
+            raise ValueError("their launcher does not name the machine of process 0")
     except Exception as error:
         raise UserError(
             f"the other processes cannot be found ({error}); give --coordinator, "
             "--num-processes and --process-id"
         ) from error
-    return Gang(address, count, number), devices
+    found = Gang(address, count, number)
+    if hosts := gangs.several_hosts(os.environ):
+        gangs.refuse_loopback(address, hosts)
+    return found, devices
+
+
+def own_devices(
+    found: Sequence[int] | None, wanted: str, environ: Mapping[str, str]
+) -> Sequence[int] | None:
+    """Return the GPUs of its machine that a process uses; None for all it sees.
+
+    Args:
+        found: Where JAX would have it learn: a process of a machine's for each GPU.
+        wanted: Devices of this process, as in ``--devices``.
+        environ: The environment, in which a launcher may have given it some.
+    """
+    if not found or wanted != "1":
+        return None
+    given = environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None and max(found) >= len(given.split(",")):
+        return None
+    return found
 
 
 def _serve(gang: Gang) -> subprocess.Popen:
     """Start the coordination service in a process of its own."""
     host, _, port = gang.coordinator.rpartition(":")
-    bind = f"127.0.0.1:{port}" if gangs.is_loopback(host) else f"[::]:{port}"
+    only_here = gangs.is_named_loopback(host.strip("[]"))
+    bind = f"127.0.0.1:{port}" if only_here else f"[::]:{port}"
     service = subprocess.Popen(
         [sys.executable, "-m", "jaxfactory.distributed.coordinator",
          bind, str(gang.count)],
@@ -141,7 +174,7 @@ def _connect(gang: Gang, devices: Any) -> Any:
     try:
         client.connect()
     except Exception as error:
-        raise UserError(
+        raise UnreachableError(
             f"process {gang.number} could not reach the coordinator "
             f"{gang.coordinator} within {START_SECONDS} seconds, or not all "
             f"{gang.count} processes did; start them all, with an address of process "

@@ -15,7 +15,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.plain_files import printable
-from jaxfactory._util.signals import Stopped, TrainingInterrupted
+from jaxfactory._util.signals import (
+    Stopped,
+    TrainingInterrupted,
+    catch_interrupts,
+)
 from jaxfactory.distributed.hub import BEAT, LONGEST_LOOK
 from jaxfactory.distributed.watched_clock import WatchedClock
 from jaxfactory.distributed.wire import Lines, encode
@@ -138,14 +142,16 @@ class Team:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, TrainingInterrupted):
-            self.share(None)  # Nobody leaves before all have come here.
+            with catch_interrupts():  # They stop the others' saving, otherwise.
+                self.share(None)  # Nobody leaves before all have come here.
             self._leave()
             self._closing.set()
             self._goodbye()
             return
         memory = "RESOURCE_EXHAUSTED" in str(error)
         if type(error).__name__ == "JaxRuntimeError" and not memory:
-            # A collective failed: the hub will say which process is the cause.
+            # If a collective failed, the hub will say which process is the cause.
+            _print(f"{self._name}: {_first_line(error)}")
             time.sleep(self._timeout + _NEWS)
         if not self._ending.acquire(blocking=False):
             threading.Event().wait()  # The listening thread ends this process.
@@ -262,13 +268,11 @@ class Team:
         """End this process, unless it is ending by itself."""
         if not self._ending.acquire(blocking=False) or self._closing.is_set():
             return
-        text = printable(reason)
+        text = reason
         if not mistake:
             text = f"{text}; training stops here too{self._resume}"
         if not mistake or self.number == 0:
-            # Not through sys.stderr, whose lock the main thread may hold.
-            with contextlib.suppress(OSError):
-                os.write(2, f"jaxfactory: {text}\n".encode(errors="replace"))
+            _print(text)
         worker = threading.Thread(target=self._clean_up, daemon=True)
         worker.start()
         worker.join(_CLEANUP)
@@ -278,6 +282,12 @@ class Team:
         for cleanup in reversed(self._cleanups):
             with contextlib.suppress(Exception):
                 cleanup()
+
+
+def _print(text: str) -> None:
+    # Not through sys.stderr, whose lock the main thread may hold.
+    with contextlib.suppress(OSError):
+        os.write(2, f"jaxfactory: {printable(text)}\n".encode(errors="replace"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,12 +2,12 @@
 
 A killed process may have left an incomplete line, and the file may come from an
 untrusted source. Lines that are not rows of numbers, and numbers too large to plot, are
-skipped. Of a long run's iterations only every n-th is read: a week has a million.
+skipped. Several iterations of a long run are read as one: a week has a million.
 """
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +20,9 @@ _FILE_BYTES = 65_536 * plain_json.MIB
 # About as much of it is read.
 _BYTES_READ = 64 * plain_json.MIB
 # In every row of an iteration, and in no other.
-_ITERATION = b'"losses/'
+_WALL_CLOCK = "time/wall_clock"
+# Of an hour of training there are some thousand.
+_MOST_ROWS = 1_000_000
 _MOST_METRICS = 1_000
 _LONGEST_NAME = 200
 # Larger values overflow the scale of a plot or the sum of squares of a variance.
@@ -32,8 +34,9 @@ _CELLS_AT_LEAST, _CELLS_PER_BYTE = 2_000_000, 1
 def read(file: Path) -> list[dict[str, float]]:
     """Return the rows of a metrics.jsonl, sorted by frames; empty without a file.
 
-    Every row has ``"frames"``; a metric that was null is NaN. Of a large file, some
-    rows of iterations are left out, at equal distances, and not the last one.
+    Every row has ``"frames"``; a metric that was null is NaN. Of a large file, a row of
+    an iteration may stand for several: it is the last one of them, with the seconds of
+    all.
 
     Raises:
         UserError: If the file cannot be read, is too large, or has too many metrics.
@@ -43,15 +46,14 @@ def read(file: Path) -> list[dict[str, float]]:
     size = 0
     try:
         with plain_files.open_regular(file) as opened:
-            for line in _thinned(opened):
-                size += len(line)
-                row = parse(line)
-                if row is None:
-                    continue
+            size = os.fstat(opened.fileno()).st_size
+            for row in _merged(map(parse, lines(opened)), size // _BYTES_READ + 1):
                 rows.append(row)
                 names |= row.keys()
                 if len(names) > _MOST_METRICS:
                     raise ValueError(f"it has more than {_MOST_METRICS:,} metrics")
+                if len(rows) > _MOST_ROWS:
+                    raise ValueError(f"it has more than {_MOST_ROWS:,} rows")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
@@ -80,15 +82,31 @@ def lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _thinned(file: BinaryIO) -> Iterator[bytes]:
-    stride = os.fstat(file.fileno()).st_size // _BYTES_READ + 1
-    left_out = b""
-    for number, line in enumerate(lines(file)):
-        left_out = line if number % stride and _ITERATION in line else b""
-        if not left_out:
-            yield line
-    if left_out:
-        yield left_out
+def _merged(
+    rows: Iterable[dict[str, float] | None], each: int
+) -> Iterator[dict[str, float]]:
+    """Yield rows, of `each` iterations in a row only the last, with all their seconds.
+
+    Rows of anything else, such as evaluations, are yielded as they are.
+    """
+    seconds: dict[str, float] = {}
+    last: dict[str, float] = {}
+    count = 0
+    for row in rows:
+        if row is None:
+            continue
+        if _WALL_CLOCK not in row or each == 1:
+            yield row
+            continue
+        for name, value in row.items():
+            if name.startswith("time/") and name != _WALL_CLOCK:
+                seconds[name] = seconds.get(name, 0.0) + value
+        last, count = row, count + 1
+        if count == each:
+            yield {**last, **seconds}
+            seconds, last, count = {}, {}, 0
+    if last:
+        yield {**last, **seconds}
 
 
 def parse(line: bytes | str) -> dict[str, float] | None:

@@ -92,10 +92,10 @@ class CompositeWriter:
             return
         try:
             action()
-        except BrokenPipeError:
-            self._left.add(writer)
         except Exception as error:  # W&B and a user's own writer may raise any.
-            if writer not in self._failing:
+            if isinstance(error, BrokenPipeError) and isinstance(writer, Notes):
+                self._left.add(writer)  # It is the terminal's.
+            elif writer not in self._failing:
                 self._failing.add(writer)
                 why, remedy = f"{type(error).__name__}: {error}", ""
                 if isinstance(error, OSError):

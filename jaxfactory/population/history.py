@@ -84,11 +84,21 @@ class History:
             runs.write_atomically(self.path, "".join(self._lines))
         return events
 
+    def start(self, events: Iterable[Event]) -> None:
+        """Write the first events.
+
+        Raises:
+            UserError: If they cannot be written.
+        """
+        self._lines += map(_line, events)
+        self.flush()
+        self.check()
+
     def add(self, events: Iterable[Event]) -> None:
         """Append events and wait until they are on the disk; warn if that fails.
 
-        If the file is gone, as after someone has removed the run's directory, it is
-        made again with all events.
+        If the file is gone, or another one is there, as after someone has removed the
+        run's directory or brought it back, it is made again with all events.
         """
         self._lines += map(_line, events)
         failed = self._error is not None
@@ -100,29 +110,34 @@ class History:
             )
 
     def flush(self) -> bool:
-        """Write the events that are not written yet; return whether all are."""
+        """Write the events that are not on the disk; return whether all are."""
+        if not self._lines:
+            return True
+        whole = "".join(self._lines)
         try:
             there = self.path.exists()
-            if self.written and (there or not self._lines):
-                return True
-            if not there:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
             size = self.path.stat().st_size if there else 0
-            lines = self._lines[self._written if there else 0 :]
-            data = memoryview("".join(lines).encode())
-            with self.path.open("ab", buffering=0) as file:
-                try:
-                    while data:
-                        data = data[file.write(data) :]
-                    os.fsync(file.fileno())
-                except OSError:
-                    file.truncate(size)  # A part may have been written.
-                    raise
+            if size != len("".join(self._lines[: self._written])):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                runs.write_atomically(self.path, whole)
+            elif not self.written:
+                self._append("".join(self._lines[self._written :]), size)
         except OSError as error:
             self._error = error
             return False
         self._written, self._error = len(self._lines), None
         return True
+
+    def _append(self, text: str, size: int) -> None:
+        data = memoryview(text.encode())
+        with self.path.open("ab", buffering=0) as file:
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)  # A part may have been written.
+                raise
 
     def check(self) -> None:
         """Raise an error if events are not on the disk.

@@ -41,19 +41,18 @@ def groups_for(
             f"of --num-policies {policies} has as many seats; it must be a multiple of "
             f"{unit}: try {whole}"
         )
-    groups = math.gcd(num_envs // unit, num_groups)
-    if not 0 < share < 1:
+    rounds = num_envs // unit
+    groups = math.gcd(rounds, num_groups)
+    if not 0 < share < 1 or groups < rounds:
         return groups
-    # Fewer groups, so that not all matches of a group are against the past.
-    for fewer in range(groups, 0, -1):
-        rounds = num_envs // unit // fewer
-        if groups % fewer == 0 and share_of(rounds, share) < rounds:
-            return fewer
-    raise UserError(
-        f"--num-envs {num_envs} is one match for each of --num-policies {policies}, "
-        f"which --self-play-share {share:g} makes one against past versions; try "
-        f"{2 * unit}, or --self-play-share 1"
-    )
+    # With a single round in each group, all matches would be against the past.
+    if rounds == 1:
+        raise UserError(
+            f"--num-envs {num_envs} is one match for each policy, which "
+            f"--self-play-share {share:g} makes one against past versions; try "
+            f"{2 * unit}, or --self-play-share 1"
+        )
+    return max(fewer for fewer in range(1, groups) if groups % fewer == 0)
 
 
 def policy_seats(
@@ -76,9 +75,11 @@ def policy_seats(
     if agents == 1:
         owner = np.repeat(np.arange(policies), num_envs // policies)
         return Seats(owner, np.ones(num_envs, bool))
-    size, groups = num_envs // num_groups, []
-    rounds = share_of(size // (agents * policies), share) if share else 0
-    past = rounds * policies
+    size, groups, past = num_envs // num_groups, [], 0
+    if share:
+        most = size // (agents * policies)
+        # Unless all are asked for, the policies meet in one round at least.
+        past = policies * min(share_of(most, share), most if share == 1 else most - 1)
     for group in range(num_groups):
         groups += [
             past_owners(group * past, past, agents, policies),

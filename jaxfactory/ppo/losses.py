@@ -189,7 +189,7 @@ def ppo_loss(
     # Schulman's estimate, whose gradient is zero where the policies agree.
     approx_kl = (ratio - 1.0 - log_ratio).mean()
     loss = policy + config.vf_coef * critic + ent_coef * exploration
-    if config.balance_coef:
+    if config.balance_coef or "balance_coef" in config.schedules:
         balance = network.distribution.balance(logits, over)
         loss = loss - scheduled.get("balance_coef", config.balance_coef) * balance
     if config.kl_coef:

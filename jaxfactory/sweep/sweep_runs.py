@@ -15,6 +15,7 @@ from typing import IO
 from jaxfactory._util import plain_files
 from jaxfactory._util.errors import UserError
 from jaxfactory.config import runs
+from jaxfactory.distributed import gang
 from jaxfactory.metrics import metrics_file
 from jaxfactory.sweep.sweep_table import Job, Sweep
 
@@ -96,7 +97,7 @@ class Child:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**gang.alone(os.environ), "PYTHONPATH": path},
         )
         if self._cores:
             # The process may have ended already.

@@ -56,7 +56,7 @@ def make_seats(config: Config, environment: Any) -> Seats | None:
     env = config.env
     agents = agents_of(environment)
     seats = self_play_seats(env.num_envs, env.num_groups, agents, share)
-    check_minibatches(config, seats, env.num_envs)
+    check_seats(config, seats, env.num_envs)
     return seats
 
 
@@ -80,12 +80,12 @@ def make_population_seats(
         environment = family.resolve(dataclasses.replace(env, num_groups=groups))
     seats = seating.policy_seats(env.num_envs, groups, agents, policies, share)
     if share:
-        check_minibatches(config, seats, env.num_envs // policies)
+        check_seats(config, seats, env.num_envs // policies)
     return seats, environment
 
 
-def check_minibatches(config: Config, seats: Seats, num_envs: int) -> None:
-    """Check that the rows that a policy learns from make up minibatches.
+def check_seats(config: Config, seats: Seats, num_envs: int) -> None:
+    """Check that the seats of past versions fit the other settings.
 
     Args:
         config: The run's settings.
@@ -93,8 +93,15 @@ def check_minibatches(config: Config, seats: Seats, num_envs: int) -> None:
         num_envs: Rows of a policy, those of its opponents included.
 
     Raises:
-        UserError: If they do not.
+        UserError: If the rows that a policy learns from do not make up minibatches, or
+            with ``resume`` exact: opponents depend on matches before the stop.
     """
+    # Not in `Config`: runs of earlier versions have both, and can be read.
+    if config.resume == "exact":
+        raise UserError(
+            "--resume exact cannot repeat what a run with --self-play-share computes; "
+            "leave one of them out"
+        )
     parts = config.ppo.num_minibatches
     learning = len(seats.learning_rows(0))
     if learning % parts or not learning:

@@ -59,7 +59,8 @@ def train(
         UserError: If the run directory cannot be used for these settings; after saving,
             if numbers were not finite for several updates.
         UserCodeError: If a callback raises, after saving.
-        TrainingInterrupted: On Ctrl-C or SIGTERM, after saving.
+        TrainingInterrupted: On Ctrl-C, SIGTERM or SIGHUP, or once nobody reads the
+            output, after saving.
     """
     config = with_encoder(config, encoder)
     config = dataclasses.replace(config, env=family.pinned(config.env, scenario))
@@ -109,6 +110,8 @@ def train(
         note = f" in {team.count} processes" if team.count > 1 else note
         raise TrainingInterrupted(signum, run_dir, note)
     functions.raise_error()
+    if session.output.nonfinite.stopped:
+        team.share(None)  # In all processes; process 0 has saved then.
     session.output.nonfinite.raise_error(run_dir)
     return state
 

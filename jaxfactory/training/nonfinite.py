@@ -61,6 +61,10 @@ class NonFinite:
             f"numbers were finite; the first that was not: {self._cause}"
         )
 
+    def reset(self) -> None:
+        """Forget what was seen: the parameters are others now."""
+        self._in_a_row, self._cause, self.stopped = 0, "", None
+
     def raise_error(self, run_dir: Path) -> None:
         """Raise the reason to end training, if there is one.
 

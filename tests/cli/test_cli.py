@@ -352,6 +352,15 @@ def test_interrupts_are_remembered_and_the_second_raises():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_of_another_process_is_not_the_first_here():
+    with catch_interrupts() as interrupt:
+        interrupt.note(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.signum == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_closed_terminal_may_say_so_twice():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:

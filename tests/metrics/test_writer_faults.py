@@ -96,15 +96,24 @@ def test_an_output_that_nobody_reads_is_left_alone(tmp_path):
 
         def write(self, metrics, frames):
             self.calls += 1
-            raise BrokenPipeError
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    closed = Closed(tmp_path)
-    writer = CompositeWriter(closed)
+    class Terminal(Closed):
+        def note(self, text):
+            pass
+
+    terminal, other = Terminal(tmp_path), Closed(tmp_path)
+    writer = CompositeWriter(terminal)
     assert not writer.left
     for _ in range(2):
         writer.write({}, 1)
     assert writer.left
-    assert closed.calls == 1
+    assert terminal.calls == 1
+    # Of a service that takes metrics, it is an error like others.
+    writer = CompositeWriter(other)
+    with pytest.warns(UserWarning, match="Broken pipe"):
+        writer.write({}, 1)
+    assert not writer.left
 
 
 def test_a_writer_that_fails_in_any_way_does_not_end_training(tmp_path):

@@ -78,17 +78,29 @@ def test_jsonl_keeps_whatever_else_is_a_row(tmp_path):
 
 def test_of_a_long_run_some_iterations_are_read(tmp_path, monkeypatch):
     path = tmp_path / "metrics.jsonl"
-    rows = [{"frames": n, "losses/entropy": 1.0} for n in range(1, 101)]
+    rows = [
+        {"frames": n, "time/wall_clock": 2.0 * n, "time/act": 0.5, "time/update": n}
+        for n in range(1, 101)
+    ]
     rows.insert(50, {"frames": 40, "evaluation/raw_return": 2.0})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert len(metrics_file.read(path)) == 101
     monkeypatch.setattr(metrics_file, "_BYTES_READ", path.stat().st_size // 4)
     found = metrics_file.read(path)
-    # Every fifth line, the evaluation, and the last line.
-    assert 20 < len(found) <= 23
+    # The last of every five iterations, and the evaluation.
+    assert len(found) == 21
     assert {"frames": 40, "evaluation/raw_return": 2.0} in found
-    assert found[0]["frames"] == 1
+    assert found[0] == {
+        "frames": 5, "time/wall_clock": 10.0, "time/act": 2.5, "time/update": 15
+    }  # fmt: skip
     assert found[-1]["frames"] == 100
+    # Some are left over.
+    rows += rows[-1:] * 2
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert metrics_file.read(path)[-1]["time/act"] == 1.0
+    monkeypatch.setattr(metrics_file, "_MOST_ROWS", 10)
+    with pytest.raises(UserError, match="more than 10 rows"):
+        metrics_file.read(path)
 
 
 def test_tensorboard_purges_what_the_resumed_run_repeats(tmp_path):

@@ -13,6 +13,7 @@ from tiny import tiny_config
 from jaxfactory._util.errors import UserError
 from jaxfactory._util.signals import TrainingInterrupted
 from jaxfactory.config import runs
+from jaxfactory.config.agents.population import PopulationConfig
 from jaxfactory.config.train import Config, SelfPlayConfig
 from jaxfactory.envs.seeds import env_seeds
 from jaxfactory.training.loop import train
@@ -90,11 +91,23 @@ def test_seeds_of_resumed_runs_are_of_no_other_run():
 
 @pytest.mark.parametrize(("change", "flag"), [
     ({"mode": "async"}, "--mode async"), ({"stagger": 100}, "--stagger"),
-    ({"self_play": SelfPlayConfig(self_play_share=0.5)}, "--self-play-share"),
 ])  # fmt: skip
 def test_what_cannot_be_repeated_is_refused(change, flag):
     with pytest.raises(UserError, match=f"--resume exact cannot repeat .*{flag}"):
         Config(resume="exact", **change)
+
+
+@pytest.mark.parametrize("policies", [1, 2])
+def test_matches_against_the_past_cannot_be_repeated(tmp_path, policies):
+    config = tiny_config(
+        "duel",
+        self_play=SelfPlayConfig(self_play_share=1.0),
+        population=PopulationConfig(num_policies=policies),
+        **EXACT,
+    )
+    with pytest.raises(UserError, match=r"exact cannot repeat .*--self-play-share"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_stays_exact_or_not(tmp_path):

@@ -39,8 +39,9 @@ class ForkServer {
   // the server is still starting, after a short wait, or has just failed; or kDirectly
   // if the engine must be started directly, because it is among the pool's first or
   // there is no server on this system. After kNotYet, try again with another id: a
-  // server that fails may have made an engine of this one all the same. The server starts when it is first needed, and dies with the thread
-  // that made this call, as do all of its engines.
+  // server that fails may have made an engine of this one all the same. The server
+  // starts when it is first needed, and dies with the thread that made this call, as do
+  // all of its engines.
   pid_t Start(const std::string& id, std::uint32_t seed);
   static constexpr pid_t kNotYet = 0, kDirectly = -1;
 

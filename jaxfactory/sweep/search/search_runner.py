@@ -105,11 +105,13 @@ class SearchRunner:
 
     def _watch(self, child: Child) -> None:
         """Report a run's new metrics, and stop it if it is pruned or has arrived."""
-        one = self._running[child.slot]
+        one, objectives = self._running[child.slot], self._search.objectives
         one.tail.read()
         if one.ending:
             return
-        if self._search.target is not None and one.tail.reached(self._search.target):
+        # Another objective than the time would be that of the target.
+        arrives = self._search.target is not None and "score" not in objectives
+        if arrives and one.tail.reached(self._search.target):
             one.ending = "reached"
         elif self._report(one):
             one.ending = "pruned"

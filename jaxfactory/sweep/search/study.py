@@ -69,7 +69,10 @@ class Study:
             trials = self.optuna.get_trials(deepcopy=False)
             for frozen in trials:
                 if frozen.state.name == "RUNNING" and self._own(frozen.number):
-                    return self._adopted(frozen)
+                    # Whoever worked on it may have ended it since it was read.
+                    if self._is_running(frozen.number):
+                        return self._adopted(frozen)
+                    self.release(frozen.number)
             if sum(trial.state.name != "WAITING" for trial in trials) >= (
                 self._search.trials
             ):
@@ -108,6 +111,10 @@ class Study:
         """Return the number of trials in some states."""
         trials = self.optuna.get_trials(deepcopy=False)
         return sum(trial.state.name in states for trial in trials)
+
+    def _is_running(self, number: int) -> bool:
+        state = self.optuna.get_trials(deepcopy=False)[number].state
+        return state.name == "RUNNING"
 
     def _adopted(self, frozen: Any) -> Any:
         import optuna

@@ -49,7 +49,8 @@ def train(
         raise TrainingInterrupted(signum, run_dir, note)
     for functions in session.callbacks:
         functions.raise_error()
-    if session.output.stopped:
+    if session.spread.nobody_learns(session.output.stopped):
+        team.share(None)  # All processes have saved then.
         session.output.watchers[0].raise_error(run_dir)
     best = best_of(session.members, config.population.pbt_objective)
     return session.states[session.spread.index(best) or 0]
@@ -165,6 +166,7 @@ def select(session: PopulationSession, before: int) -> None:
         if index is not None:
             state = session.states[index]
             session.states[index] = policies.copied(state, parents[change.parent])
+            session.output.watchers[index].reset()
         # They were those of other parameters.
         member.progress.episodes.clear()
         session.output.note(

@@ -31,6 +31,10 @@ class PopulationOutput:
         writers: Of the runs of this process's policies.
         watchers: Watch each of these for skipped gradient steps.
         spread: The processes.
+
+    Attributes:
+        watchers: As given.
+        failed: Whether an error ends this process; the others do not know yet.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class PopulationOutput:
         self._writers = writers
         self.watchers = watchers
         self._pending: tuple[Any, ...] | None = None
+        self.failed = False
 
     @property
     def stopped(self) -> bool:
@@ -79,7 +84,10 @@ class PopulationOutput:
         self._writer.note(text)
 
     def flush(self) -> None:
-        """Write the last iteration's metrics; all processes call this together."""
+        """Write the last iteration's metrics; all processes call this together.
+
+        After an error in this process, those of its policies alone.
+        """
         if self._pending is None:
             return
         losses, each, together, frames = self._pending
@@ -91,6 +99,8 @@ class PopulationOutput:
             values = fetched(values)
             mine.append((values, note))
             self._writers[index].write({**values, **each[index]}, frames)
+        if self.failed:
+            return
         columns = []
         for number, (values, note) in enumerate(self._spread.everyone(mine)):
             columns.append(values)

@@ -136,10 +136,10 @@ class PopulationSession:
         """Save this process's policies and wait until that is done."""
         self.history.flush()
         self.history.check()
-        for files in self.leagues:
-            files.save()
         for checkpointer, state, progress in self._savers():
             checkpointer.save(state, progress)
+        for files in self.leagues:
+            files.save()
 
     def _savers(self) -> list[tuple[Checkpointer, TrainState, Progress]]:
         return [
@@ -150,6 +150,7 @@ class PopulationSession:
 
     def save_before_failing(self) -> None:
         """Save what was trained before an error that ends the run."""
+        self.output.failed = True
         save_before_failing(
             self.save, self.frames, self.run_dir, self.pool, self.output
         )

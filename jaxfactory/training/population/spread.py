@@ -121,6 +121,14 @@ class Spread:
         assert self._agreement is not None
         return self._agreement.stopped(due) or self._nobody_learns
 
+    def nobody_learns(self, here: bool) -> bool:
+        """Whether no process has a policy that still learns.
+
+        Args:
+            here: Whether none of this process's does.
+        """
+        return here if self.team.count == 1 else self._nobody_learns
+
     def parents(
         self, states: Sequence[TrainState], copies: Sequence[tuple[int, int]]
     ) -> dict[int, TrainState]:

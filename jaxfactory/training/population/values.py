@@ -136,8 +136,7 @@ def begin(
         found = last_values(history.begin(frames or -1))
         if not frames:
             found = {m.number: first_values(config, m.number, weights) for m in members}
-            history.add(Event(0, "start", i, values) for i, values in found.items())
-            history.check()
+            history.start(Event(0, "start", i, values) for i, values in found.items())
     found = dict(spread.team.share(list(found.items()))[0])
     for member in members:
         values = found.get(member.number)

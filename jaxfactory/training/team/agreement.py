@@ -66,7 +66,7 @@ class Agreement:
         everything = self._team.end_update(mine)
         self._stop = any(each["due"] for each in everything)
         signum = max(each["signum"] for each in everything)
-        self._interrupt.signum = self._interrupt.signum or signum
+        self._interrupt.note(signum)
         return [each["what"] for each in everything]
 
 
