@@ -1,6 +1,7 @@
 """Which processes train together: flags, launchers' variables, and what they refuse."""
 
 import re
+import socket
 import subprocess
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from places import EXAMPLES
 
 from jaxfactory._util.errors import UserError
-from jaxfactory.distributed import gang
+from jaxfactory.distributed import gang, runtime
 from jaxfactory.distributed.gang import Gang
 from jaxfactory.training.options import parse_train
 
@@ -88,3 +89,45 @@ def test_the_ready_files_start_processes_of_one_run():
     assert gang.find(*place, {}) == Gang("train-0.train:12345", 4, 3)
     assert service["metadata"]["name"] == pod["subdomain"] == "train"
     assert job["spec"]["completions"] == job["spec"]["parallelism"] == 4
+
+
+def test_a_sweep_s_runs_are_alone_whatever_started_it():
+    environ = {**SLURM, **OPEN_MPI, **KUBEFLOW, "PATH": "/bin", "SLURM_JOB_ID": "1"}
+    assert gang.alone(environ) == {"PATH": "/bin", "SLURM_JOB_ID": "1"}
+    assert gang.find(*NOTHING, gang.alone(environ)) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.0.1.1", True), ("::1", True), ("localhost", True),
+     ("192.0.2.7", False), (socket.gethostname(), False)],
+)  # fmt: skip
+def test_a_machine_s_own_name_is_no_loopback_address(host, expected):
+    """It often resolves to one on that machine, but others connect to another."""
+    assert gang.is_named_loopback(host) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "given", "expected"),
+    [
+        ([3], "1", None, [3]),
+        ([3], "1", "0,1,2,3", [3]),
+        ([3], "1", "3", None),  # The launcher has given each process its own.
+        ([0], "all", None, None),
+        (None, "1", None, None),
+    ],
+)
+def test_a_process_sees_its_own_gpus(found, wanted, given, expected):
+    environ = {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
+    assert runtime.own_devices(found, wanted, environ) == expected
+
+
+def test_a_launcher_that_does_not_name_process_0_is_reported(monkeypatch):
+    """Open MPI 5: JAX finds everything but the address."""
+    monkeypatch.setattr(
+        runtime.clusters.ClusterEnv,
+        "auto_detect_unset_distributed_params",
+        lambda *given: (None, 2, 0, None),
+    )
+    with pytest.raises(UserError, match=r"does not name .*; give --coordinator"):
+        runtime._with_address(Gang("", 2, 0))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -81,6 +82,25 @@ def test_a_signal_ends_both_and_the_population_goes_on(tmp_path):
     assert rows(run)[-1]["frames"] == frames + 1280
     events = history.read(run / runs.POPULATION)
     assert [e.frames for e in events] == sorted(e.frames for e in events)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_signal_that_comes_to_one_after_the_other_saves_all(first, tmp_path):
+    """As from Slurm, Open MPI and Kubernetes."""
+    run = tmp_path / "run"
+    process = launch(
+        [*FLAGS, "--num-envs", "16", "--run", str(run), "--total-frames", "100000000"]
+    )
+    assert wait_until(lambda: len(rows(run)) > 20, 300)
+    started, numbers = descendants(process.pid), trainers(process.pid)
+    for who in (first, 1 - first):
+        os.kill(numbers[who], signal.SIGTERM)
+        time.sleep(0.2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.count("everything is saved, resume in 2 processes with:") == 1
+    assert not any(map(alive, started))
 
 
 @pytest.mark.slow

@@ -106,6 +106,18 @@ def test_updates_with_a_step_do_not_end_a_run(tmp_path):
         watch.raise_error(tmp_path)
 
 
+def test_a_policy_that_is_replaced_learns_again():
+    watch = NonFinite({}, steps=1, max_grad_norm=1.0)
+    for frames in range(MOST_SKIPPED):
+        watch.check(losses(1.0), frames)
+    assert watch.stopped
+    watch.reset()
+    assert watch.stopped is None
+    for frames in range(MOST_SKIPPED - 1):
+        watch.check(losses(1.0), frames)
+    assert watch.stopped is None
+
+
 def test_bonuses_that_are_not_finite_end_a_run(tmp_path):
     watch = NonFinite({}, steps=1, max_grad_norm=1.0)
     assert "exploration bonus" in watch.check(losses(0.0, 0, bonus=1.0), 10)

@@ -299,6 +299,37 @@ def test_time_to_a_score(monkeypatch):
     assert found.best_params == {"num_epochs": 6}
 
 
+def test_a_score_that_is_asked_for_too_is_not_that_of_the_target(monkeypatch):
+    _, found = searched(
+        monkeypatch,
+        'search = "grid"\nobjective = ["score", "minutes_to_score"]\ntarget_score = 18',
+        space=EPOCHS,
+    )
+    values = {trial.params["num_epochs"]: trial.values for trial in found.trials
+              if trial.state.name == "COMPLETE"}  # fmt: skip
+    assert values[6] == pytest.approx([60.0, 0.3])
+    assert values[2] == pytest.approx([20.0, 0.9])
+
+
+def test_a_trial_that_ended_meanwhile_is_not_continued(monkeypatch):
+    search = read('search = "random"\ntrials = 2\nstorage = "journal"')
+    one, other = study.Study(search), study.Study(search)
+    trial = one.next()
+    owned = other._own
+
+    def own(number):
+        # It is told and released after the other process has read the trials.
+        if number == trial.number and number in one._held:
+            one.optuna.tell(trial, 1.0)
+            one.release(number)
+        return owned(number)
+
+    monkeypatch.setattr(other, "_own", own)
+    assert other.next().number == 1
+    other.close()
+    one.close()
+
+
 def test_score_and_minutes_and_the_page(monkeypatch):
     search, found = searched(
         monkeypatch,
