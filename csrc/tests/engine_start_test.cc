@@ -219,7 +219,8 @@ void TestAServerThatIsCompromised() {
   EndProcess(child);
 }
 
-// A server that does not answer may have made an engine of the id that it was asked for.
+// A server that does not answer may have made an engine of the id that it was asked
+// for.
 void TestAnIdIsNotUsedAgainAfterAServerThatHangs() {
   EngineConfig config = Attack("server hangs");
   config.fork_library = "/etc/passwd";

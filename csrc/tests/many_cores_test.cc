@@ -1,4 +1,5 @@
-// A machine with more cores than `cpu_set_t` holds: the calls for affinity are replaced.
+// A machine with more cores than `cpu_set_t` holds: the calls for affinity are
+// replaced.
 #include <sched.h>
 
 #include <array>
@@ -57,7 +58,9 @@ void TestACoreBeyondTheThousandth() {
 }
 
 void TestEachWorkerHasACoreOfItsOwn() {
-  { const WorkerPool pool(4, true, false); }
+  {
+    const WorkerPool pool(4, true, false);
+  }
   CHECK(chosen == (std::multiset<std::vector<int>>{{3}, {3}, {1500}, {4000}}));
 }
 

@@ -118,9 +118,9 @@ auto Encoder() {
       .Arg<Floats>();
 }
 
-XLA_FFI_DEFINE_HANDLER(kEncoderForward, EncoderForward,
+XLA_FFI_DEFINE_HANDLER(kEncoderForward, Guarded<EncoderForward>{},
                        Encoder().RemainingArgs().RemainingRets());
-XLA_FFI_DEFINE_HANDLER(kEncoderBackward, EncoderBackward,
+XLA_FFI_DEFINE_HANDLER(kEncoderBackward, Guarded<EncoderBackward>{},
                        Encoder().Arg<Floats>().RemainingArgs().RemainingRets());
 }  // namespace
 

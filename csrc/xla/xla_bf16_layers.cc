@@ -128,7 +128,7 @@ ffi::Error GruGradient(ffi::ThreadPool pool, Flags is_first, Floats state,
   return ffi::Error::Success();
 }
 
-XLA_FFI_DEFINE_HANDLER(kDenseForward, DenseLayer,
+XLA_FFI_DEFINE_HANDLER(kDenseForward, Guarded<DenseLayer>{},
                        ffi::Ffi::Bind()
                            .Ctx<ffi::ThreadPool>()
                            .Attr<std::int64_t>("activation")
@@ -136,7 +136,7 @@ XLA_FFI_DEFINE_HANDLER(kDenseForward, DenseLayer,
                            .Arg<Floats>()
                            .Arg<Floats>()
                            .Ret<ffi::AnyBuffer>());
-XLA_FFI_DEFINE_HANDLER(kDenseBackward, DenseBackward,
+XLA_FFI_DEFINE_HANDLER(kDenseBackward, Guarded<DenseBackward>{},
                        ffi::Ffi::Bind()
                            .Ctx<ffi::ThreadPool>()
                            .Attr<std::int64_t>("activation")
@@ -147,7 +147,7 @@ XLA_FFI_DEFINE_HANDLER(kDenseBackward, DenseBackward,
                            .Ret<Floats>()
                            .Ret<Floats>()
                            .Ret<Floats>());
-XLA_FFI_DEFINE_HANDLER(kGruForward, GruUnroll,
+XLA_FFI_DEFINE_HANDLER(kGruForward, Guarded<GruUnroll>{},
                        ffi::Ffi::Bind()
                            .Ctx<ffi::ThreadPool>()
                            .Arg<Floats>()
@@ -157,7 +157,7 @@ XLA_FFI_DEFINE_HANDLER(kGruForward, GruUnroll,
                            .Arg<Floats>()
                            .Ret<Floats>()
                            .RemainingRets());
-XLA_FFI_DEFINE_HANDLER(kGruBackward, GruGradient,
+XLA_FFI_DEFINE_HANDLER(kGruBackward, Guarded<GruGradient>{},
                        ffi::Ffi::Bind()
                            .Ctx<ffi::ThreadPool>()
                            .Arg<Flags>()

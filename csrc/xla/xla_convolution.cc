@@ -81,9 +81,9 @@ auto Signature() {
       .Ret<Array>();
 }
 
-XLA_FFI_DEFINE_HANDLER(kForward, Forward, Signature());
-XLA_FFI_DEFINE_HANDLER(kKernelGradient, KernelGradient, Signature());
-XLA_FFI_DEFINE_HANDLER(kImageGradient, ImageGradient, Signature());
+XLA_FFI_DEFINE_HANDLER(kForward, Guarded<Forward>{}, Signature());
+XLA_FFI_DEFINE_HANDLER(kKernelGradient, Guarded<KernelGradient>{}, Signature());
+XLA_FFI_DEFINE_HANDLER(kImageGradient, Guarded<ImageGradient>{}, Signature());
 
 }  // namespace
 

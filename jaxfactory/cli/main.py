@@ -89,11 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         _say(_NO_MEMORY)
         return 1
-    except RuntimeError as error:
-        message = str(error)
-        if message == "can't start new thread":
-            message = _NO_THREADS
-        elif not _is_engine_error(error):
+    except (RuntimeError, ValueError) as error:
+        message = _known(error)
+        if not message:
             raise
         _say(message)
         return 1
@@ -123,10 +121,16 @@ def _forget(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _is_engine_error(error: RuntimeError) -> bool:
-    """Whether an engine failed; does not import the pool to find out."""
+def _known(error: Exception) -> str:
+    """Return the message for what a machine lacks or an engine's failure, else ""."""
+    message = str(error)
+    if message == "can't start new thread":
+        return _NO_THREADS
+    if message.startswith("RESOURCE_EXHAUSTED"):  # XLA's
+        return _NO_MEMORY
+    # Does not import the pool to find out.
     core = sys.modules.get("jaxfactory._core")
-    return core is not None and isinstance(error, core.EngineError)
+    return message if core and isinstance(error, core.EngineError) else ""
 
 
 @contextlib.contextmanager

@@ -1,5 +1,8 @@
 """The convolution's CPU lowering against XLA's own."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -71,3 +74,39 @@ def test_by_hand():
     # Corners 0, 2, 8, 10 plus ten times their lower right neighbors 5, 7, 13, 15.
     got = convolution.conv2d(x, kernel, 2)
     np.testing.assert_allclose(got[0, :, :, 0], [[50.0, 72.0], [138.0, 160.0]])
+
+
+LITTLE_MEMORY = """
+import resource
+import jax, jax.numpy as jnp
+from jaxfactory.models import convolution
+
+def loss(kernel, x):
+    return convolution.conv2d(x, kernel, 1).sum()
+
+x = jnp.ones((16, 4, 4, 512))
+kernel = jnp.ones((4, 4, 512, 512))
+gradient = jax.jit(jax.grad(loss))
+# The sums over its 16 pieces are as large as 16 kernels of 16 MiB.
+gradient(kernel, x).block_until_ready()
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 2**27
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    gradient(kernel, x).block_until_ready()
+except (ValueError, RuntimeError) as error:
+    print(str(error))
+"""
+
+
+def test_a_kernel_without_memory_is_an_error_and_no_end():
+    if "C++" not in convolution.lowering():
+        pytest.skip("no kernels here")
+    assert convolution._fits((16, 4, 4, 512), (4, 4, 512, 512))
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY],
+        capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no memory is left" in done.stdout
