@@ -92,7 +92,7 @@ class Config:
     """Frames to train for, over all environments; a frame is one Doom tic."""
     train_for_minutes: float = 0.0
     """End training after so many minutes, counted anew when a run is resumed; 0 for no
-    limit."""
+    limit. Schedules follow --total-frames all the same."""
     seed: int = 0
     """Seed of environments, network initialization and sampled actions."""
     stagger: int = 0
