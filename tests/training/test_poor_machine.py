@@ -56,15 +56,15 @@ def group():
 
 
 def test_fewer_environments_where_memory_is_limited(tmp_path, group):
-    # 64 need 400 MB and 64 x (4 MB and 2 x 9 images of 128 x 72 x 3), 688 MB.
+    # 32 need 510 MB and 32 x (4 MB and 2 x 9 images of 128 x 72 x 3), 654 MB.
     group, limit = group
     (group / limit).write_text(str(650_000_000))
     done = train(tmp_path, "--total-frames", "1024", group=group)
     assert done.returncode == 0, done.stderr
-    assert "training with 32; --num-envs sets the number" in done.stdout
+    assert "training with 16; --num-envs sets the number" in done.stdout
     assert (
-        json.loads((tmp_path / "run/config.json").read_text())["env"]["num_envs"] == 32
+        json.loads((tmp_path / "run/config.json").read_text())["env"]["num_envs"] == 16
     )
     done = train(tmp_path, "--total-frames", "1024", "--num-envs", "64", group=group)
     assert done.returncode == 2
-    assert "use --num-envs 32, or free some of it" in done.stderr
+    assert "use --num-envs 16, or free some of it" in done.stderr
