@@ -64,7 +64,7 @@ inline void InPieces(xla::ffi::ThreadPool& pool, int pieces,
     for (int i = 0; i < helpers; ++i) {
       pool.Schedule([shared] { shared->Help(); });
     }
-  } catch (const std::bad_alloc&) {  // with fewer helpers then
+  } catch (const std::bad_alloc&) {  // ignored: there are fewer helpers then
   }
   shared->Help();
   std::unique_lock lock(shared->mutex);

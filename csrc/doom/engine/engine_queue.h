@@ -55,8 +55,8 @@ class EngineQueue {
     // No other user may send to the engine, or read its replies.
     constexpr int kMode = 0600;
     try {
-      return Queue(bip::create_only, name.c_str(), protocol::kQueueMessages,
-                   sizeof(protocol::Message), bip::permissions(kMode));
+      return {bip::create_only, name.c_str(), protocol::kQueueMessages,
+              sizeof(protocol::Message), bip::permissions(kMode)};
     } catch (const bip::interprocess_exception& error) {
       // Boost makes the name first, and leaves it if there is no room for the queue.
       if (error.get_error_code() != bip::already_exists_error) {
