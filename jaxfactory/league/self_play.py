@@ -8,42 +8,19 @@ every so many frames instead, and results decide only how often each is drawn.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
-import jax
 import numpy as np
 
 from jaxfactory.league import ratings
-from jaxfactory.league.seats import DRAWN, Seats, padded, scatter
+from jaxfactory.league.acting import Acted, Actor, act_in_batches
+from jaxfactory.league.seats import DRAWN, Seats
 from jaxfactory.league.snapshots import Snapshot, SnapshotStore, draw
-from jaxfactory.models.normalization import Normalizer
-from jaxfactory.types import Carry, Observation, Params
+from jaxfactory.types import Carry, Observation
 
 
 # Matches of the win rate in the metrics.
 _WINDOW = 100
-
-
-@runtime_checkable
-class Actor(Protocol):
-    """A policy to act with."""
-
-    @property
-    def params(self) -> Params:
-        """Its parameters."""
-
-    @property
-    def normalizer(self) -> Normalizer:
-        """Its statistics."""
-
-
-class Acted(NamedTuple):
-    """What acting for a group of environments returns; arrays on the host."""
-
-    action: np.ndarray
-    log_prob: np.ndarray
-    value: np.ndarray
-    carry: Carry
 
 
 class SelfPlay:
@@ -153,25 +130,8 @@ class SelfPlay:
             key: The rollout's.
             counts: The count for `act`, and the number of counts in a rollout.
         """
-        count, stride = counts
-        size = len(is_first)
-        carry = jax.tree.map(np.asarray, carry)
-        pending = []
-        for number, (actor, at) in enumerate(self._batches(policy, rows)):
-            # The rows that learn are equally many each time.
-            picked = at if actor is policy else padded(at)
-            part = jax.tree.map(lambda x, at=picked: x[at], (obs, carry, is_first))
-            outputs = act(
-                actor.params,
-                actor.normalizer,
-                *part,
-                key,
-                np.uint32(count + number * stride),
-            )
-            # The inputs are kept until the outputs are fetched.
-            pending.append((at, outputs, part))
-        parts = [(at, jax.device_get(outputs)) for at, outputs, _ in pending]
-        return Acted(*scatter(parts, size))
+        inputs = (obs, carry, is_first)
+        return act_in_batches(act, self._batches(policy, rows), inputs, key, counts)
 
     def opponents(self, rows: slice) -> Iterator[tuple[Snapshot, np.ndarray]]:
         """Yield the opponents in a group's rows of the pool, each with its own."""

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxfactory.league.seats import DRAWN, Seats, padded, scatter
-from jaxfactory.league.self_play import Actor, SelfPlay
+from jaxfactory.league.acting import Actor, act_in_batches
+from jaxfactory.league.seats import DRAWN, Seats
+from jaxfactory.league.self_play import SelfPlay
 from jaxfactory.models.actor_critic import ActorCritic
 from jaxfactory.rollout.collector import RolloutCollector
 from jaxfactory.rollout.episode import Episode, ended_episodes
@@ -141,18 +142,8 @@ class PopulationCollector(RolloutCollector):
             batches.extend(rival.opponents(rows))
         if len(batches) == 1:
             return super()._choose(batches[0][0], rows, inputs, key, count)
-        inputs = jax.tree.map(np.asarray, inputs)
-        pending = []
-        for number, (one, at) in enumerate(batches):
-            picked = at if isinstance(one, Policy) else padded(at)
-            part = jax.tree.map(lambda x, picked=picked: x[picked], inputs)
-            # Each (key, count) is used once.
-            counted = np.uint32(count + number * self._stride)
-            outputs = self._act_fn(one.params, one.normalizer, *part, key, counted)
-            # The inputs are kept until the outputs are fetched.
-            pending.append((at, outputs, part))
-        parts = [(at, jax.device_get(outputs)) for at, outputs, _ in pending]
-        return scatter(parts, rows.stop - rows.start)
+        counts = (count, self._stride)
+        return act_in_batches(self._act_fn, batches, inputs, key, counts)
 
     def _values(self, policy: Policies, rows: slice, *inputs: Any) -> np.ndarray:
         inputs = jax.tree.map(np.asarray, inputs)
